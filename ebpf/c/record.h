@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Layouts shared by the base process sensor, the runtime library, generated programs and user space.
+ *
+ * This is the one place where they stand (invariant 10): `ebpf/src/record.rs` mirrors them with zerocopy and a test
+ * compares the two through the BTF of the built objects. All integers are little-endian and naturally aligned; every
+ * struct has a size that is a multiple of 8 and no implicit padding.
+ */
+#ifndef TETRA_RECORD_H
+#define TETRA_RECORD_H
+
+/* ---- process record: one per thread group, in map `tetra_processes` (key: u32 tgid) ---- */
+
+#define PROCESS_EXECED       (1u << 0) /* has executed an image since it was seen (else it is a fork of its parent) */
+#define PROCESS_CLONED       (1u << 1) /* its life began with a fork that the sensor saw */
+#define PROCESS_FROM_PROCFS  (1u << 2) /* written by the agent's /proc scan */
+#define PROCESS_IN_INIT_TREE (1u << 3) /* descends from pid 1 of its own, non-initial pid namespace */
+
+#define POLICY_WORDS 8 /* stage-1 words; each is stamp << 32 | 32 policy bits, so one aligned store is atomic */
+
+struct process {
+	__u64 start_ktime;        /* CLOCK_MONOTONIC ns of the exec (or fork, if none): with tgid the exec id */
+	__u64 parent_start_ktime;
+	__u32 parent_tgid;
+	__u32 nspid;              /* pid in its own pid namespace; 0 in the initial one */
+	__u32 flags;              /* PROCESS_* */
+	__u32 pad;
+	__u64 policy_words[POLICY_WORDS];
+	__u64 cgroup_id;
+	__u32 ns[10];             /* inode numbers at exec: uts ipc mnt pid pid_for_children net time time_for_children cgroup user */
+}; /* 144 bytes */
+
+/* ---- records: what leaves through the ring buffers ---- */
+
+enum record_kind {
+	RECORD_EXEC = 1,
+	RECORD_CLONE = 2,
+	RECORD_EXIT = 3,
+	RECORD_DATA = 4,   /* a chunk of the arguments of an exec that is too long for one record; comes before its exec */
+	RECORD_POLICY = 5,
+};
+
+#define RECORD_FLAG_RETURN    (1u << 0) /* policy: second half of an entry/return pair */
+#define RECORD_FLAG_AWAIT_RETURN (1u << 1) /* policy: first half, the return half with the same call_id follows */
+#define RECORD_FLAG_CANCEL    (1u << 2) /* policy: return half that the return selectors rejected: drop the first half */
+#define RECORD_FLAG_UNDECIDED (1u << 3) /* policy: a user-memory argument could not be read, the selector is undecided */
+#define RECORD_FLAG_UNKNOWN_PROCESS (1u << 4) /* no process record at the time; start_ktime is 0 */
+
+struct record_header {
+	__u32 size;        /* whole record, header included, multiple of 8 */
+	__u16 kind;        /* enum record_kind */
+	__u16 flags;       /* RECORD_FLAG_* */
+	__u64 ktime;       /* CLOCK_MONOTONIC ns */
+	__u32 tgid;
+	__u32 tid;
+	__u64 start_ktime; /* struct process.start_ktime of tgid */
+}; /* 32 bytes */
+
+#define EXEC_SETUID          (1u << 0)  /* secureexec: the set-user-id bit raised credentials */
+#define EXEC_SETGID          (1u << 1)
+#define EXEC_FILE_CAPS       (1u << 2)
+#define EXEC_FILELESS        (1u << 3)  /* the image has no link (memfd, deleted binary): nlink == 0 */
+#define EXEC_DELETED         (1u << 4)  /* the dentry of the image is unhashed */
+#define EXEC_ROOT_CWD        (1u << 5)
+#define EXEC_NO_CWD          (1u << 6)
+#define EXEC_ERROR_CWD       (1u << 7)
+#define EXEC_ERROR_FILENAME  (1u << 8)
+#define EXEC_ERROR_ARGS      (1u << 9)
+#define EXEC_TRUNCATED_ARGS  (1u << 10) /* more than the sensor can send; what is there is a prefix */
+#define EXEC_DATA_ARGS       (1u << 11) /* the arguments came before, in RECORD_DATA chunks with the same tgid and ktime */
+#define EXEC_MISSED_PARENT   (1u << 12) /* no process record of the parent */
+#define EXEC_CWD_UNRESOLVED  (1u << 13) /* cwd is a suffix: the path has more components than the walk allows */
+#define EXEC_ERROR_CGROUP    (1u << 14)
+#define EXEC_TRUNCATED_FILENAME (1u << 15)
+
+struct record_creds {
+	__u32 uid, gid, euid, egid, suid, sgid, fsuid, fsgid;
+	__u32 securebits;
+	__u32 auid;               /* loginuid; 0xffffffff unset */
+	__u64 cap_permitted, cap_effective, cap_inheritable;
+}; /* 64 bytes */
+
+struct record_exec {
+	struct record_header header;
+	__u64 old_start_ktime;    /* the image this one replaced in the same process; 0 if none was known */
+	__u64 parent_start_ktime;
+	__u32 parent_tgid;
+	__u32 nspid;
+	__u32 process_flags;      /* PROCESS_* */
+	__u32 exec_flags;         /* EXEC_* */
+	__u64 cgroup_id;
+	__u64 inode;
+	__u32 nlink;
+	__u32 ns[10];
+	__u32 filename_len;       /* as passed to execve, no NUL */
+	__u32 args_len;           /* argv[1..], NUL-terminated strings, in this record; 0 with EXEC_DATA_ARGS */
+	__u32 args_total;         /* of the whole, chunks included */
+	__u32 cwd_len;
+	__u32 cgroup_name_len;
+	struct record_creds creds;
+	/* then filename, args, cwd, cgroup name: bytes, one after the other without padding between */
+}; /* 216 bytes */
+
+struct record_clone {
+	struct record_header header;
+	__u64 parent_start_ktime;
+	__u32 parent_tgid;
+	__u32 nspid;
+	__u32 process_flags;
+	__u32 pad;
+}; /* 56 bytes */
+
+struct record_exit {
+	struct record_header header;
+	__u32 exit_code;          /* task_struct.exit_code: status << 8 | core << 7 | signal */
+	__u32 pad;
+}; /* 40 bytes */
+
+struct record_data {
+	struct record_header header; /* ktime: that of the exec record it belongs to */
+	__u32 offset;             /* of these bytes in the whole argument block */
+	__u32 len;
+	/* then len bytes */
+}; /* 40 bytes */
+
+struct record_policy {
+	struct record_header header;
+	__u64 call_id;            /* ties the halves of an entry/return pair of one thread; 0 if this is the whole event */
+	__u64 cgroup_id;
+	__u32 object_tag;         /* which compiled object wrote it: HookObject.tag */
+	__u16 template_index;     /* which of its event templates */
+	__u16 action;             /* last action executed, tetragon.KprobeAction number */
+	__u32 argument_count;     /* how many arguments follow */
+	__u32 pad;
+	/* then the arguments of the template, in order */
+}; /* 64 bytes */
+
+/* status of an argument */
+#define ARG_OK            0
+#define ARG_FAULT         1  /* bad address: the memory could not be read */
+#define ARG_TRUNCATED     2  /* the payload is a prefix of the value */
+#define ARG_RESOLVE_FAULT 16 /* + depth at which a resolve path met a bad address (later) */
+
+struct record_argument {
+	__u32 status;             /* ARG_* */
+	__u32 len;                /* payload bytes that follow; the next argument starts at the next multiple of 8 */
+}; /* 8 bytes */
+
+/*
+ * payloads by type:
+ *   integers                              8 bytes, sign- or zero-extended
+ *   string, char_buf                      the bytes
+ *   file, path, dentry, fd, linux_binprm  struct argument_path, then the path's bytes
+ *   sock                                  struct argument_sock
+ *   sockaddr                              struct argument_sockaddr
+ *   syscall64                             8 bytes; bit 31 set: 32-bit ABI
+ */
+#define PATH_UNRESOLVED (1u << 0) /* more components than the walk allows: the path is a suffix */
+#define PATH_DELETED    (1u << 1) /* the dentry is unhashed; " (deleted)" is part of the text */
+
+struct argument_path {
+	__u32 flags;              /* PATH_* */
+	__u16 mode;               /* inode mode; 0 if there is no inode */
+	__u16 pad;
+}; /* 8 bytes */
+
+struct argument_sock {
+	__u64 cookie;             /* kernel address of the sock */
+	__u32 mark, priority;
+	__u16 family, type, protocol, state;
+	__u16 sport, dport;       /* host byte order */
+	__u32 pad;
+	__u8 saddr[16], daddr[16]; /* network byte order; IPv4 in the first four bytes */
+}; /* 64 bytes */
+
+struct argument_sockaddr {
+	__u16 family, port;       /* port in host byte order */
+	__u32 pad;
+	__u8 addr[16];
+}; /* 24 bytes */
+
+/* ---- scratch memory of a running program ---- */
+
+#define TEXT_MAX 4096          /* longest string or path, in bytes */
+struct text {                  /* a string value, left-aligned, in map `tetra_texts` */
+	__u32 len;                 /* 0..TEXT_MAX */
+	__u32 flags;               /* PATH_* of a path */
+	__u16 mode;                /* inode mode of a path */
+	__u16 status;              /* ARG_* */
+	__u32 pad;
+	__u8 bytes[TEXT_MAX + 16]; /* what lies past len is undefined */
+}; /* 4128 bytes */
+
+#define SCRATCH_LEVELS 3       /* how deep programs may interrupt each other on one CPU */
+#define SCRATCH_TEXTS 8        /* texts a program may hold at once */
+#define FRAME_WORDS 128        /* 8-byte words of a generated program */
+#define RECORD_MAX 28672       /* largest record */
+
+struct scratch {               /* map `tetra_scratch`, per CPU, one element per level */
+	__u64 frame[FRAME_WORDS];
+	__u32 level;
+	__u32 cursor;              /* bytes of `record` written so far */
+	struct argument_sock sock[2];
+	struct argument_sockaddr sockaddr[2];
+	__u8 record[RECORD_MAX];
+}; /* 29888 bytes: a per-CPU element may not exceed 32768 */
+
+/* ---- configuration and counters ---- */
+
+struct config {                /* map `tetra_config`, one element, written by the agent before attach */
+	__u32 ring_shards;         /* shards of `tetra_rings`; element ring_shards is the enforcement lane */
+	__u32 cpus_per_shard;
+	__u32 wakeup_bytes;        /* unread bytes in a ring above which the reader is woken at once */
+	__u32 agent_tgid;
+	__u32 host_pid_ns;         /* inode number of the initial pid namespace */
+	__u32 pad;
+}; /* 24 bytes */
+
+enum sensor_counter {          /* map `tetra_sensor_counters`, per CPU u64 each */
+	SENSOR_EXEC_SENT, SENSOR_EXEC_LOST,
+	SENSOR_CLONE_SENT, SENSOR_CLONE_LOST,
+	SENSOR_EXIT_SENT, SENSOR_EXIT_LOST,
+	SENSOR_DATA_SENT, SENSOR_DATA_LOST,
+	SENSOR_PROCESS_TABLE_FULL,
+	SENSOR_SCRATCH_EXHAUSTED,
+	SENSOR_COUNTERS = 16,
+};
+
+enum policy_counter {          /* map `tetra_policy_counters`, per CPU, key: u32 policy slot, value: u64[POLICY_COUNTERS] */
+	POLICY_POST_SENT,          /* records handed to a ring */
+	POLICY_POST_LOST,          /* ring full, or larger than RECORD_MAX */
+	POLICY_NOPOST,
+	POLICY_RATE_LIMITED,
+	POLICY_UNDECIDED,
+	POLICY_SIGNAL, POLICY_MONITOR_SIGNAL,
+	POLICY_OVERRIDE, POLICY_MONITOR_OVERRIDE,
+	POLICY_SCRATCH_EXHAUSTED,  /* nested deeper than SCRATCH_LEVELS: evaluated nothing */
+	POLICY_RETURN_REJECTED,    /* return selectors rejected an entry half */
+	POLICY_PENDING_FULL,       /* the map of calls under way was full */
+	POLICY_COUNTERS = 16,
+};
+
+#define POLICY_MODE_ENFORCE 0
+#define POLICY_MODE_MONITOR 1  /* map `tetra_policy_modes`: array of u32 by policy slot */
+
+#endif
