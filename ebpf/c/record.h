@@ -182,19 +182,21 @@ struct argument_sockaddr {
 /* ---- scratch memory of a running program ---- */
 
 #define TEXT_MAX 4096          /* longest string or path, in bytes */
+#define TEXT_SLACK 272         /* so that a name of 255 bytes may be written at any offset below TEXT_MAX */
 struct text {                  /* a string value, left-aligned, in map `tetra_texts` */
 	__u32 len;                 /* 0..TEXT_MAX */
 	__u32 flags;               /* PATH_* of a path */
 	__u16 mode;                /* inode mode of a path */
 	__u16 status;              /* ARG_* */
-	__u32 pad;
-	__u8 bytes[TEXT_MAX + 16]; /* what lies past len is undefined */
-}; /* 4128 bytes */
+	__u32 slot;                /* its key in `tetra_texts` */
+	__u8 bytes[TEXT_MAX + TEXT_SLACK]; /* what lies past len is undefined */
+}; /* 4384 bytes */
 
 #define SCRATCH_LEVELS 3       /* how deep programs may interrupt each other on one CPU */
 #define SCRATCH_TEXTS 8        /* texts a program may hold at once */
 #define FRAME_WORDS 128        /* 8-byte words of a generated program */
 #define RECORD_MAX 28672       /* largest record */
+#define RECORD_SLACK 2224      /* so that half a text may be written at any offset below RECORD_MAX */
 
 struct scratch {               /* map `tetra_scratch`, per CPU, one element per level */
 	__u64 frame[FRAME_WORDS];
@@ -203,7 +205,8 @@ struct scratch {               /* map `tetra_scratch`, per CPU, one element per 
 	struct argument_sock sock[2];
 	struct argument_sockaddr sockaddr[2];
 	__u8 record[RECORD_MAX];
-}; /* 29888 bytes: a per-CPU element may not exceed 32768 */
+	__u8 slack[RECORD_SLACK];
+}; /* 32104 bytes: a per-CPU element may not exceed 32768 */
 
 /* ---- configuration and counters ---- */
 

@@ -15,8 +15,9 @@ struct scratch; struct text; struct process;
 
 /* Takes a scratch element for this run; NULL if programs nest too deep. Every taken element is given back by tetra_leave. */
 struct scratch *tetra_enter(void);
-void tetra_leave(void);
-/* The index-th text of the level (0..SCRATCH_TEXTS-1); NULL only for an index out of range. */
+/* Gives s back. It names the element because programs may be preempted, so the last to enter need not be the first to leave. */
+void tetra_leave(struct scratch *s);
+/* The index-th text of the level (0..SCRATCH_TEXTS-1); NULL only for an index out of range, but the verifier wants the check. */
 struct text *tetra_text(struct scratch *s, __u32 index);
 /* The record of the current process, or NULL. */
 struct process *tetra_process(void);
@@ -41,6 +42,9 @@ int tetra_read_sockaddr(struct scratch *s, __u32 i, const void *address, __u32 i
 
 /* 1 if tgid (or, with ns, the pid in the own pid namespace) of the current process or an ancestor is value, else 0; -1 unknown. */
 int tetra_lineage_has_pid(__u32 value, __u32 is_namespace_pid);
+
+/* How many arguments a record may hold; put fails on more. */
+#define ARGUMENTS_MAX 32
 
 /*
  * Building a record: begin resets the cursor and writes the header, put appends one argument, submit sends it.
