@@ -16,6 +16,10 @@
 
 use crate::output::SourceRef;
 
+pub mod builder;
+pub mod print;
+pub mod verify;
+
 /// Index of a [`Function`] in its [`Program`]; 0 is the entry.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct FuncId(pub u32);
@@ -44,6 +48,8 @@ pub enum Type {
     MapValueOrNull { size: u32 },
     /// Pointer to a stack slot.
     Stack,
+    /// Reference to a map: an argument of helpers and functions, nothing else.
+    Map,
 }
 
 /// Where an instruction gets an operand from.
@@ -151,6 +157,108 @@ pub enum Terminator {
     Branch { op: CmpOp, width: Width, a: Value, b: Operand, then_block: BlockId, else_block: BlockId },
     /// Ends the function.
     Return(Operand),
+}
+
+impl Size {
+    /// Bytes.
+    pub fn bytes(self) -> u32 {
+        match self {
+            Self::B1 => 1,
+            Self::B2 => 2,
+            Self::B4 => 4,
+            Self::B8 => 8,
+        }
+    }
+
+    /// The size of this many bytes, if there is one.
+    pub fn from_bytes(bytes: u32) -> Option<Self> {
+        Some(match bytes {
+            1 => Self::B1,
+            2 => Self::B2,
+            4 => Self::B4,
+            8 => Self::B8,
+            _ => return None,
+        })
+    }
+}
+
+impl Inst {
+    /// The value it defines.
+    pub fn dest(&self) -> Option<Value> {
+        match self {
+            Self::Const { dest, .. }
+            | Self::Alu { dest, .. }
+            | Self::ByteSwap { dest, .. }
+            | Self::Load { dest, .. }
+            | Self::LoadKernel { dest, .. }
+            | Self::StackAddr { dest, .. }
+            | Self::MapRef { dest, .. }
+            | Self::MapValueAddr { dest, .. } => Some(*dest),
+            Self::Call { dest, .. } => *dest,
+            Self::Store { .. } => None,
+        }
+    }
+
+    /// What it reads, in order.
+    pub fn operands(&self) -> impl Iterator<Item = Operand> {
+        let (first, second, rest): (_, _, &[Operand]) = match self {
+            Self::Const { .. } | Self::StackAddr { .. } | Self::MapRef { .. } | Self::MapValueAddr { .. } => (None, None, &[]),
+            Self::Alu { a, b, .. } => (Some(*a), Some(*b), &[]),
+            Self::ByteSwap { a, .. } => (Some(Operand::Value(*a)), None, &[]),
+            Self::Load { base, .. } | Self::LoadKernel { base, .. } => (Some(Operand::Value(*base)), None, &[]),
+            Self::Store { base, value, .. } => (Some(Operand::Value(*base)), Some(*value), &[]),
+            Self::Call { args, .. } => (None, None, args),
+        };
+        first.into_iter().chain(second).chain(rest.iter().copied())
+    }
+
+    /// The values it reads, in order.
+    pub fn uses(&self) -> impl Iterator<Item = Value> {
+        self.operands().filter_map(Operand::value)
+    }
+}
+
+impl Operand {
+    /// The virtual register, if it is one.
+    pub fn value(self) -> Option<Value> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Imm(_) => None,
+        }
+    }
+}
+
+impl Terminator {
+    /// The blocks that may come next, `then_block` first.
+    pub fn successors(&self) -> impl Iterator<Item = BlockId> + use<> {
+        let (first, second) = match self {
+            Self::Jump(block) => (Some(*block), None),
+            Self::Branch { then_block, else_block, .. } => (Some(*then_block), Some(*else_block)),
+            Self::Return(_) => (None, None),
+        };
+        first.into_iter().chain(second)
+    }
+
+    /// The values it reads.
+    pub fn uses(&self) -> impl Iterator<Item = Value> + use<> {
+        let (first, second) = match self {
+            Self::Jump(_) => (None, None),
+            Self::Branch { a, b, .. } => (Some(*a), b.value()),
+            Self::Return(operand) => (operand.value(), None),
+        };
+        first.into_iter().chain(second)
+    }
+
+    /// The same with other blocks.
+    pub fn map_blocks(self, map: impl Fn(BlockId) -> BlockId) -> Self {
+        match self {
+            Self::Jump(block) => Self::Jump(map(block)),
+            Self::Branch { op, width, a, b, then_block, else_block } => {
+                Self::Branch { op, width, a, b, then_block: map(then_block), else_block: map(else_block) }
+            }
+            Self::Return(operand) => Self::Return(operand),
+        }
+    }
 }
 
 /// An instruction with the policy line it comes from.

@@ -1,1 +1,5 @@
 //! .
+pub mod btf;
+pub mod facts;
+pub mod ir;
+pub mod output;
