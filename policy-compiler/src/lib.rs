@@ -2,4 +2,5 @@
 pub mod btf;
 pub mod facts;
 pub mod ir;
+pub mod isa;
 pub mod output;
