@@ -194,8 +194,8 @@ struct text {                  /* a string value, left-aligned, in map `tetra_te
 
 #define SCRATCH_LEVELS 3       /* how deep programs may interrupt each other on one CPU */
 #define SCRATCH_TEXTS 8        /* texts a program may hold at once */
-#define FRAME_WORDS 128        /* 8-byte words of a generated program */
-#define RECORD_MAX 28672       /* largest record */
+#define FRAME_WORDS 512        /* 8-byte words of a generated program */
+#define RECORD_MAX 24576       /* largest record */
 #define RECORD_SLACK 2224      /* so that half a text may be written at any offset below RECORD_MAX */
 
 struct scratch {               /* map `tetra_scratch`, per CPU, one element per level */
@@ -206,7 +206,23 @@ struct scratch {               /* map `tetra_scratch`, per CPU, one element per 
 	struct argument_sockaddr sockaddr[2];
 	__u8 record[RECORD_MAX];
 	__u8 slack[RECORD_SLACK];
-}; /* 32104 bytes: a per-CPU element may not exceed 32768 */
+	__u64 busy;                /* 1 while a program holds the element */
+}; /* 31088 bytes: a per-CPU element may not exceed 32768 */
+
+/* ---- keys of the maps behind calls under way and rate limits ---- */
+
+struct pending_key {           /* map `tetra_pending` */
+	__u64 pid_tgid;
+	__u32 hook_key;
+	__u32 pad;
+}; /* 16 bytes */
+
+struct ratelimit_key {         /* map `tetra_ratelimit` */
+	__u64 hash[2];             /* of the arguments, keyed with `tetra_seed` */
+	__u64 scope_id;            /* thread id, process id or 0 */
+	__u32 object_tag;
+	__u32 template_index;
+}; /* 32 bytes */
 
 /* ---- configuration and counters ---- */
 

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Helpers by number, map definitions and the few compiler idioms used, so that no libbpf headers are needed to build. */
+#ifndef TETRA_BPF_H
+#define TETRA_BPF_H
+#include "kernel.h"
+
+#define SEC(name) __attribute__((section(name), used))
+#define INLINE static inline __attribute__((always_inline))
+/* A function of its own; the linker makes it static. */
+#define LIBRARY __attribute__((noinline, visibility("hidden")))
+/*
+ * A function that stays global: the verifier checks it once, on its own, and then steps over every call. Its arguments
+ * can only be integers (5.10 knows no others), so state goes through maps.
+ */
+#define GLOBAL __attribute__((noinline))
+
+#define MAP_UINT(name, value) int (*name)[value]
+#define MAP_TYPE(name, type) type *name
+
+enum {
+	BPF_MAP_TYPE_HASH = 1, BPF_MAP_TYPE_ARRAY = 2, BPF_MAP_TYPE_PERCPU_ARRAY = 6, BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12, BPF_MAP_TYPE_RINGBUF = 27,
+};
+enum { BPF_ANY = 0, BPF_NOEXIST = 1 };
+enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2, BPF_RB_AVAIL_DATA = 0 };
+
+static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
+static long (*bpf_map_update_elem)(void *map, const void *key, const void *value, __u64 flags) = (void *)2;
+static long (*bpf_map_delete_elem)(void *map, const void *key) = (void *)3;
+static __u64 (*bpf_ktime_get_ns)(void) = (void *)5;
+static __u32 (*bpf_get_smp_processor_id)(void) = (void *)8;
+static __u64 (*bpf_get_current_pid_tgid)(void) = (void *)14;
+static __u64 (*bpf_get_current_task)(void) = (void *)35;
+static __u64 (*bpf_get_current_cgroup_id)(void) = (void *)80;
+static long (*bpf_probe_read_user)(void *to, __u32 size, const void *from) = (void *)112;
+static long (*bpf_probe_read_kernel)(void *to, __u32 size, const void *from) = (void *)113;
+static long (*bpf_probe_read_user_str)(void *to, __u32 size, const void *from) = (void *)114;
+static long (*bpf_probe_read_kernel_str)(void *to, __u32 size, const void *from) = (void *)115;
+static long (*bpf_ringbuf_output)(void *ring, void *data, __u64 size, __u64 flags) = (void *)130;
+static void *(*bpf_ringbuf_reserve)(void *ring, __u64 size, __u64 flags) = (void *)131;
+static void (*bpf_ringbuf_submit)(void *data, __u64 flags) = (void *)132;
+static __u64 (*bpf_ringbuf_query)(void *ring, __u64 flags) = (void *)134;
+static struct task_struct *(*bpf_get_current_task_btf)(void) = (void *)158; /* from 5.11 */
+
+/* Offset of a field in the running kernel: an immediate after relocation, so tests on it cost nothing. */
+#define KERNEL_OFFSET(type, field) ((__u32)__builtin_preserve_field_info(((type *)0)->field, 0))
+#define KERNEL_FIELD_EXISTS(type, field) __builtin_preserve_field_info(((type *)0)->field, 2)
+
+/* Hides a value's origin from the compiler, so that a bound checked before is still attached to this register. */
+#define OPAQUE(value) asm volatile("" : "+r"(value))
+
+/* Reads one field through an address; 0 if it cannot be read (the helper clears its target). */
+#define READ(pointer, field)                                                                       \
+	({                                                                                         \
+		__typeof__((pointer)->field) value_;                                               \
+		bpf_probe_read_kernel(&value_, sizeof value_, &(pointer)->field);                  \
+		value_;                                                                            \
+	})
+
+#endif

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * The kernel's types, as far as the programs here use them. Every access is relocated against the BTF of the running
+ * kernel (CO-RE), so only names and nesting matter, not offsets; no vmlinux.h of the build machine is needed. A type
+ * whose form changed between kernels stands once more with a ___flavour suffix.
+ */
+#ifndef TETRA_KERNEL_H
+#define TETRA_KERNEL_H
+
+typedef unsigned char __u8;
+typedef unsigned short __u16;
+typedef unsigned int __u32;
+typedef int __s32;
+typedef unsigned long long __u64;
+typedef long long __s64;
+
+#define CORE __attribute__((preserve_access_index))
+
+struct hlist_bl_node { struct hlist_bl_node **pprev; } CORE;
+
+struct qstr { union { struct { __u32 hash; __u32 len; }; __u64 hash_len; }; const unsigned char *name; } CORE;
+
+struct inode {
+	__u16 i_mode;
+	struct { __u32 val; } i_uid;
+	struct { __u32 val; } i_gid;
+	__u64 i_ino;
+	__u32 i_nlink;
+} CORE;
+
+struct dentry {
+	struct hlist_bl_node d_hash;
+	struct dentry *d_parent;
+	struct qstr d_name;
+	struct inode *d_inode;
+} CORE;
+
+struct vfsmount { struct dentry *mnt_root; } CORE;
+struct mount { struct mount *mnt_parent; struct dentry *mnt_mountpoint; struct vfsmount mnt; } CORE;
+struct path { struct vfsmount *mnt; struct dentry *dentry; } CORE;
+struct fs_struct { struct path root; struct path pwd; } CORE;
+
+struct file { struct path f_path; struct inode *f_inode; } CORE;
+struct fdtable { __u32 max_fds; struct file **fd; } CORE;
+struct files_struct { struct fdtable *fdt; } CORE;
+
+struct mm_struct { unsigned long arg_start; unsigned long arg_end; struct file *exe_file; } CORE;
+
+struct linux_binprm {
+	struct file *file;
+	__u32 per_clear;
+	const char *filename;
+} CORE;
+
+struct ns_common { __u32 inum; } CORE;
+struct uts_namespace { struct ns_common ns; } CORE;
+struct ipc_namespace { struct ns_common ns; } CORE;
+struct mnt_namespace { struct ns_common ns; } CORE;
+struct pid_namespace { __u32 level; struct ns_common ns; } CORE;
+struct net { struct ns_common ns; } CORE;
+struct time_namespace { struct ns_common ns; } CORE;
+struct cgroup_namespace { struct ns_common ns; } CORE;
+struct user_namespace { struct ns_common ns; } CORE;
+
+struct nsproxy {
+	struct uts_namespace *uts_ns;
+	struct ipc_namespace *ipc_ns;
+	struct mnt_namespace *mnt_ns;
+	struct pid_namespace *pid_ns_for_children;
+	struct net *net_ns;
+	struct time_namespace *time_ns;
+	struct time_namespace *time_ns_for_children;
+	struct cgroup_namespace *cgroup_ns;
+} CORE;
+
+struct upid { int nr; struct pid_namespace *ns; } CORE;
+struct pid { __u32 level; struct upid numbers[1]; } CORE;
+
+struct kernel_cap { __u64 val; };
+struct cred {
+	struct { __u32 val; } uid;
+	struct { __u32 val; } gid;
+	struct { __u32 val; } suid;
+	struct { __u32 val; } sgid;
+	struct { __u32 val; } euid;
+	struct { __u32 val; } egid;
+	struct { __u32 val; } fsuid;
+	struct { __u32 val; } fsgid;
+	__u32 securebits;
+	struct kernel_cap cap_inheritable;
+	struct user_namespace *user_ns;
+} CORE;
+
+struct kernfs_node { const char *name; __u64 id; } CORE;
+struct cgroup { struct kernfs_node *kn; } CORE;
+struct css_set { struct cgroup *dfl_cgrp; } CORE;
+
+typedef struct { int counter; } atomic_t;
+struct signal_struct { atomic_t live; int group_exit_code; __u32 flags; } CORE;
+#define SIGNAL_GROUP_EXIT 4
+
+struct task_struct {
+	struct mm_struct *mm;
+	int exit_code;
+	int pid;
+	int tgid;
+	struct task_struct *real_parent;
+	struct task_struct *group_leader;
+	struct pid *thread_pid;
+	const struct cred *cred;
+	struct fs_struct *fs;
+	struct files_struct *files;
+	struct nsproxy *nsproxy;
+	struct signal_struct *signal;
+	struct { __u32 val; } loginuid;
+	struct css_set *cgroups;
+} CORE;
+
+struct in6_addr { __u8 in6_u[16]; };
+struct sock_common {
+	__u32 skc_daddr;
+	__u32 skc_rcv_saddr;
+	__u16 skc_dport;
+	__u16 skc_num;
+	__u16 skc_family;
+	volatile __u8 skc_state;
+	struct in6_addr skc_v6_daddr;
+	struct in6_addr skc_v6_rcv_saddr;
+} CORE;
+struct sock {
+	struct sock_common __sk_common;
+	__u32 sk_priority;
+	__u32 sk_mark;
+	__u16 sk_type;
+	__u16 sk_protocol;
+} CORE;
+
+#endif
