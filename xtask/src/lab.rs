@@ -30,8 +30,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 
-pub(crate) use machine::{Machine, Outcome};
-pub(crate) use setup::{needs_setup, setup};
+pub(crate) use machine::{Machine, Options, Outcome, Sink, Streams};
+pub(crate) use setup::setup;
 
 /// A kernel of the lab.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -127,7 +127,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     setup(&lab, &[arguments.kernel], !arguments.no_install)?;
     let machine = Machine { kernel: arguments.kernel, options: arguments.machine, environment: Vec::new() };
     let timeout = machine.options.timeout;
-    match machine.run(&lab, &arguments.command, &mut machine::Streams)? {
+    match machine.run(&lab, &arguments.command, &mut Streams)? {
         Outcome::Exited(status) => Ok(ExitCode::from(status)),
         Outcome::TimedOut => {
             eprintln!("lab: time-out after {} s", Duration::as_secs(&timeout));

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the tasks talk to the person who runs them")]
 
+mod agent;
 mod bench;
 mod build;
 mod crds;

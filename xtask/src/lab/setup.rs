@@ -61,11 +61,6 @@ fn source(kernel: Kernel) -> Source {
     }
 }
 
-/// Whether [`setup`] would have to fetch something for one of `kernels`.
-pub(crate) fn needs_setup(lab: &Lab, kernels: &[Kernel]) -> bool {
-    !has_qemu() || lab.virtiofsd().is_none() || kernels.iter().any(|&kernel| !is_fetched(lab, kernel))
-}
-
 fn is_fetched(lab: &Lab, kernel: Kernel) -> bool {
     lab.kernel_directory(kernel).join("vmlinux").is_file()
 }
