@@ -1,0 +1,4 @@
+//! Command line of tetra.
+
+pub mod compact;
+mod syscall;
