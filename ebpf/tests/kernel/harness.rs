@@ -1,0 +1,89 @@
+//! Loads objects with plain aya and reads their rings.
+
+use std::time::{Duration, Instant};
+
+use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::{Btf, Ebpf, EbpfLoader};
+use ebpf::record::{Config, Process, Record, SensorCounter};
+use zerocopy::FromBytes;
+
+/// Whether this process may load tracing programs; prints why not.
+pub(crate) fn kernel_allows_bpf() -> bool {
+    let refusal = if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
+        Some("the kernel has no BTF".to_owned())
+    } else {
+        create_ring(4096).err().map(|error| format!("cannot create a ring buffer: {error:#}"))
+    };
+    if let Some(refusal) = refusal {
+        assert!(std::env::var_os("REQUIRE_KERNEL").is_none(), "REQUIRE_KERNEL is set, but {refusal}");
+        eprintln!("skipped: {refusal}");
+        return false;
+    }
+    true
+}
+
+fn create_ring(bytes: u32) -> Result<MapData, aya::maps::MapError> {
+    MapData::create(aya_obj::Map::new_from_params(27, 0, 0, bytes, 0), "ring", None)
+}
+
+/// An object whose maps are ready and whose programs are not attached yet.
+pub(crate) struct Loaded {
+    pub(crate) bpf: Ebpf,
+    pub(crate) btf: Btf,
+    ring: RingBuf<MapData>,
+}
+
+/// Creates the maps of `object` with one ring of `ring_bytes`, and the enforcement lane.
+pub(crate) fn load(object: &[u8], ring_bytes: u32) -> Loaded {
+    let btf = Btf::from_sys_fs().unwrap();
+    let mut bpf = EbpfLoader::new().btf(Some(&btf)).load(object).unwrap();
+    let ring = create_ring(ring_bytes).unwrap();
+    let lane = create_ring(65536).unwrap();
+    let mut rings: ArrayOfMaps<_, MapData> = bpf.map_mut("tetra_rings").unwrap().try_into().unwrap();
+    rings.set(0, &ring, 0).unwrap();
+    rings.set(1, &lane, 0).unwrap();
+    let config =
+        Config { ring_shards: 1, cpus_per_shard: 4096, wakeup_bytes: 0, agent_tgid: std::process::id(), ..Config::default() };
+    let mut configs: Array<_, [u8; size_of::<Config>()]> = bpf.map_mut("tetra_config").unwrap().try_into().unwrap();
+    let config: [u8; size_of::<Config>()] = zerocopy::transmute!(config);
+    configs.set(0, config, 0).unwrap();
+    Loaded { bpf, btf, ring: RingBuf::try_from(Map::RingBuf(ring)).unwrap() }
+}
+
+impl Loaded {
+    /// Loads and attaches a program on a BTF tracepoint.
+    pub(crate) fn attach_tracepoint(&mut self, program: &str, tracepoint: &str) {
+        let program: &mut aya::programs::BtfTracePoint = self.bpf.program_mut(program).unwrap().try_into().unwrap();
+        program.load(tracepoint, &self.btf).unwrap();
+        program.attach().unwrap();
+    }
+
+    /// Calls `take` with every record until it says that it has seen enough; fails after half a minute.
+    pub(crate) fn read_until(&mut self, mut take: impl FnMut(Record<'_>) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            while let Some(item) = self.ring.next() {
+                let record = Record::parse(&item).expect("the sensor sends whole records");
+                if take(record) {
+                    return;
+                }
+            }
+            assert!(Instant::now() < deadline, "the record that was waited for did not come");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Sum over all CPUs.
+    pub(crate) fn sensor_counter(&self, counter: SensorCounter) -> u64 {
+        let counters: PerCpuArray<_, u64> = self.bpf.map("tetra_sensor_counters").unwrap().try_into().unwrap();
+        counters.get(&(counter as u32), 0).unwrap().iter().sum()
+    }
+
+    /// The process record.
+    pub(crate) fn process(&self, tgid: u32) -> Option<Process> {
+        let processes: HashMap<_, u32, [u8; size_of::<Process>()]> =
+            self.bpf.map("tetra_processes").unwrap().try_into().unwrap();
+        let bytes = processes.get(&tgid, 0).ok()?;
+        Some(Process::read_from_bytes(&bytes).unwrap())
+    }
+}
