@@ -1,0 +1,120 @@
+//! A hook: one fixed program at an attach point that hands every call on to the program of the active generation.
+//!
+//! ```text
+//!   attach point ── link ── stub:  r1 = ctx
+//!                                  r2 = programs            PROG_ARRAY of this hook
+//!                                  r3 = tetra_active[0]     0 or 1, one word for all hooks
+//!                                  tail call ───────────►   programs[0] | programs[1]
+//!                                  return 0                 (no program in this generation)
+//! ```
+//! So a generation of programs is prepared in the slots that nobody reads, and one write to `tetra_active` puts it into force at
+//! all hooks at once. The stub never changes: no call is missed and none is seen twice.
+
+use std::os::fd::AsFd;
+
+use policy_compiler::output::AttachPoint;
+
+use crate::assembler::{TAIL_CALL, call, exit, load_map, load_map_value, load32, mov, mov_immediate};
+use crate::link::Link;
+use crate::program::{LoadedProgram, ProgramKind};
+use crate::sys::{Instruction, Map, MapShape, MapType, ProgramLoad, Rejected, SysError};
+
+/// A generation of programs: which slot of each hook is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Generation(u32);
+
+impl Generation {
+    /// What `tetra_active` says at first.
+    pub(crate) const FIRST: Self = Self(0);
+
+    /// The other one.
+    pub(crate) fn next(self) -> Self {
+        Self(1 - self.0)
+    }
+
+    /// As `tetra_active` holds it.
+    pub(crate) fn number(self) -> u32 {
+        self.0
+    }
+}
+
+/// An attached stub with its two program slots.
+#[derive(Debug)]
+pub(crate) struct Hook {
+    // Dropped first: nothing calls the stub any more when the rest goes.
+    link: Link,
+    stub: LoadedProgram,
+    programs: Map,
+}
+
+/// Why a hook could not be made.
+#[derive(Debug)]
+pub(crate) enum HookError {
+    /// A system call.
+    Sys(SysError),
+    /// The stub was refused: the kernel cannot attach here at all.
+    Stub(Rejected),
+}
+
+impl From<SysError> for HookError {
+    fn from(error: SysError) -> Self {
+        Self::Sys(error)
+    }
+}
+
+impl Hook {
+    /// Attaches a stub whose `generation` leads to `program`; the other slot is empty.
+    pub(crate) fn attach(
+        attach: &AttachPoint,
+        kind: ProgramKind,
+        active: &Map,
+        generation: Generation,
+        program: &LoadedProgram,
+    ) -> Result<Self, HookError> {
+        let shape = MapShape { map_type: MapType::ProgArray, key_size: 4, value_size: 4, max_entries: 2, flags: 0 };
+        let programs = Map::create("tetra_hook", shape, None)?;
+        let stub = LoadedProgram::load(&ProgramLoad {
+            expected_attach_type: kind.expected_attach_type,
+            attach_btf_id: kind.attach_btf_id,
+            ..ProgramLoad::new("tetra_stub", kind.program_type, &stub(&programs, active))
+        })
+        .map_err(HookError::Stub)?;
+        programs.update_fd(generation.number(), program.as_fd())?;
+        let link = Link::attach(attach, stub.as_fd())?;
+        Ok(Self { link, stub, programs })
+    }
+
+    /// Puts a program, or none, into a slot that is not active.
+    pub(crate) fn set(&self, generation: Generation, program: Option<&LoadedProgram>) -> Result<(), SysError> {
+        match program {
+            Some(program) => self.programs.update_fd(generation.number(), program.as_fd()),
+            None => self.programs.delete(&generation.number().to_ne_bytes()).map(|_| ()),
+        }
+    }
+
+    /// The link's number; `None` before 5.15 for kprobes and tracepoints.
+    pub(crate) fn link_id(&self) -> Option<u32> {
+        self.link.id()
+    }
+
+    /// The stub.
+    pub(crate) fn stub(&self) -> &LoadedProgram {
+        &self.stub
+    }
+
+    /// The two slots.
+    pub(crate) fn programs(&self) -> &Map {
+        &self.programs
+    }
+}
+
+/// The stub's instructions. It needs no BTF and is the same for every program type.
+fn stub(programs: &Map, active: &Map) -> Vec<Instruction> {
+    let mut code = vec![mov(6, 1)];
+    code.extend(load_map_value(1, active.as_fd()));
+    code.push(load32(3, 1, 0));
+    code.push(mov(1, 6));
+    code.extend(load_map(2, programs.as_fd()));
+    code.extend([call(TAIL_CALL), mov_immediate(0, 0), exit()]);
+    code
+}

@@ -1,0 +1,96 @@
+//! Attaching: one way for each kind of [`AttachPoint`].
+
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use policy_compiler::output::AttachPoint;
+
+use crate::sys::{self, Filesystem, SysError};
+
+/// What keeps a program attached; dropping it detaches.
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// A link, or before 5.15 nothing but the perf event below.
+    link: Option<OwnedFd>,
+    /// The perf event of a kprobe or tracepoint. Kept after the link, which needs it.
+    _event: Option<OwnedFd>,
+}
+
+impl Link {
+    /// Attaches a program.
+    pub(crate) fn attach(attach: &AttachPoint, program: BorrowedFd<'_>) -> Result<Self, SysError> {
+        match attach {
+            AttachPoint::Fentry { .. }
+            | AttachPoint::Fexit { .. }
+            | AttachPoint::FmodRet { .. }
+            | AttachPoint::Lsm { .. }
+            | AttachPoint::TpBtf { .. } => sys::raw_tracepoint_open(program, None).map(Self::of_link).map_err(|error| named(error, attach)),
+            AttachPoint::RawTracepoint { event } => sys::raw_tracepoint_open(program, Some(event)).map(Self::of_link),
+            AttachPoint::Kprobe { symbol } => Self::of_event(sys::perf_kprobe(symbol, false)?, program).map_err(|error| named(error, attach)),
+            AttachPoint::Kretprobe { symbol } => Self::of_event(sys::perf_kprobe(symbol, true)?, program).map_err(|error| named(error, attach)),
+            AttachPoint::KprobeMulti { symbols } => {
+                let symbols: Vec<&str> = symbols.iter().map(String::as_str).collect();
+                sys::link_kprobe_multi(program, &symbols, &[], false).map(Self::of_link)
+            }
+            AttachPoint::Tracepoint { subsystem, event } => {
+                let name = format!("{subsystem}/{event}");
+                let id = tracepoint_id(&name)?;
+                Self::of_event(sys::perf_tracepoint(&name, id)?, program).map_err(|error| named(error, attach))
+            }
+        }
+    }
+
+    fn of_link(link: OwnedFd) -> Self {
+        Self { link: Some(link), _event: None }
+    }
+
+    fn of_event(event: OwnedFd, program: BorrowedFd<'_>) -> Result<Self, SysError> {
+        match sys::link_perf_event(program, event.as_fd(), 0) {
+            Ok(link) => Ok(Self { link: Some(link), _event: Some(event) }),
+            // Before 5.15 perf events have no links.
+            Err(error) if error.errno == libc::EINVAL => {
+                sys::perf_set_program(event.as_fd(), program)?;
+                Ok(Self { link: None, _event: Some(event) })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The link's number, as `bpftool link` shows it; `None` where there is no link.
+    pub(crate) fn id(&self) -> Option<u32> {
+        sys::link_id(self.link.as_ref()?.as_fd()).ok()
+    }
+}
+
+/// The number in a tracepoint's `id` file.
+fn tracepoint_id(name: &str) -> Result<u64, SysError> {
+    let root = sys::ensure_mounted(Filesystem::Tracefs)?;
+    let path = root.join("events").join(name).join("id");
+    let text = fs::read_to_string(&path).map_err(|error| SysError::io("read", path.display().to_string(), &error))?;
+    text.trim().parse().map_err(|_| SysError { syscall: "read", object: path.display().to_string(), errno: libc::EIO, hint: None })
+}
+
+fn named(mut error: SysError, attach: &AttachPoint) -> SysError {
+    error.object = describe(attach);
+    error
+}
+
+/// An attach point in the notation of ELF sections: `fentry/vfs_read`.
+pub fn describe(attach: &AttachPoint) -> String {
+    match attach {
+        AttachPoint::Fentry { function } => format!("fentry/{function}"),
+        AttachPoint::Fexit { function } => format!("fexit/{function}"),
+        AttachPoint::FmodRet { function } => format!("fmod_ret/{function}"),
+        AttachPoint::Lsm { hook } => format!("lsm/{hook}"),
+        AttachPoint::Kprobe { symbol } => format!("kprobe/{symbol}"),
+        AttachPoint::Kretprobe { symbol } => format!("kretprobe/{symbol}"),
+        AttachPoint::KprobeMulti { symbols } => match symbols.as_slice() {
+            [one] => format!("kprobe.multi/{one}"),
+            [first, ..] => format!("kprobe.multi/{first}+{}", symbols.len() - 1),
+            [] => "kprobe.multi/".to_owned(),
+        },
+        AttachPoint::Tracepoint { subsystem, event } => format!("tracepoint/{subsystem}/{event}"),
+        AttachPoint::RawTracepoint { event } => format!("raw_tp/{event}"),
+        AttachPoint::TpBtf { event } => format!("tp_btf/{event}"),
+    }
+}

@@ -1,0 +1,284 @@
+//! The set of hook programs in force, and its atomic replacement.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use policy_compiler::btf::Btf;
+use policy_compiler::output::{AttachPoint, HookObject};
+use tracingpolicy_crd::Diagnostic;
+
+use crate::assembler::OVERRIDE_RETURN;
+use crate::error::LoadError;
+use crate::hook::{Generation, Hook, HookError};
+use crate::kernel::kernel_btf;
+use crate::link::describe;
+use crate::maps::SharedMaps;
+use crate::program::{LoadedObject, LoadedProgram, ProgramKind};
+use crate::rejection;
+use crate::sys::{self, Map, MapShape, MapType, SysError, UpdateMode};
+
+/// What one hook in force consists of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HookInfo {
+    /// Where it is attached.
+    pub attach: AttachPoint,
+    /// The same as text: `fentry/vfs_read`.
+    pub name: String,
+    /// Number of the program, as `bpftool prog` shows it.
+    pub program_id: u32,
+    /// Number of the stub that is attached.
+    pub stub_id: u32,
+    /// Number of the link; `None` before 5.15 for kprobes and tracepoints, which have none there.
+    pub link_id: Option<u32>,
+    /// Instructions that the verifier walked.
+    pub verified_instructions: u32,
+    /// Bytes of kernel memory: program, stub, and the maps that only this hook uses.
+    pub memlock_bytes: u64,
+    /// Slots of the policies in it.
+    pub policy_slots: Vec<u32>,
+    /// Whether it may refuse operations or send signals.
+    pub enforces: bool,
+    /// Tag of its object in records.
+    pub tag: u32,
+}
+
+/// What [`HookSet::apply`] did.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct AppliedSet {
+    /// All hooks in force now, by attach point.
+    pub hooks: Vec<HookInfo>,
+    /// Programs that were loaded.
+    pub loaded: usize,
+    /// Programs that were the same as before and were kept.
+    pub kept: usize,
+    /// Hooks that were detached.
+    pub removed: usize,
+}
+
+/// A loaded program of the set, with what it came from.
+#[derive(Debug)]
+struct Member {
+    elf: Vec<u8>,
+    policy_slots: Vec<u32>,
+    enforces: bool,
+    tag: u32,
+    program: Arc<LoadedProgram>,
+    kind: ProgramKind,
+    memlock_bytes: u64,
+}
+
+/// The programs in force at all hooks. Dropping it detaches everything.
+#[derive(Debug)]
+pub struct HookSet {
+    // Hooks before members: detached before programs go.
+    hooks: BTreeMap<AttachPoint, Hook>,
+    members: BTreeMap<AttachPoint, Member>,
+    maps: SharedMaps,
+    kernel: Arc<Btf>,
+    generation: Generation,
+    barrier: Barrier,
+}
+
+impl HookSet {
+    /// An empty set over the sensor's maps. There may be only one for each [`SharedMaps`].
+    ///
+    /// # Errors
+    /// [`LoadError::Environment`] without kernel BTF, otherwise what the kernel says.
+    pub fn new(maps: &SharedMaps) -> Result<Self, LoadError> {
+        let generation = Generation::FIRST;
+        maps.set_active(generation.number())?;
+        Ok(Self {
+            hooks: BTreeMap::new(),
+            members: BTreeMap::new(),
+            maps: maps.clone(),
+            kernel: kernel_btf()?,
+            generation,
+            barrier: Barrier::new()?,
+        })
+    }
+
+    /// Replaces the whole set by these objects, at one instant for all hooks. All or nothing: after an error the old set is in
+    /// force as before. Objects that are the same as before keep their loaded program.
+    ///
+    /// # Errors
+    /// [`LoadError::Policy`] with one diagnostic for each object that cannot be loaded or attached; other variants if the
+    /// machine fails.
+    pub fn apply(&mut self, objects: Vec<HookObject>) -> Result<AppliedSet, LoadError> {
+        let next = self.generation.next();
+        let (prepared, loaded) = self.load(objects)?;
+        let kept = prepared.len() - loaded;
+        let added = match self.fill(next, &prepared) {
+            Ok(added) => added,
+            Err(error) => {
+                self.empty(next);
+                return Err(error);
+            }
+        };
+        if let Err(error) = self.maps.set_active(next.number()) {
+            self.empty(next);
+            return Err(error.into());
+        }
+        // From here on the new set is in force, whatever happens.
+        let previous = self.generation;
+        self.generation = next;
+        self.hooks.extend(added);
+        self.members = prepared.into_iter().map(|(attach, prepared)| (attach, prepared.member)).collect();
+        // A call that read `tetra_active` before the flip may not have made its tail call yet.
+        let waited = self.barrier.wait();
+        let count = self.hooks.len();
+        self.hooks.retain(|attach, _| self.members.contains_key(attach));
+        let removed = count - self.hooks.len();
+        if waited.is_ok() {
+            self.empty(previous);
+        }
+        Ok(AppliedSet { hooks: self.hooks()?, loaded, kept, removed })
+    }
+
+    /// All hooks in force, by attach point.
+    ///
+    /// # Errors
+    /// What `BPF_OBJ_GET_INFO_BY_FD` says.
+    pub fn hooks(&self) -> Result<Vec<HookInfo>, SysError> {
+        let mut infos = Vec::with_capacity(self.hooks.len());
+        for (attach, hook) in &self.hooks {
+            let Some(member) = self.members.get(attach) else { continue };
+            let program = member.program.info()?;
+            let stub = hook.stub().info()?;
+            let slots = sys::map_info(hook.programs().as_fd())?;
+            infos.push(HookInfo {
+                attach: attach.clone(),
+                name: describe(attach),
+                program_id: program.id,
+                stub_id: stub.id,
+                link_id: hook.link_id(),
+                verified_instructions: member.program.verified_instructions(),
+                memlock_bytes: program.memlock_bytes + stub.memlock_bytes + slots.memlock_bytes + member.memlock_bytes,
+                policy_slots: member.policy_slots.clone(),
+                enforces: member.enforces,
+                tag: member.tag,
+            });
+        }
+        Ok(infos)
+    }
+
+    /// Loads what is new. Collects the problems of all objects.
+    fn load(&self, objects: Vec<HookObject>) -> Result<(BTreeMap<AttachPoint, Prepared>, usize), LoadError> {
+        let mut prepared = BTreeMap::new();
+        let mut problems: Vec<Diagnostic> = Vec::new();
+        let mut loaded = 0;
+        for object in objects {
+            if prepared.contains_key(&object.attach) {
+                return Err(LoadError::DuplicateHook { name: describe(&object.attach) });
+            }
+            let known = self.members.get(&object.attach).filter(|member| member.elf == object.elf);
+            let (program, kind, memlock_bytes) = match known {
+                Some(member) => (Arc::clone(&member.program), member.kind, member.memlock_bytes),
+                None => match self.load_object(&object) {
+                    Ok(new) => {
+                        loaded += 1;
+                        new
+                    }
+                    Err(LoadError::Policy(diagnostics)) => {
+                        problems.extend(diagnostics);
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                },
+            };
+            // Without its bytes the rest is only needed for diagnostics.
+            let mut source = object;
+            let member = Member {
+                elf: std::mem::take(&mut source.elf),
+                policy_slots: source.policy_slots.clone(),
+                enforces: source.enforces,
+                tag: source.tag,
+                program,
+                kind,
+                memlock_bytes,
+            };
+            prepared.insert(source.attach.clone(), Prepared { member, source });
+        }
+        if problems.is_empty() { Ok((prepared, loaded)) } else { Err(LoadError::Policy(problems)) }
+    }
+
+    fn load_object(&self, object: &HookObject) -> Result<(Arc<LoadedProgram>, ProgramKind, u64), LoadError> {
+        let one = |diagnostic| LoadError::Policy(vec![diagnostic]);
+        let kind = ProgramKind::of(&object.attach, &self.kernel).map_err(|missing| one(rejection::missing_target(object, &missing)))?;
+        let name = describe(&object.attach);
+        let loaded = LoadedObject::load(&name, &object.elf, &self.maps)?;
+        let code = loaded.assemble(&object.section, &object.symbol, &self.kernel, &self.maps)?;
+        if code.instructions.iter().any(|instruction| instruction.code == 0x85 && instruction.source() == 0 && instruction.immediate == OVERRIDE_RETURN) {
+            return Err(one(rejection::cannot_be_swapped(object)));
+        }
+        let program = loaded
+            .load_program(&object.symbol, kind, &code)
+            .map_err(|rejected| one(rejection::rejected(object, &rejected)))?;
+        Ok((Arc::new(program), kind, loaded.own_memlock_bytes()))
+    }
+
+    /// Fills the slots of the next generation at all hooks, and attaches the hooks that are new.
+    fn fill(&self, next: Generation, prepared: &BTreeMap<AttachPoint, Prepared>) -> Result<Vec<(AttachPoint, Hook)>, LoadError> {
+        for (attach, hook) in &self.hooks {
+            hook.set(next, prepared.get(attach).map(|prepared| &*prepared.member.program))?;
+        }
+        let mut added = Vec::new();
+        let mut problems = Vec::new();
+        for (attach, Prepared { member, source }) in prepared {
+            if self.hooks.contains_key(attach) {
+                continue;
+            }
+            match Hook::attach(attach, member.kind, self.maps.active(), next, &member.program) {
+                Ok(hook) => added.push((attach.clone(), hook)),
+                Err(HookError::Sys(error)) => problems.push(rejection::not_attached(source, &error, "")),
+                Err(HookError::Stub(rejected)) => problems.push(rejection::not_attached(source, &rejected.error, &rejected.log)),
+            }
+        }
+        if problems.is_empty() { Ok(added) } else { Err(LoadError::Policy(problems)) }
+    }
+
+    /// Empties a generation that is not active.
+    fn empty(&self, generation: Generation) {
+        for hook in self.hooks.values() {
+            // The slot is overwritten before it is used again; until then it only keeps a program alive.
+            drop(hook.set(generation, None));
+        }
+    }
+}
+
+/// A loaded program that is not in force yet.
+struct Prepared {
+    member: Member,
+    /// The object without its bytes.
+    source: HookObject,
+}
+
+/// Waits until every program that runs now has ended.
+///
+/// The kernel does that (`synchronize_rcu`) after each change of an element of an array of maps, before it returns to user
+/// space: `maybe_wait_bpf_programs` in kernel/bpf/syscall.c.
+#[derive(Debug)]
+struct Barrier {
+    outer: Map,
+    inner: Map,
+}
+
+impl Barrier {
+    fn new() -> Result<Self, SysError> {
+        let shape = |map_type| MapShape { map_type, key_size: 4, value_size: 4, max_entries: 1, flags: 0 };
+        let inner = Map::create("tetra_barrier", shape(MapType::Array), None)?;
+        let outer = Map::create("tetra_barrier", shape(MapType::ArrayOfMaps), Some(inner.as_fd()))?;
+        Ok(Self { outer, inner })
+    }
+
+    fn wait(&self) -> Result<(), SysError> {
+        self.outer.update_fd(0, self.inner.as_fd())
+    }
+}
+
+impl SharedMaps {
+    /// Puts a generation into force, at all hooks at once.
+    fn set_active(&self, generation: u32) -> Result<(), SysError> {
+        self.active().update(&0u32.to_ne_bytes(), &generation.to_ne_bytes(), UpdateMode::Any).map(|_| ())
+    }
+}
