@@ -20,6 +20,8 @@ pub struct KernelFacts {
     pub tracepoints: BTreeMap<(String, String), TracepointFormat>,
     /// Functions that can be probed (`available_filter_functions` or kallsyms); empty: unknown, assume all.
     pub functions: BTreeSet<String>,
+    /// Inode numbers of the namespaces of pid 1, by the policy's names (`Uts`, `Mnt`, `PidForChildren`, …).
+    pub host_namespaces: BTreeMap<String, u32>,
 }
 
 /// Instruction set of the target.

@@ -1,0 +1,44 @@
+//! Codes of the compiler's diagnostics, `TP0500` to `TP0899`. Each has a page in `docs/errors/`.
+
+use tracingpolicy_crd::Code;
+
+/// A part of the language that is not compiled.
+pub const NOT_COMPILED: Code = Code(500);
+/// The kernel has no such function.
+pub const FUNCTION_NOT_FOUND: Code = Code(501);
+/// The kernel has no such syscall.
+pub const SYSCALL_NOT_FOUND: Code = Code(502);
+/// The kernel has no such tracepoint.
+pub const TRACEPOINT_NOT_FOUND: Code = Code(503);
+/// The kernel has no such LSM hook.
+pub const LSM_HOOK_NOT_FOUND: Code = Code(504);
+/// The function has fewer parameters.
+pub const INDEX_OUT_OF_RANGE: Code = Code(505);
+/// The type cannot be read at this kind of hook.
+pub const TYPE_NOT_READABLE: Code = Code(506);
+/// The kernel's own type of the parameter is another one.
+pub const TYPE_DIFFERS: Code = Code(507);
+/// The operator does not apply to the type.
+pub const OPERATOR_NOT_APPLICABLE: Code = Code(508);
+/// The value is not one of the type.
+pub const BAD_VALUE: Code = Code(509);
+/// No argument has this index.
+pub const NO_SUCH_ARGUMENT: Code = Code(510);
+/// No list has this name, or it cannot be used here.
+pub const BAD_LIST: Code = Code(511);
+/// The hook cannot be attached on this kernel.
+pub const NOT_ATTACHABLE: Code = Code(512);
+/// The override cannot be honoured on this kernel.
+pub const OVERRIDE_NOT_POSSIBLE: Code = Code(513);
+/// The action cannot be done at this kind of hook.
+pub const ACTION_NOT_POSSIBLE: Code = Code(514);
+/// The option is unknown or its value is wrong.
+pub const BAD_OPTION: Code = Code(515);
+/// Filters of the return value without a return value.
+pub const RETURN_FILTER_WITHOUT_RETURN: Code = Code(516);
+/// The hook needs more memory of one kind than a program has.
+pub const HOOK_TOO_LARGE: Code = Code(517);
+/// The compiler produced something it should not have.
+pub const COMPILER_DEFECT: Code = Code(518);
+/// A namespace of the host is not known.
+pub const HOST_NAMESPACE_UNKNOWN: Code = Code(519);

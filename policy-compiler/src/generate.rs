@@ -1,0 +1,325 @@
+//! Pass 7: from the decision problem of a hook to the IR of its program.
+//!
+//! State that must survive a join lives in the frame of the scratch element, never in registers or on the stack: the kernel's
+//! verifier then sees equal states where paths meet and visits what follows once, whatever the number of policies.
+
+use std::collections::BTreeMap;
+
+use ebpf::record::PolicyCounter;
+
+use crate::attach::Role;
+use crate::facts::KernelFacts;
+use crate::hir::{Operand, TextTest};
+use crate::ir::builder::FunctionBuilder;
+use crate::ir::{BlockId, CmpOp, FuncId, Function, Operand as IrOperand, Program, Size, Type, Value, Width};
+use crate::output::{AttachPoint, SourceLine, SourceRef};
+use crate::plan::{HookPlan, Instance};
+
+mod act;
+mod decide;
+mod frame;
+mod gather;
+mod integer;
+mod layout;
+mod operand;
+mod process;
+mod prologue;
+mod socket;
+mod text_set;
+
+use frame::{Frame, FrameFull};
+
+/// The program of a hook and the policy lines its instructions refer to.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Generated {
+    /// IR.
+    pub program: Program,
+    /// By [`SourceRef`].
+    pub source_lines: Vec<SourceLine>,
+}
+
+/// Why no program can be made.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum GenerateError {
+    /// More selectors than the frame can hold.
+    TooManySelectors,
+    /// The kernel's BTF lacks a type or member that a filter reads.
+    MissingType(String),
+}
+
+impl From<FrameFull> for GenerateError {
+    fn from(_: FrameFull) -> Self {
+        Self::TooManySelectors
+    }
+}
+
+/// Generates the program of a hook.
+pub fn generate(plan: &HookPlan, facts: &KernelFacts) -> Result<Generated, GenerateError> {
+    let mut generator = Generator::new(plan, facts)?;
+    generator.program()?;
+    Ok(generator.finish())
+}
+
+/// Kernel helpers that generated code calls (`enum bpf_func_id`).
+mod helper {
+    pub(super) const KTIME_GET_NS: u32 = 5;
+    pub(super) const GET_CURRENT_PID_TGID: u32 = 14;
+    pub(super) const GET_CURRENT_TASK: u32 = 35;
+    pub(super) const OVERRIDE_RETURN: u32 = 58;
+    pub(super) const SEND_SIGNAL: u32 = 109;
+    pub(super) const PROBE_READ_KERNEL: u32 = 113;
+    pub(super) const GET_CURRENT_TASK_BTF: u32 = 158;
+    pub(super) const TASK_PT_REGS: u32 = 175;
+}
+
+/// Outcome of reading a string, a path or a socket, in the frame. 0 is "not gathered".
+mod state {
+    pub(super) const READ: i64 = 1;
+    pub(super) const UNREADABLE_USER: i64 = 2;
+    pub(super) const EMPTY_PATH: i64 = 3;
+    pub(super) const FAILED: i64 = 4;
+}
+
+/// What the decision about an instance is, in its `winner` element. 0: nothing; else the selector's index plus 1.
+mod winner {
+    pub(super) const UNDECIDED: i64 = 0xffff;
+    /// Set beside a selector that the return value did not bear out.
+    pub(super) const CANCELLED: i64 = 0x8000;
+    /// Selectors of one hook that can be told apart.
+    pub(super) const MAX: usize = 0x7fff;
+}
+
+/// Places in the frame.
+struct Places {
+    /// u64: value to return, for programs that may deny.
+    verdict: i32,
+    /// u64: what the live selectors need gathered: bit t for text t, then sockets, then socket addresses.
+    need: i32,
+    /// u64: something is to be done in the act phase.
+    any_winner: i32,
+    /// The registers of the syscall (`struct pt_regs`), where they must be copied.
+    registers: Option<i32>,
+    /// u64 per word of stage 1.
+    binary: i32,
+    /// u8 per gathered thing, in the order of `need`.
+    states: i32,
+    /// Bits: selectors that the cheap phase left live, all instances in a row.
+    live: i32,
+    /// u16 per instance.
+    winners: i32,
+    /// u64 per instance: what `tetra_pending_take` gave, for programs that take.
+    pending: i32,
+    /// u8 per remembered string test: 0 not evaluated, 1 false, 2 true.
+    memo: i32,
+    /// u64: action that the event under construction reports.
+    action: i32,
+    /// u64, u64: interval and scope of the rate limit of the event under construction; interval 0: none.
+    rate_limit: i32,
+}
+
+struct Generator<'a> {
+    plan: &'a HookPlan,
+    facts: &'a KernelFacts,
+    b: FunctionBuilder,
+    ctx: Value,
+    /// The scratch element; set by the prologue.
+    scratch: Value,
+    /// Pointers to the texts; set at the beginning of the gather phase.
+    texts: Vec<Value>,
+    places: Places,
+    /// First live bit of each instance.
+    first_live: Vec<usize>,
+    functions: Vec<Function>,
+    text_functions: BTreeMap<TextTest, FuncId>,
+    memo_slots: BTreeMap<(usize, TextTest), usize>,
+    lines: Vec<SourceLine>,
+    line_index: BTreeMap<(std::sync::Arc<str>, u32, u32), SourceRef>,
+}
+
+impl<'a> Generator<'a> {
+    fn new(plan: &'a HookPlan, facts: &'a KernelFacts) -> Result<Self, GenerateError> {
+        let mut frame = Frame::default();
+        if plan.instances.iter().any(|i| i.selectors.len() > winner::MAX) {
+            return Err(GenerateError::TooManySelectors);
+        }
+        let mut first_live = Vec::new();
+        let mut selectors = 0;
+        for instance in &plan.instances {
+            first_live.push(selectors);
+            selectors += instance.selectors.len();
+        }
+        let memo_slots: BTreeMap<(usize, TextTest), usize> = plan
+            .shared_text_tests()
+            .into_iter()
+            .filter(|(_, uses)| *uses > 1)
+            .enumerate()
+            .map(|(slot, ((text, test), _))| ((text, test.clone()), slot))
+            .collect();
+        let takes = plan.instances.iter().any(|i| i.role.takes_pending());
+        let gathered = plan.texts.len() + plan.socks.len() + plan.sockaddrs.len();
+        let places = Places {
+            verdict: frame.allocate(1, 8)?,
+            need: frame.allocate(1, 8)?,
+            any_winner: frame.allocate(1, 8)?,
+            registers: operand::copies_registers(plan).then(|| frame.allocate(operand::PT_REGS_WORDS, 8)).transpose()?,
+            binary: frame.allocate(plan.binary_words.len(), 8)?,
+            states: frame.allocate(gathered.next_multiple_of(8), 1)?,
+            live: frame.allocate(selectors.div_ceil(64), 8)?,
+            winners: frame.allocate(plan.instances.len(), 2)?,
+            pending: frame.allocate(if takes { plan.instances.len() } else { 0 }, 8)?,
+            memo: frame.allocate(memo_slots.len().next_multiple_of(8), 1)?,
+            action: frame.allocate(1, 8)?,
+            rate_limit: frame.allocate(2, 8)?,
+        };
+        let b = FunctionBuilder::new(symbol(&plan.attach), &[Type::Ctx]);
+        let ctx = b.param(0);
+        Ok(Self {
+            plan,
+            facts,
+            b,
+            ctx,
+            scratch: ctx,
+            texts: Vec::new(),
+            places,
+            first_live,
+            functions: Vec::new(),
+            text_functions: BTreeMap::new(),
+            memo_slots,
+            lines: Vec::new(),
+            line_index: BTreeMap::new(),
+        })
+    }
+
+    fn program(&mut self) -> Result<(), GenerateError> {
+        let leave = self.b.create_block();
+        self.prologue(leave)?;
+        if !self.plan.binary_words.is_empty() {
+            self.load_binary_words();
+        }
+        self.cheap_phase()?;
+        if self.plan.gathers() {
+            self.text_pointers(leave);
+            self.gather_phase();
+        }
+        self.decide_phase()?;
+        let act = self.b.create_block();
+        let any = self.frame_load(self.places.any_winner, Size::B8);
+        self.b.branch(CmpOp::Eq, Width::W64, any, 0, leave, act);
+        self.b.switch_to(act);
+        if self.plan.gathers() && self.plan.instances.iter().any(Instance::posts) {
+            self.gather_for_posting();
+        }
+        self.act_phase()?;
+        self.b.jump(leave);
+        self.b.switch_to(leave);
+        self.b.set_source(None);
+        self.leave();
+        Ok(())
+    }
+
+    fn finish(self) -> Generated {
+        let mut functions = vec![self.b.finish()];
+        functions.extend(self.functions);
+        let program = Program { section: section(&self.plan.attach), functions, maps: Vec::new() };
+        Generated { program, source_lines: self.lines }
+    }
+
+    // --- small things that every phase uses ---
+
+    /// Instructions from here on come from this policy line.
+    fn at(&mut self, line: &SourceLine) {
+        let key = (line.file.clone(), line.line, line.column);
+        let next = SourceRef(self.lines.len() as u32);
+        let reference = *self.line_index.entry(key).or_insert(next);
+        if reference == next {
+            self.lines.push(line.clone());
+        }
+        self.b.set_source(Some(reference));
+    }
+
+    fn frame_load(&mut self, offset: i32, size: Size) -> Value {
+        self.b.load(self.scratch, offset, size)
+    }
+
+    fn frame_store(&mut self, offset: i32, size: Size, value: impl Into<IrOperand>) {
+        self.b.store(self.scratch, offset, size, value);
+    }
+
+    /// Goes on in a new block if `a op b`, else to `other`.
+    fn require(&mut self, op: CmpOp, a: Value, b: impl Into<IrOperand>, other: BlockId) {
+        let next = self.b.create_block();
+        self.b.branch(op, Width::W64, a, b, next, other);
+        self.b.switch_to(next);
+    }
+
+    fn call(&mut self, name: &'static str, args: &[IrOperand]) -> Value {
+        self.b.call_runtime(name, args)
+    }
+
+    /// Number of a gathered operand in `need` and `states`.
+    fn gathered_index(&self, operand: &Operand) -> Option<usize> {
+        let find = |places: &[Operand]| places.iter().position(|o| o == operand);
+        find(&self.plan.texts)
+            .or_else(|| find(&self.plan.socks).map(|i| self.plan.texts.len() + i))
+            .or_else(|| find(&self.plan.sockaddrs).map(|i| self.plan.texts.len() + self.plan.socks.len() + i))
+    }
+
+    /// The local function of a string test.
+    fn text_function(&mut self, test: &TextTest) -> FuncId {
+        if let Some(id) = self.text_functions.get(test) {
+            return *id;
+        }
+        let id = self.next_function();
+        self.functions.push(text_set::function(&format!("text_set_{}", id.0), test));
+        self.text_functions.insert(test.clone(), id);
+        id
+    }
+
+    /// The id of the next function pushed; 0 is the entry.
+    fn next_function(&self) -> FuncId {
+        FuncId(self.functions.len() as u32 + 1)
+    }
+
+    fn count(&mut self, policy_slot: u32, counter: PolicyCounter) {
+        self.b.call_runtime_void("tetra_count", &[policy_slot.into(), (counter as u32).into()]);
+    }
+
+    fn is_exit(&self) -> bool {
+        self.plan.instances.iter().any(|i| i.role.is_exit())
+    }
+
+    fn takes_pending(&self) -> bool {
+        self.plan.instances.iter().all(|i| i.role.takes_pending())
+    }
+
+    /// Whether the returned value of the program is a verdict.
+    fn may_deny(&self) -> bool {
+        matches!(self.plan.attach, AttachPoint::Lsm { .. } | AttachPoint::FmodRet { .. })
+    }
+}
+
+/// Whether a role evaluates entry filters for calls in general, rather than for marked calls only.
+fn evaluates_all(role: Role) -> bool {
+    !role.takes_pending()
+}
+
+/// Section of a program, as libbpf spells it.
+pub fn section(attach: &AttachPoint) -> String {
+    match attach {
+        AttachPoint::Fentry { function } => format!("fentry/{function}"),
+        AttachPoint::Fexit { function } => format!("fexit/{function}"),
+        AttachPoint::FmodRet { function } => format!("fmod_ret/{function}"),
+        AttachPoint::Lsm { hook } => format!("lsm/{hook}"),
+        AttachPoint::Kprobe { symbol } => format!("kprobe/{symbol}"),
+        AttachPoint::Kretprobe { symbol } => format!("kretprobe/{symbol}"),
+        AttachPoint::KprobeMulti { .. } => "kprobe.multi".into(),
+        AttachPoint::Tracepoint { subsystem, event } => format!("tp/{subsystem}/{event}"),
+        AttachPoint::RawTracepoint { event } => format!("raw_tp/{event}"),
+        AttachPoint::TpBtf { event } => format!("tp_btf/{event}"),
+    }
+}
+
+/// Symbol of a program's entry function.
+pub fn symbol(attach: &AttachPoint) -> String {
+    section(attach).replace(|c: char| !c.is_ascii_alphanumeric(), "_")
+}

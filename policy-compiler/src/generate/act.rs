@@ -1,0 +1,320 @@
+//! The act phase: signals, overrides and events of the winners.
+
+use std::collections::BTreeMap;
+
+use ebpf::record::{self, PolicyCounter};
+
+use crate::attach::Role;
+use crate::hir::{Actions, Argument, RateLimit};
+use crate::ir::{AluOp, BlockId, CmpOp, Operand as IrOperand, Size, Value, Width};
+use crate::output::{ArgumentType, AttachPoint};
+use crate::plan::{Instance, PlannedSelector};
+
+use super::layout::ARG_FAULT;
+use super::{GenerateError, Generator, helper, state, text_set, winner};
+
+/// Which event is sent.
+#[derive(Clone, Copy)]
+struct Event {
+    /// First template of its kind.
+    template: u32,
+    flags: u32,
+    /// Whether it carries the arguments.
+    arguments: bool,
+    /// Whether it carries the return value.
+    returned: bool,
+}
+
+impl Generator<'_> {
+    pub(super) fn act_phase(&mut self) -> Result<(), GenerateError> {
+        let plan = self.plan;
+        for (k, instance) in plan.instances.iter().enumerate() {
+            let done = self.b.create_block();
+            self.at(&instance.hook.line);
+            let won = self.frame_load(self.places.winners + k as i32 * 2, Size::B2);
+            self.require(CmpOp::Ne, won, 0, done);
+            if instance.may_be_undecided() {
+                let (undecided, decided) = (self.b.create_block(), self.b.create_block());
+                self.b.branch(CmpOp::Eq, Width::W64, won, winner::UNDECIDED, undecided, decided);
+                self.b.switch_to(undecided);
+                self.undecided(instance, done)?;
+                self.b.switch_to(decided);
+            }
+            if instance.role == Role::ExitOfPair {
+                let value = self.frame_load(self.places.pending + k as i32 * 8, Size::B8);
+                let low = self.b.alu(AluOp::And, Width::W64, value, winner::UNDECIDED);
+                let (second_half, whole) = (self.b.create_block(), self.b.create_block());
+                self.b.branch(CmpOp::Ne, Width::W64, low, winner::UNDECIDED, second_half, whole);
+                self.b.switch_to(second_half);
+                self.second_half(instance, value, won, done)?;
+                self.b.switch_to(whole);
+            }
+            self.matched(instance, won, done)?;
+            self.b.switch_to(done);
+        }
+        Ok(())
+    }
+
+    /// User memory could not be read: left to the exit of the operation, or counted and shown.
+    fn undecided(&mut self, instance: &Instance, done: BlockId) -> Result<(), GenerateError> {
+        let slot = instance.hook.policy_slot;
+        if instance.defers() {
+            let args = [instance.pending_key.into(), IrOperand::Imm(winner::UNDECIDED), slot.into()];
+            self.call("tetra_pending_put", &args);
+            self.b.jump(done);
+            return Ok(());
+        }
+        self.count(slot, PolicyCounter::Undecided);
+        let posting = instance.selectors.iter().position(|s| s.actions.post.is_some()).filter(|_| instance.posts());
+        let Some(selector) = posting else {
+            self.b.jump(done);
+            return Ok(());
+        };
+        self.frame_store(self.places.action, Size::B8, i64::from(crate::resolve::POST));
+        let event = Event {
+            template: instance.templates.whole,
+            flags: record::RECORD_FLAG_UNDECIDED as u32,
+            arguments: true,
+            returned: instance.role.is_exit(),
+        };
+        let won = self.b.const_(selector as i64 + 1);
+        self.post(instance, event, won, None, false, done)
+    }
+
+    /// A selector has won: acts, then posts. Selectors with equal actions share their code.
+    fn matched(&mut self, instance: &Instance, won: Value, done: BlockId) -> Result<(), GenerateError> {
+        let mut groups: BTreeMap<(&Actions, &Actions), Vec<u64>> = BTreeMap::new();
+        for (i, selector) in instance.selectors.iter().enumerate() {
+            groups.entry((&selector.actions, &selector.return_actions)).or_default().push(i as u64 + 1);
+        }
+        let post = self.b.create_block();
+        let blocks: Vec<BlockId> = groups.keys().map(|_| self.b.create_block()).collect();
+        if let [only] = blocks.as_slice() {
+            self.b.jump(*only);
+        } else {
+            let mut order: Vec<(u64, BlockId)> =
+                groups.values().zip(&blocks).flat_map(|(winners, block)| winners.iter().map(|w| (*w, *block))).collect();
+            order.sort_unstable_by_key(|(winner, _)| *winner);
+            let winners: Vec<u64> = order.iter().map(|(winner, _)| *winner).collect();
+            text_set::search(&mut self.b, won, &winners, &|i| order[i].1, done);
+        }
+        let mut any_posts = false;
+        let mut rate_limited = false;
+        for (((actions, return_actions), winners), block) in groups.iter().zip(blocks) {
+            self.b.switch_to(block);
+            let selector: &PlannedSelector = &instance.selectors[winners[0] as usize - 1];
+            self.at(&selector.line);
+            if instance.acts() {
+                self.enforce(instance, actions);
+            }
+            if instance.role.is_exit() {
+                self.enforce(instance, return_actions);
+            }
+            if !instance.posts() {
+                self.b.jump(done);
+                continue;
+            }
+            let posted = actions.post.filter(|_| !instance.role.is_exit() || return_actions.post.is_some());
+            let Some(posted) = posted else {
+                self.count(instance.hook.policy_slot, PolicyCounter::NoPost);
+                self.b.jump(done);
+                continue;
+            };
+            any_posts = true;
+            rate_limited |= posted.rate_limit.is_some();
+            self.frame_store(self.places.action, Size::B8, i64::from(actions.reported));
+            let limit = posted.rate_limit.unwrap_or(RateLimit { interval_ns: 0, scope: 0 });
+            self.frame_store(self.places.rate_limit, Size::B8, limit.interval_ns as i64);
+            self.frame_store(self.places.rate_limit + 8, Size::B8, i64::from(limit.scope));
+            self.b.jump(post);
+        }
+        self.b.switch_to(post);
+        self.at(&instance.hook.line);
+        if !any_posts {
+            self.b.jump(done);
+            return Ok(());
+        }
+        if instance.role == Role::EntryOfPair {
+            return self.first_half(instance, won, rate_limited, done);
+        }
+        let event = Event {
+            template: instance.templates.whole,
+            flags: 0,
+            arguments: true,
+            returned: instance.role.is_exit(),
+        };
+        self.post(instance, event, won, None, rate_limited, done)
+    }
+
+    /// Sends signals and sets the verdict, unless the policy only monitors; counts either way.
+    fn enforce(&mut self, instance: &Instance, actions: &Actions) {
+        if !actions.enforces() {
+            return;
+        }
+        let slot = instance.hook.policy_slot;
+        let mode = self.b.map_value_addr("tetra_policy_modes", slot * 4, 4);
+        let mode = self.b.load(mode, 0, Size::B4);
+        let (enforcing, monitoring, next) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        self.b.branch(CmpOp::Eq, Width::W64, mode, i64::from(record::POLICY_MODE_ENFORCE), enforcing, monitoring);
+        self.b.switch_to(monitoring);
+        for _ in &actions.signals {
+            self.count(slot, PolicyCounter::MonitorSignal);
+        }
+        if actions.override_errno.is_some() {
+            self.count(slot, PolicyCounter::MonitorOverride);
+        }
+        self.b.jump(next);
+        self.b.switch_to(enforcing);
+        for signal in &actions.signals {
+            self.b.call_helper(helper::SEND_SIGNAL, &[(*signal).into()]);
+            self.count(slot, PolicyCounter::Signal);
+        }
+        if let Some(errno) = actions.override_errno {
+            self.override_result(errno);
+            self.count(slot, PolicyCounter::Override);
+        }
+        self.b.jump(next);
+        self.b.switch_to(next);
+    }
+
+    /// The first override wins.
+    fn override_result(&mut self, errno: u32) {
+        if !self.may_deny() {
+            if matches!(self.plan.attach, AttachPoint::Kprobe { .. }) {
+                self.b.call_helper(helper::OVERRIDE_RETURN, &[self.ctx.into(), IrOperand::Imm(-i64::from(errno))]);
+            }
+            return;
+        }
+        let (set, next) = (self.b.create_block(), self.b.create_block());
+        let verdict = self.frame_load(self.places.verdict, Size::B8);
+        self.b.branch(CmpOp::Eq, Width::W64, verdict, 0, set, next);
+        self.b.switch_to(set);
+        self.frame_store(self.places.verdict, Size::B8, i64::from(errno));
+        self.b.jump(next);
+        self.b.switch_to(next);
+    }
+
+    /// The half that an entry sends, and the mark for its exit.
+    fn first_half(&mut self, instance: &Instance, won: Value, rate_limited: bool, done: BlockId) -> Result<(), GenerateError> {
+        // unique per call of a thread: the time, with the selector in its low bits for the exit to know
+        let now = self.b.call_helper(helper::KTIME_GET_NS, &[]);
+        let high = self.b.alu(AluOp::Lsh, Width::W64, now, 16i64);
+        let call_id = self.b.alu(AluOp::Or, Width::W64, high, IrOperand::Value(won));
+        let event = Event {
+            template: instance.templates.whole,
+            flags: record::RECORD_FLAG_AWAIT_RETURN as u32,
+            arguments: true,
+            returned: false,
+        };
+        self.post(instance, event, won, Some(call_id), rate_limited, done)
+    }
+
+    /// The half that an exit sends.
+    fn second_half(&mut self, instance: &Instance, call_id: Value, won: Value, done: BlockId) -> Result<(), GenerateError> {
+        let selector = self.b.alu(AluOp::And, Width::W64, won, winner::MAX as i64);
+        self.frame_store(self.places.action, Size::B8, i64::from(crate::resolve::POST));
+        self.frame_store(self.places.rate_limit, Size::B8, 0);
+        let (cancelled, confirmed) = (self.b.create_block(), self.b.create_block());
+        self.b.branch(CmpOp::Set, Width::W64, won, winner::CANCELLED, cancelled, confirmed);
+        let event = |flags: i64| Event { template: instance.templates.returned, flags: flags as u32, arguments: false, returned: true };
+        let returned = i64::from(record::RECORD_FLAG_RETURN);
+        self.b.switch_to(cancelled);
+        let cancel = event(returned | i64::from(record::RECORD_FLAG_CANCEL));
+        self.post(instance, cancel, selector, Some(call_id), false, done)?;
+        self.b.switch_to(confirmed);
+        self.return_enforcement(instance, selector);
+        self.post(instance, event(returned), selector, Some(call_id), false, done)
+    }
+
+    /// `matchReturnActions` of the selector that the entry found.
+    fn return_enforcement(&mut self, instance: &Instance, selector: Value) {
+        for (i, planned) in instance.selectors.iter().enumerate().filter(|(_, s)| s.return_actions.enforces()) {
+            let next = self.b.create_block();
+            self.require(CmpOp::Eq, selector, i as i64 + 1, next);
+            self.enforce(instance, &planned.return_actions);
+            self.b.jump(next);
+            self.b.switch_to(next);
+        }
+    }
+
+    /// Builds and sends an event, then goes to `done`.
+    fn post(
+        &mut self,
+        instance: &Instance,
+        event: Event,
+        won: Value,
+        call_id: Option<Value>,
+        rate_limited: bool,
+        done: BlockId,
+    ) -> Result<(), GenerateError> {
+        let slot = instance.hook.policy_slot;
+        // templates follow each other by selector, and winners count from 1
+        let first = (i64::from(self.plan.tag) << 32 | i64::from(event.template)) - 1;
+        let first = self.b.const_(first);
+        let tag_and_template = self.b.alu(AluOp::Add, Width::W64, first, IrOperand::Value(won));
+        let action = self.frame_load(self.places.action, Size::B8);
+        let call = call_id.map_or(IrOperand::Imm(0), IrOperand::Value);
+        let args = [self.scratch.into(), tag_and_template.into(), action.into(), event.flags.into(), call];
+        self.call("tetra_record_begin", &args);
+        if event.arguments {
+            for argument in &instance.hook.arguments {
+                self.put(argument)?;
+            }
+        }
+        if let Some(returned) = instance.hook.returned.as_ref().filter(|_| event.returned) {
+            self.put(returned)?;
+        }
+        if rate_limited {
+            let (limited, send) = (self.b.create_block(), self.b.create_block());
+            let interval = self.frame_load(self.places.rate_limit, Size::B8);
+            self.b.branch(CmpOp::Ne, Width::W64, interval, 0, limited, send);
+            self.b.switch_to(limited);
+            let scope = self.frame_load(self.places.rate_limit + 8, Size::B8);
+            let args = [self.scratch.into(), slot.into(), scope.into(), interval.into()];
+            let passes = self.call("tetra_rate_limit", &args);
+            self.b.branch(CmpOp::Ne, Width::W64, passes, 0, send, done);
+            self.b.switch_to(send);
+        }
+        if let (Some(call_id), true) = (call_id, instance.role == Role::EntryOfPair) {
+            self.call("tetra_pending_put", &[instance.pending_key.into(), call_id.into(), slot.into()]);
+        }
+        let lane = u32::from(instance.hook.enforces());
+        self.call("tetra_submit", &[self.scratch.into(), slot.into(), lane.into()]);
+        self.b.jump(done);
+        Ok(())
+    }
+
+    /// Appends one argument to the event.
+    fn put(&mut self, argument: &Argument) -> Result<(), GenerateError> {
+        self.at(&argument.line);
+        let operand = &argument.operand;
+        let scratch = IrOperand::Value(self.scratch);
+        if operand.is_text() {
+            let Some(index) = self.plan.text(operand) else { return Ok(()) };
+            let name = if operand.argument_type == ArgumentType::String { "tetra_put_string" } else { "tetra_put_path" };
+            let text = self.texts[index];
+            self.call(name, &[scratch, text.into()]);
+        } else if operand.is_socket() {
+            let Some(index) = self.gathered_index(operand) else { return Ok(()) };
+            let is_sock = operand.argument_type == ArgumentType::Sock;
+            let before = self.plan.texts.len() + if is_sock { 0 } else { self.plan.socks.len() };
+            let name = if is_sock { "tetra_put_sock" } else { "tetra_put_sockaddr" };
+            let number = (index - before) as u32;
+            let read = self.frame_load(self.state_place(index), Size::B1);
+            let (ok, fault, next) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+            self.b.branch(CmpOp::Eq, Width::W64, read, state::READ, ok, fault);
+            for (block, status) in [(ok, 0), (fault, ARG_FAULT as u32)] {
+                self.b.switch_to(block);
+                self.call(name, &[scratch, number.into(), status.into()]);
+                self.b.jump(next);
+            }
+            self.b.switch_to(next);
+        } else if operand.argument_type == ArgumentType::Nop {
+            self.call("tetra_put_integer", &[scratch, 0u32.into(), 0u32.into()]);
+        } else {
+            let value = self.integer(operand)?;
+            self.call("tetra_put_integer", &[scratch, value.into(), 0u32.into()]);
+        }
+        Ok(())
+    }
+}

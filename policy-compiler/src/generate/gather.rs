@@ -1,0 +1,235 @@
+//! Reading strings, paths and sockets: each at one place of the program, if a live selector or an event needs it.
+//!
+//! One place only, because the kernel's verifier follows a call of a runtime function anew at each place it stands.
+
+use std::collections::BTreeSet;
+
+use crate::hir::{Operand, OperandSource, Target};
+use crate::ir::{BlockId, CmpOp, Operand as IrOperand, Size, Type, Value, Width};
+use crate::output::ArgumentType;
+use crate::plan::Instance;
+
+use super::layout::{ARG_FAULT, TEXT_LEN, TEXT_SIZE, TEXT_STATUS};
+use super::{GenerateError, Generator, state};
+
+impl Generator<'_> {
+    /// Pointer to the `index`-th text, or null.
+    pub(super) fn call_text(&mut self, index: usize) -> Value {
+        let args = [IrOperand::Value(self.scratch), (index as u32).into()];
+        self.b.call_runtime_typed("tetra_text", &args, Type::MapValueOrNull { size: TEXT_SIZE })
+    }
+
+    /// Gets the pointers of all texts, for the phases that follow.
+    pub(super) fn text_pointers(&mut self, leave: BlockId) {
+        for index in 0..self.plan.texts.len() {
+            let text = self.call_text(index);
+            self.require(CmpOp::Ne, text, 0, leave);
+            self.texts.push(text);
+        }
+    }
+
+    /// Place of the state of a gathered operand.
+    pub(super) fn state_place(&self, index: usize) -> i32 {
+        self.places.states + index as i32
+    }
+
+    fn operands(&self) -> Vec<Operand> {
+        let plan = self.plan;
+        plan.texts.iter().chain(&plan.socks).chain(&plan.sockaddrs).cloned().collect()
+    }
+
+    /// What filters read; the rest is read only for events.
+    fn filtered(&self) -> BTreeSet<usize> {
+        let operands = self.plan.instances.iter().flat_map(|i| &i.selectors).flat_map(|s| &s.dear);
+        operands.filter_map(|f| self.filter_operand(&f.predicate)).collect()
+    }
+
+    /// Number of what a dear filter reads.
+    pub(super) fn filter_operand(&self, predicate: &crate::hir::Predicate) -> Option<usize> {
+        match predicate {
+            crate::hir::Predicate::Binary { .. } => self.gathered_index(&crate::plan::executable()),
+            other => other.operand().and_then(|o| self.gathered_index(o)),
+        }
+    }
+
+    /// What the events of an instance carry, as bits of `need`.
+    fn posted(&self, instance: &Instance) -> u64 {
+        let arguments = instance.hook.arguments.iter().filter(|_| instance.posts());
+        arguments.filter_map(|a| self.gathered_index(&a.operand)).fold(0, |bits, i| bits | 1 << i)
+    }
+
+    /// What has to be gathered in the first place once a selector is live.
+    pub(super) fn needed_by(&self, instance: &Instance, selector: usize) -> u64 {
+        let dear = &instance.selectors[selector].dear;
+        let filters = dear.iter().filter_map(|f| self.filter_operand(&f.predicate)).fold(0u64, |bits, i| bits | 1 << i);
+        let filtered = self.filtered().into_iter().fold(0u64, |bits, i| bits | 1 << i);
+        filters | (self.posted(instance) & filtered)
+    }
+
+    /// Reads what live selectors test.
+    pub(super) fn gather_phase(&mut self) -> Result<(), GenerateError> {
+        let filtered = self.filtered();
+        if filtered.is_empty() {
+            return Ok(());
+        }
+        self.gather(&filtered)
+    }
+
+    /// Reads what only events carry.
+    pub(super) fn gather_for_posting(&mut self) -> Result<(), GenerateError> {
+        let filtered = self.filtered();
+        let rest: BTreeSet<usize> = (0..self.operands().len()).filter(|i| !filtered.contains(i)).collect();
+        let rest_bits = rest.iter().fold(0u64, |bits, i| bits | 1 << i);
+        if rest.is_empty() {
+            return Ok(());
+        }
+        self.b.set_source(None);
+        self.frame_store(self.places.need, Size::B8, 0);
+        let plan = self.plan;
+        for (k, instance) in plan.instances.iter().enumerate() {
+            let bits = self.posted(instance) & rest_bits;
+            if bits == 0 {
+                continue;
+            }
+            let next = self.b.create_block();
+            let winner = self.frame_load(self.places.winners + k as i32 * 2, Size::B2);
+            self.require(CmpOp::Ne, winner, 0, next);
+            self.add_need(bits);
+            self.b.jump(next);
+            self.b.switch_to(next);
+        }
+        self.gather(&rest)
+    }
+
+    /// Adds bits to what has to be gathered.
+    pub(super) fn add_need(&mut self, bits: u64) {
+        if bits != 0 {
+            let need = self.frame_load(self.places.need, Size::B8);
+            let need = self.b.alu(crate::ir::AluOp::Or, Width::W64, need, bits as i64);
+            self.frame_store(self.places.need, Size::B8, need);
+        }
+    }
+
+    fn gather(&mut self, which: &BTreeSet<usize>) -> Result<(), GenerateError> {
+        let operands = self.operands();
+        for &index in which {
+            let next = self.b.create_block();
+            let need = self.frame_load(self.places.need, Size::B8);
+            self.require(CmpOp::Set, need, 1i64 << index, next);
+            let read = self.frame_load(self.state_place(index), Size::B1);
+            self.require(CmpOp::Eq, read, 0, next);
+            self.read(&operands[index], index, next)?;
+            self.b.switch_to(next);
+        }
+        Ok(())
+    }
+
+    /// Reads one operand, stores its state and goes to `next`.
+    fn read(&mut self, operand: &Operand, index: usize, next: BlockId) -> Result<(), GenerateError> {
+        let place = self.state_place(index);
+        if operand.is_socket() {
+            return self.read_socket(operand, index, next);
+        }
+        let text = self.texts[index];
+        let (null, fault) = (self.b.create_block(), self.b.create_block());
+        let length = match (&operand.source, operand.argument_type) {
+            (OperandSource::Executable, _) => self.call("tetra_walk_exe", &[text.into()]),
+            (_, ArgumentType::Fd) => {
+                let fd = self.raw(operand)?;
+                self.call("tetra_walk_fd", &[text.into(), fd.into()])
+            }
+            (_, argument_type) => {
+                let address = self.raw(operand)?;
+                self.require(CmpOp::Ne, address, 0, null);
+                if argument_type == ArgumentType::String {
+                    return self.read_string(address, text, place, null, next);
+                }
+                let trusted = matches!(self.b.type_of(address), Type::Trusted(_));
+                let function = match (argument_type, trusted) {
+                    (ArgumentType::File, true) => "tetra_walk_file_trusted",
+                    (ArgumentType::File, false) => "tetra_walk_file",
+                    (ArgumentType::Path, true) => "tetra_walk_path_trusted",
+                    (ArgumentType::Path, false) => "tetra_walk_path",
+                    (ArgumentType::Dentry, true) => "tetra_walk_dentry_trusted",
+                    (ArgumentType::Dentry, false) => "tetra_walk_dentry",
+                    (_, true) => "tetra_walk_binprm_trusted",
+                    (_, false) => "tetra_walk_binprm",
+                };
+                self.call(function, &[text.into(), address.into()])
+            }
+        };
+        self.require_not(CmpOp::Slt, length, 0, fault);
+        let (empty, full) = (self.b.create_block(), self.b.create_block());
+        self.b.branch(CmpOp::Eq, Width::W64, length, 0, empty, full);
+        self.b.switch_to(empty);
+        self.frame_store(place, Size::B1, state::EMPTY_PATH);
+        self.b.jump(next);
+        self.b.switch_to(full);
+        self.frame_store(place, Size::B1, state::READ);
+        self.b.jump(next);
+        self.unreadable(text, place, null, next);
+        self.b.switch_to(fault);
+        self.frame_store(place, Size::B1, state::FAILED);
+        self.b.jump(next);
+        Ok(())
+    }
+
+    /// A null pointer has no text.
+    fn unreadable(&mut self, text: Value, place: i32, null: BlockId, next: BlockId) {
+        self.b.switch_to(null);
+        self.b.store(text, TEXT_LEN, Size::B4, 0);
+        self.b.store(text, TEXT_STATUS, Size::B2, i64::from(ARG_FAULT));
+        self.frame_store(place, Size::B1, state::FAILED);
+        self.b.jump(next);
+    }
+
+    /// Strings of syscalls are in user memory; those of kernel functions are where their address says.
+    fn read_string(&mut self, address: Value, text: Value, place: i32, null: BlockId, next: BlockId) -> Result<(), GenerateError> {
+        let (user_fault, kernel_fault, read) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        if !matches!(self.plan.instances[0].hook.target, Target::Syscall(_)) {
+            let (user, kernel) = (self.b.create_block(), self.b.create_block());
+            self.b.branch(CmpOp::Slt, Width::W64, address, 0, kernel, user);
+            self.b.switch_to(kernel);
+            let length = self.call("tetra_read_kernel_string", &[text.into(), address.into()]);
+            self.b.branch(CmpOp::Slt, Width::W64, length, 0, kernel_fault, read);
+            self.b.switch_to(user);
+        }
+        let length = self.call("tetra_read_user_string", &[text.into(), address.into()]);
+        self.b.branch(CmpOp::Slt, Width::W64, length, 0, user_fault, read);
+        for (block, outcome) in
+            [(user_fault, state::UNREADABLE_USER), (kernel_fault, state::FAILED), (read, state::READ)]
+        {
+            self.b.switch_to(block);
+            self.frame_store(place, Size::B1, outcome);
+            self.b.jump(next);
+        }
+        self.unreadable(text, place, null, next);
+        Ok(())
+    }
+
+    fn read_socket(&mut self, operand: &Operand, index: usize, next: BlockId) -> Result<(), GenerateError> {
+        let place = self.state_place(index);
+        let (fault, null) = (self.b.create_block(), self.b.create_block());
+        let address = self.raw(operand)?;
+        self.require(CmpOp::Ne, address, 0, null);
+        let is_user = matches!(self.plan.instances[0].hook.target, Target::Syscall(_));
+        let failed = if operand.argument_type == ArgumentType::Sock {
+            let number = (index - self.plan.texts.len()) as u32;
+            self.call("tetra_read_sock", &[self.scratch.into(), number.into(), address.into()])
+        } else {
+            let number = (index - self.plan.texts.len() - self.plan.socks.len()) as u32;
+            let args = [self.scratch.into(), number.into(), address.into(), u32::from(is_user).into()];
+            self.call("tetra_read_sockaddr", &args)
+        };
+        self.require(CmpOp::Eq, failed, 0, fault);
+        self.frame_store(place, Size::B1, state::READ);
+        self.b.jump(next);
+        self.b.switch_to(null);
+        self.frame_store(place, Size::B1, state::FAILED);
+        self.b.jump(next);
+        self.b.switch_to(fault);
+        self.frame_store(place, Size::B1, if is_user { state::UNREADABLE_USER } else { state::FAILED });
+        self.b.jump(next);
+        Ok(())
+    }
+}

@@ -1,0 +1,71 @@
+//! Numeric operands and tests.
+
+use crate::hir::{IntegerTest, Operand};
+use crate::ir::{AluOp, BlockId, CmpOp, Value, Width};
+use crate::resolve::integer_width;
+
+use super::{GenerateError, Generator, text_set};
+
+impl Generator<'_> {
+    /// The value of a numeric operand, extended to 64 bits as its type says.
+    pub(super) fn integer(&mut self, operand: &Operand) -> Result<Value, GenerateError> {
+        let raw = self.raw(operand)?;
+        let (bits, signed) = integer_width(operand.argument_type).unwrap_or((64, false));
+        if bits == 64 {
+            return Ok(raw);
+        }
+        let shift = i64::from(64 - bits);
+        if signed {
+            let high = self.b.alu(AluOp::Lsh, Width::W64, raw, shift);
+            return Ok(self.b.alu(AluOp::Arsh, Width::W64, high, shift));
+        }
+        if bits == 32 {
+            let high = self.b.alu(AluOp::Lsh, Width::W64, raw, 32i64);
+            return Ok(self.b.alu(AluOp::Rsh, Width::W64, high, 32i64));
+        }
+        Ok(self.b.alu(AluOp::And, Width::W64, raw, (1i64 << bits) - 1))
+    }
+
+    /// Branches on a numeric test; the caller has dealt with negation by exchanging the blocks.
+    pub(super) fn integer_test(&mut self, operand: &Operand, test: &IntegerTest, yes: BlockId, no: BlockId) -> Result<(), GenerateError> {
+        let value = self.integer(operand)?;
+        let signed = integer_width(operand.argument_type).is_some_and(|(_, signed)| signed);
+        match test {
+            IntegerTest::Equal(values) => text_set::search(&mut self.b, value, values, &|_| yes, no),
+            IntegerTest::Above(bound) => {
+                let op = if signed { CmpOp::Sgt } else { CmpOp::Gt };
+                self.b.branch(op, Width::W64, value, *bound as i64, yes, no);
+            }
+            IntegerTest::Below(bound) => {
+                let op = if signed { CmpOp::Slt } else { CmpOp::Lt };
+                self.b.branch(op, Width::W64, value, *bound as i64, yes, no);
+            }
+            IntegerTest::Mask(mask) => self.b.branch(CmpOp::Set, Width::W64, value, *mask as i64, yes, no),
+            IntegerTest::Within(ranges) => {
+                let ranges: Vec<(i64, i64)> = ranges.iter().map(|(low, high)| (*low as i64, *high as i64)).collect();
+                self.ranges(value, signed, &ranges, yes, no);
+            }
+        }
+        Ok(())
+    }
+
+    /// Branches on membership in any of the ranges, which are ordered by their lower bound.
+    pub(super) fn ranges(&mut self, value: Value, signed: bool, ranges: &[(i64, i64)], yes: BlockId, no: BlockId) {
+        let (below, at_most) = if signed { (CmpOp::Slt, CmpOp::Sle) } else { (CmpOp::Lt, CmpOp::Le) };
+        for (low, high) in ranges {
+            // below this range it is below all that follow
+            self.require_not(below, value, *low, no);
+            let next = self.b.create_block();
+            self.b.branch(at_most, Width::W64, value, *high, yes, next);
+            self.b.switch_to(next);
+        }
+        self.b.jump(no);
+    }
+
+    /// Goes to `other` if `a op b`, else on in a new block.
+    pub(super) fn require_not(&mut self, op: CmpOp, a: Value, b: i64, other: BlockId) {
+        let next = self.b.create_block();
+        self.b.branch(op, Width::W64, a, b, other, next);
+        self.b.switch_to(next);
+    }
+}

@@ -1,0 +1,30 @@
+//! Offsets of the shared layouts as generated code uses them. They come from the mirrored structs of `ebpf`, nowhere else.
+
+use std::mem::{offset_of, size_of};
+
+use ebpf::record::{ArgumentSock, ArgumentSockaddr, Process, Scratch, Text};
+
+pub(super) use ebpf::record::{ARG_FAULT, TEXT_MAX};
+
+pub(super) const TEXT_LEN: i32 = offset_of!(Text, len) as i32;
+pub(super) const TEXT_STATUS: i32 = offset_of!(Text, status) as i32;
+pub(super) const TEXT_BYTES: i32 = offset_of!(Text, bytes) as i32;
+pub(super) const TEXT_SIZE: u32 = size_of::<Text>() as u32;
+
+pub(super) const SCRATCH_SIZE: u32 = size_of::<Scratch>() as u32;
+pub(super) const FRAME_BYTES: u32 = ebpf::record::FRAME_WORDS as u32 * 8;
+pub(super) const FRAME: i32 = offset_of!(Scratch, frame) as i32;
+
+pub(super) const PROCESS_SIZE: u32 = size_of::<Process>() as u32;
+pub(super) const PROCESS_NSPID: i32 = offset_of!(Process, nspid) as i32;
+pub(super) const PROCESS_POLICY_WORDS: i32 = offset_of!(Process, policy_words) as i32;
+
+/// Offset in the scratch element of the `index`-th socket.
+pub(super) fn sock(index: usize) -> i32 {
+    (offset_of!(Scratch, sock) + index * size_of::<ArgumentSock>()) as i32
+}
+
+/// Offset in the scratch element of the `index`-th socket address.
+pub(super) fn sockaddr(index: usize) -> i32 {
+    (offset_of!(Scratch, sockaddr) + index * size_of::<ArgumentSockaddr>()) as i32
+}

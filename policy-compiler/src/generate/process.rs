@@ -1,0 +1,252 @@
+//! Filters on the process: stage-1 bits of its executable, pids, namespaces, credentials.
+
+use crate::binary_table::{BinaryBit, KNOWN};
+use crate::hir::{CapabilitySet, Namespace};
+use crate::ir::builder::FunctionBuilder;
+use crate::ir::{AluOp, BlockId, CmpOp, FuncId, Operand as IrOperand, Size, Type, Value, Width};
+use crate::output::AttachPoint;
+use crate::plan::{BinaryWord, executable};
+
+use super::layout::{PROCESS_NSPID, PROCESS_POLICY_WORDS, PROCESS_SIZE, TEXT_SIZE};
+use super::{GenerateError, Generator, helper, state, text_set};
+
+/// Size of an element of `struct pid.numbers` (`struct upid`) is looked up; this is its member with the namespace.
+const UPID_NAMESPACE: &str = "ns";
+
+impl Generator<'_> {
+    /// Brings the words of stage 1 into the frame, evaluating those whose stamp is not the one of this program.
+    pub(super) fn load_binary_words(&mut self) {
+        let plan = self.plan;
+        let process = self.b.call_runtime_typed("tetra_process", &[], Type::MapValueOrNull { size: PROCESS_SIZE });
+        let (evaluate, done) = (self.b.create_block(), self.b.create_block());
+        let present = self.b.create_block();
+        self.b.branch(CmpOp::Eq, Width::W64, process, 0, evaluate, present);
+        self.b.switch_to(present);
+        for (i, word) in plan.binary_words.iter().enumerate() {
+            let stored = self.b.load(process, PROCESS_POLICY_WORDS + word.word as i32 * 8, Size::B8);
+            self.frame_store(self.places.binary + i as i32 * 8, Size::B8, stored);
+            let stamp = self.b.alu(AluOp::Rsh, Width::W64, stored, 32i64);
+            self.require(CmpOp::Eq, stamp, i64::from(word.stamp), evaluate);
+        }
+        self.b.jump(done);
+
+        // The path of the executable answers all words at once; a process without one (a kernel thread) is unknown.
+        self.b.switch_to(evaluate);
+        for (i, word) in plan.binary_words.iter().enumerate() {
+            self.frame_store(self.places.binary + i as i32 * 8, Size::B8, i64::from(word.stamp) << 32);
+        }
+        let index = plan.text(&executable()).unwrap_or_default();
+        let text = self.call_text(index);
+        let (store, walk) = (self.b.create_block(), self.b.create_block());
+        self.b.branch(CmpOp::Eq, Width::W64, text, 0, store, walk);
+        self.b.switch_to(walk);
+        let length = self.call("tetra_walk_exe", &[text.into()]);
+        let known = self.b.create_block();
+        self.b.branch(CmpOp::Sgt, Width::W64, length, 0, known, store);
+        self.b.switch_to(known);
+        self.frame_store(self.state_place(index), Size::B1, state::READ);
+        for (i, word) in plan.binary_words.iter().enumerate() {
+            let function = self.binary_word_function(word);
+            let bits = self.b.call_local(function, &[text.into()]);
+            let bits = self.b.alu(AluOp::Or, Width::W64, bits, i64::from(KNOWN));
+            let stamped = self.b.const_(i64::from(word.stamp) << 32);
+            let value = self.b.alu(AluOp::Or, Width::W64, bits, IrOperand::Value(stamped));
+            self.frame_store(self.places.binary + i as i32 * 8, Size::B8, value);
+        }
+        self.b.jump(store);
+        self.b.switch_to(store);
+        let present = self.b.create_block();
+        self.b.branch(CmpOp::Eq, Width::W64, process, 0, done, present);
+        self.b.switch_to(present);
+        for (i, word) in plan.binary_words.iter().enumerate() {
+            let value = self.frame_load(self.places.binary + i as i32 * 8, Size::B8);
+            self.b.store(process, PROCESS_POLICY_WORDS + word.word as i32 * 8, Size::B8, value);
+        }
+        self.b.jump(done);
+        self.b.switch_to(done);
+    }
+
+    /// A function `(text) -> bits` that evaluates the predicates of a word.
+    fn binary_word_function(&mut self, word: &BinaryWord) -> FuncId {
+        let tests: Vec<FuncId> = word.tests.iter().map(|test| self.text_function(test)).collect();
+        let id = self.next_function();
+        let mut b = FunctionBuilder::new(format!("binary_word_{}", word.word), &[Type::MapValue { size: TEXT_SIZE }]);
+        let text = b.param(0);
+        let mut bits = b.const_(0);
+        for (bit, test) in tests.into_iter().enumerate() {
+            let holds = b.call_local(test, &[text.into()]);
+            let shifted = b.alu(AluOp::Lsh, Width::W64, holds, bit as i64);
+            bits = b.alu(AluOp::Or, Width::W64, bits, shifted);
+        }
+        b.ret(bits);
+        self.functions.push(b.finish());
+        id
+    }
+
+    /// Branches on a stage-1 bit. An executable whose path is not known matches neither the test nor its negation.
+    pub(super) fn binary_test(&mut self, bit: BinaryBit, negated: bool, yes: BlockId, no: BlockId) {
+        let position = self.plan.binary_words.iter().position(|w| w.word == bit.word).unwrap_or_default();
+        let bits = self.frame_load(self.places.binary + position as i32 * 8, Size::B4);
+        if negated {
+            let known = self.b.create_block();
+            // bit 31 would be sign-extended as an immediate of a 64-bit test
+            self.b.branch(CmpOp::Set, Width::W32, bits, i64::from(KNOWN as i32), known, no);
+            self.b.switch_to(known);
+            self.b.branch(CmpOp::Set, Width::W64, bits, 1i64 << bit.bit, no, yes);
+        } else {
+            self.b.branch(CmpOp::Set, Width::W64, bits, 1i64 << bit.bit, yes, no);
+        }
+    }
+
+    /// Branches on the pid of the process.
+    pub(super) fn pid_test(
+        &mut self,
+        values: &[u32],
+        is_namespace_pid: bool,
+        follow_forks: bool,
+        negated: bool,
+        yes: BlockId,
+        no: BlockId,
+    ) {
+        let (hit, miss) = if negated { (no, yes) } else { (yes, no) };
+        if follow_forks {
+            for value in values {
+                let found = self.call("tetra_lineage_has_pid", &[(*value).into(), u32::from(is_namespace_pid).into()]);
+                // unknown: matches neither
+                self.require_not(CmpOp::Slt, found, 0, no);
+                self.require_not(CmpOp::Ne, found, 0, hit);
+            }
+            return self.b.jump(miss);
+        }
+        let pid = if is_namespace_pid {
+            let process = self.b.call_runtime_typed("tetra_process", &[], Type::MapValueOrNull { size: PROCESS_SIZE });
+            self.require(CmpOp::Ne, process, 0, no);
+            self.b.load(process, PROCESS_NSPID, Size::B4)
+        } else {
+            let pid_tgid = self.b.call_helper(helper::GET_CURRENT_PID_TGID, &[]);
+            self.b.alu(AluOp::Rsh, Width::W64, pid_tgid, 32i64)
+        };
+        let values: Vec<u64> = values.iter().map(|v| u64::from(*v)).collect();
+        text_set::search(&mut self.b, pid, &values, &|_| hit, miss);
+    }
+
+    /// Branches on the inode number of a namespace of the current task.
+    pub(super) fn namespace_test(&mut self, namespace: Namespace, values: &[u32], hit: BlockId, miss: BlockId) -> Result<(), GenerateError> {
+        let inode = self.namespace_inode(namespace)?;
+        let values: Vec<u64> = values.iter().map(|v| u64::from(*v)).collect();
+        text_set::search(&mut self.b, inode, &values, &|_| hit, miss);
+        Ok(())
+    }
+
+    fn namespace_inode(&mut self, namespace: Namespace) -> Result<Value, GenerateError> {
+        let (member, of) = match namespace {
+            Namespace::Uts => ("uts_ns", "uts_namespace"),
+            Namespace::Ipc => ("ipc_ns", "ipc_namespace"),
+            Namespace::Mnt => ("mnt_ns", "mnt_namespace"),
+            Namespace::PidForChildren => ("pid_ns_for_children", "pid_namespace"),
+            Namespace::Net => ("net_ns", "net"),
+            Namespace::Time => ("time_ns", "time_namespace"),
+            Namespace::TimeForChildren => ("time_ns_for_children", "time_namespace"),
+            Namespace::Cgroup => ("cgroup_ns", "cgroup_namespace"),
+            Namespace::Pid => return self.pid_namespace_inode(),
+            Namespace::User => {
+                let cred = self.task_pointer("cred", "cred")?;
+                let pointer = self.follow(cred, "cred", "user_ns", "user_namespace")?;
+                return self.inode(pointer, "user_namespace");
+            }
+        };
+        let proxy = self.task_pointer("nsproxy", "nsproxy")?;
+        let pointer = self.follow(proxy, "nsproxy", member, of)?;
+        self.inode(pointer, of)
+    }
+
+    /// The pid namespace a task is in is that of its `struct pid` at its deepest level.
+    fn pid_namespace_inode(&mut self) -> Result<Value, GenerateError> {
+        // an element of an array cannot be reached through a trusted pointer
+        let task = self.b.call_helper(helper::GET_CURRENT_TASK, &[]);
+        let pid_at = self.offset("task_struct", "thread_pid")?;
+        let pid = self.b.load_kernel(task, pid_at, Size::B8, false);
+        let level_at = self.offset("pid", "level")?;
+        let numbers_at = self.offset("pid", "numbers")?;
+        let namespace_at = self.offset("upid", UPID_NAMESPACE)?;
+        let size = {
+            let btf = &*self.facts.btf;
+            let upid = self.member_type("upid")?;
+            match btf.kind(upid) {
+                crate::btf::Kind::Struct { size, .. } => i64::from(size),
+                _ => return Err(GenerateError::MissingType("upid".into())),
+            }
+        };
+        let level = self.b.load_kernel(pid, level_at, Size::B4, false);
+        let offset = self.b.alu(AluOp::Mul, Width::W64, level, size);
+        let element = self.b.alu(AluOp::Add, Width::W64, pid, IrOperand::Value(offset));
+        let pointer = self.b.load_kernel(element, numbers_at + namespace_at, Size::B8, false);
+        self.inode(pointer, "pid_namespace")
+    }
+
+    fn inode(&mut self, namespace: Value, of: &str) -> Result<Value, GenerateError> {
+        let offset = self.offset(of, "ns.inum")?;
+        Ok(self.b.load_kernel(namespace, offset, Size::B4, false))
+    }
+
+    /// Branches on the capabilities of the current task.
+    pub(super) fn capability_test(
+        &mut self,
+        set: CapabilitySet,
+        mask: u64,
+        outside_user_namespace: Option<u32>,
+        negated: bool,
+        yes: BlockId,
+        no: BlockId,
+    ) -> Result<(), GenerateError> {
+        let (hit, miss) = if negated { (no, yes) } else { (yes, no) };
+        let cred = self.task_pointer("cred", "cred")?;
+        if let Some(host) = outside_user_namespace {
+            let pointer = self.follow(cred, "cred", "user_ns", "user_namespace")?;
+            let inode = self.inode(pointer, "user_namespace")?;
+            self.require(CmpOp::Ne, inode, i64::from(host), no);
+        }
+        let member = match set {
+            CapabilitySet::Effective => "cap_effective",
+            CapabilitySet::Inheritable => "cap_inheritable",
+            CapabilitySet::Permitted => "cap_permitted",
+        };
+        let offset = self.offset("cred", member)?;
+        let bits = self.b.load_kernel(cred, offset, Size::B8, false);
+        self.b.branch(CmpOp::Set, Width::W64, bits, mask as i64, hit, miss);
+        Ok(())
+    }
+
+    /// A pointer member of the current task, trusted where programs of this kind may follow it.
+    fn task_pointer(&mut self, member: &str, of: &str) -> Result<Value, GenerateError> {
+        let task = if self.trusts_task() {
+            let id = self.member_type("task_struct")?;
+            self.b.call_helper_typed(helper::GET_CURRENT_TASK_BTF, &[], Type::Trusted(id.0))
+        } else {
+            self.b.call_helper(helper::GET_CURRENT_TASK, &[])
+        };
+        self.follow(task, "task_struct", member, of)
+    }
+
+    fn follow(&mut self, base: Value, from: &str, member: &str, to: &str) -> Result<Value, GenerateError> {
+        let offset = self.offset(from, member)?;
+        let result = match self.b.type_of(base) {
+            Type::Trusted(_) => Type::Trusted(self.member_type(to)?.0),
+            _ => Type::Scalar,
+        };
+        Ok(self.b.load_kernel_typed(base, offset, Size::B8, false, result))
+    }
+
+    /// Programs with BTF-typed contexts follow the current task's pointers directly.
+    fn trusts_task(&self) -> bool {
+        self.facts.features.current_task_btf
+            && matches!(
+                self.plan.attach,
+                AttachPoint::Fentry { .. }
+                    | AttachPoint::Fexit { .. }
+                    | AttachPoint::FmodRet { .. }
+                    | AttachPoint::Lsm { .. }
+                    | AttachPoint::TpBtf { .. }
+            )
+    }
+}

@@ -1,0 +1,371 @@
+//! Typed form of a policy: what pass 2 (`resolve`) makes of the syntax tree.
+//!
+//! Here every name has been looked up, every value has been parsed for the type it is compared with, lists are expanded to
+//! one [`Hook`] per symbol, and defaults are explicit. Nothing refers to YAML any more except [`SourceLine`]s. The meaning of
+//! each predicate is defined here, once; the sections cited are those of the language reference.
+
+use std::sync::Arc;
+
+use crate::output::{ArgumentType, HookKind, SourceLine};
+
+pub mod print;
+
+/// One hook of one policy.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Hook {
+    /// Slot of the policy in the set.
+    pub policy_slot: u32,
+    /// `metadata.name`
+    pub policy_name: Arc<str>,
+    /// `metadata.namespace`
+    pub policy_namespace: Option<Arc<str>>,
+    /// Section of the policy.
+    pub kind: HookKind,
+    /// Position in the section, as events and counters report it.
+    pub hook_index: u32,
+    /// Position among all hooks of the policy with lists expanded: tells the calls under way of two hooks apart.
+    pub instance: u32,
+    /// What it hooks.
+    pub target: Target,
+    /// What events carry, in policy order.
+    pub arguments: Vec<Argument>,
+    /// The return value, for `return: true`.
+    pub returned: Option<Argument>,
+    /// First match wins; empty: everything matches and is posted.
+    pub selectors: Vec<Selector>,
+    /// `message`
+    pub message: Arc<str>,
+    /// `tags`
+    pub tags: Vec<String>,
+    /// The line of the hook's name.
+    pub line: SourceLine,
+}
+
+/// What a hook hooks.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Target {
+    /// A kernel function.
+    Function(String),
+    /// A system call, by its bare name (`openat`).
+    Syscall(String),
+    /// An LSM hook without prefix.
+    Lsm(String),
+    /// A classic tracepoint.
+    Tracepoint(String, String),
+    /// A tracepoint with raw arguments (subsystem kept for the event).
+    RawTracepoint(String, String),
+}
+
+/// Where a value comes from and how it is read.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Operand {
+    /// Where.
+    pub source: OperandSource,
+    /// As what.
+    pub argument_type: ArgumentType,
+    /// For pointers: the kernel's own type agrees, so that a trusted pointer may be dereferenced directly.
+    pub exact_type: bool,
+}
+
+/// Where an operand comes from.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum OperandSource {
+    /// Parameter of the function, the syscall, the LSM hook or the raw tracepoint, from 0.
+    Parameter(u32),
+    /// Field of a classic tracepoint's record.
+    Field {
+        /// Byte offset in the record.
+        offset: u32,
+        /// Bytes.
+        size: u32,
+        /// Sign-extends.
+        signed: bool,
+    },
+    /// Return value.
+    Return,
+    /// The executable of the current process (`mm->exe_file`), which `matchBinaries` looks at.
+    Executable,
+}
+
+/// A value that events carry.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Argument {
+    /// What to read.
+    pub operand: Operand,
+    /// `label`
+    pub label: Arc<str>,
+    /// Its line.
+    pub line: SourceLine,
+}
+
+/// A conjunction of predicates with the actions of a match.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Selector {
+    /// Position in the hook.
+    pub index: u32,
+    /// All must hold at entry.
+    pub filters: Vec<Filter>,
+    /// All must hold for the return value, or the event is dropped.
+    pub return_filters: Vec<Filter>,
+    /// Run when the filters hold.
+    pub actions: Actions,
+    /// Run when the return filters hold too.
+    pub return_actions: Actions,
+    /// First line of the selector.
+    pub line: SourceLine,
+}
+
+/// A predicate and the policy line it stands on.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Filter {
+    /// The predicate.
+    pub predicate: Predicate,
+    /// Its line.
+    pub line: SourceLine,
+}
+
+/// A test with two outcomes, or three where user memory may be unreadable (§5.1).
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Predicate {
+    /// §7, numeric operators.
+    Integer {
+        /// Value tested.
+        operand: Operand,
+        /// How.
+        test: IntegerTest,
+        /// Inverts the test.
+        negated: bool,
+    },
+    /// §7, string operators. A path that could not be resolved or is empty matches neither the test nor its negation.
+    Text {
+        /// Value tested.
+        operand: Operand,
+        /// How.
+        test: TextTest,
+        /// Inverts the test.
+        negated: bool,
+    },
+    /// §7, socket operators on a `sock`.
+    Sock {
+        /// Value tested.
+        operand: Operand,
+        /// How.
+        test: SockTest,
+        /// Inverts the test; a family other than IPv4 and IPv6 matches neither an address test nor its negation.
+        negated: bool,
+    },
+    /// §6.4: the path of the process's executable. Unknown matches neither.
+    Binary {
+        /// How.
+        test: TextTest,
+        /// `NotIn`, `NotPrefix`, `NotPostfix`
+        negated: bool,
+    },
+    /// §6.1
+    Pid {
+        /// Any of these.
+        values: Vec<u32>,
+        /// Compares the pid in the process's own pid namespace.
+        is_namespace_pid: bool,
+        /// The process or any ancestor.
+        follow_forks: bool,
+        /// `NotIn`
+        negated: bool,
+    },
+    /// §6.6: inode number of a namespace of the current task.
+    Namespace {
+        /// Which.
+        namespace: Namespace,
+        /// Any of these.
+        values: Vec<u32>,
+        /// `NotIn`
+        negated: bool,
+    },
+    /// §6.7: subjective credentials of the current task.
+    Capability {
+        /// Which set.
+        set: CapabilitySet,
+        /// Any of these bits.
+        mask: u64,
+        /// `NotIn`: none of them.
+        negated: bool,
+        /// Additionally the user namespace is not the host's; holds its inode number.
+        outside_user_namespace: Option<u32>,
+    },
+}
+
+/// Numeric tests. Values are sign- or zero-extended to 64 bits, as the operand is.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum IntegerTest {
+    /// Equals any; ascending, without duplicates.
+    Equal(Vec<u64>),
+    /// Greater than any, that is than the least.
+    Above(u64),
+    /// Less than any, that is than the greatest.
+    Below(u64),
+    /// Has any of these bits.
+    Mask(u64),
+    /// Within any of these, bounds included.
+    Within(Vec<(u64, u64)>),
+}
+
+/// Tests of byte strings.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct TextTest {
+    /// Which comparison.
+    pub comparison: TextComparison,
+    /// Any of these; ascending, without duplicates.
+    pub values: Vec<Vec<u8>>,
+}
+
+/// How strings are compared.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[allow(missing_docs, reason = "the names are the operators'")]
+pub enum TextComparison {
+    Equal,
+    Prefix,
+    Postfix,
+}
+
+/// Which side of a socket.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum SockSide {
+    Source,
+    Destination,
+}
+
+/// Tests of sockets and socket addresses.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum SockTest {
+    /// Address within any of these networks.
+    Address(SockSide, Vec<Network>),
+    /// Port within any of these ranges, bounds included.
+    Port(SockSide, Vec<(u16, u16)>),
+    /// IP protocol is any of these.
+    Protocol(Vec<u16>),
+    /// Address family is any of these.
+    Family(Vec<u16>),
+    /// TCP state is any of these.
+    State(Vec<u16>),
+}
+
+/// An IP network; host bits are zero.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Network {
+    /// Address in host byte order, prefix length 0..=32.
+    V4(u32, u8),
+    /// Address in host byte order, prefix length 0..=128.
+    V6(u128, u8),
+}
+
+/// Namespaces of a task.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[allow(missing_docs, reason = "the names are the policy's")]
+pub enum Namespace {
+    Uts,
+    Ipc,
+    Mnt,
+    Pid,
+    PidForChildren,
+    Net,
+    Time,
+    TimeForChildren,
+    Cgroup,
+    User,
+}
+
+/// Capability sets of a task.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[allow(missing_docs, reason = "the names are the policy's")]
+pub enum CapabilitySet {
+    Effective,
+    Inheritable,
+    Permitted,
+}
+
+/// What a match does. Order in the policy matters only for which action the event names (§5.4): the last one.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub struct Actions {
+    /// Sends an event. `None`: `NoPost`.
+    pub post: Option<Post>,
+    /// Signals to send to the process, in order.
+    pub signals: Vec<u32>,
+    /// Errno to return instead of running the hooked function, positive.
+    pub override_errno: Option<u32>,
+    /// `tetragon.KprobeAction` number of the last action.
+    pub reported: u16,
+    /// `tetragon.KprobeAction` number reported where enforcement is elided (monitor mode).
+    pub reported_in_monitor: u16,
+}
+
+/// Parameters of a post.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub struct Post {
+    /// At most one like it in this time.
+    pub rate_limit: Option<RateLimit>,
+}
+
+/// `rateLimit` and `rateLimitScope`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct RateLimit {
+    /// Nanoseconds.
+    pub interval_ns: u64,
+    /// 0 thread, 1 process, 2 global.
+    pub scope: u32,
+}
+
+impl Actions {
+    /// Whether anything but posting is done.
+    pub fn enforces(&self) -> bool {
+        !self.signals.is_empty() || self.override_errno.is_some()
+    }
+}
+
+impl Hook {
+    /// Whether any selector wants to replace the result.
+    pub fn overrides(&self) -> bool {
+        self.selectors.iter().any(|s| s.actions.override_errno.is_some())
+    }
+
+    /// Whether any selector sends signals or replaces the result.
+    pub fn enforces(&self) -> bool {
+        self.selectors.iter().any(|s| s.actions.enforces() || s.return_actions.enforces())
+    }
+
+    /// Every operand that its filters and events read at entry.
+    pub fn operands(&self) -> impl Iterator<Item = &Operand> {
+        let filters = self.selectors.iter().flat_map(|s| &s.filters).filter_map(|f| f.predicate.operand());
+        self.arguments.iter().map(|a| &a.operand).chain(filters)
+    }
+}
+
+impl Predicate {
+    /// The argument it tests, if it tests one.
+    pub fn operand(&self) -> Option<&Operand> {
+        match self {
+            Predicate::Integer { operand, .. } | Predicate::Text { operand, .. } | Predicate::Sock { operand, .. } => {
+                Some(operand)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Operand {
+    /// Whether the value is a string or a path, held in a text.
+    pub fn is_text(&self) -> bool {
+        self.argument_type == ArgumentType::String || self.is_path()
+    }
+
+    /// Whether the value is a path (§5.1: an empty one matches nothing).
+    pub fn is_path(&self) -> bool {
+        use ArgumentType::{Dentry, Fd, File, LinuxBinprm, Path};
+        matches!(self.argument_type, Fd | File | Path | Dentry | LinuxBinprm)
+    }
+
+    /// Whether the value is a `sock` or a `sockaddr`.
+    pub fn is_socket(&self) -> bool {
+        matches!(self.argument_type, ArgumentType::Sock | ArgumentType::Sockaddr)
+    }
+}

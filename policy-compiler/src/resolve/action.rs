@@ -1,0 +1,156 @@
+//! Actions (§8).
+
+use tracingpolicy_crd::{Action, ActionSelector, FieldPath};
+
+use super::Resolver;
+use crate::codes;
+use crate::hir::{Actions, Post, RateLimit, Target};
+
+/// `tetragon.KprobeAction` numbers.
+pub(crate) const POST: u16 = 1;
+const SIGKILL: u16 = 3;
+const OVERRIDE: u16 = 5;
+const NO_POST: u16 = 9;
+const SIGNAL: u16 = 10;
+
+/// Signal number of SIGKILL.
+const SIGKILL_NUMBER: u32 = 9;
+/// Greatest signal number (`_NSIG`).
+const MAX_SIGNAL: u32 = 64;
+/// Greatest errno a function may return (`MAX_ERRNO`).
+const MAX_ERRNO: i64 = 4095;
+
+impl Resolver<'_> {
+    /// The actions of a selector. Post is implicit.
+    pub(super) fn actions(&mut self, specs: &[ActionSelector], path: &FieldPath, target: &Target, is_return: bool) -> Actions {
+        let mut actions = Actions { post: Some(Post::default()), reported: POST, ..Actions::default() };
+        for (i, spec) in specs.iter().enumerate() {
+            let path = path.index(i);
+            self.refuse_parameters(spec, &path);
+            match spec.action {
+                Action::Post => {
+                    if let Some(post) = &mut actions.post {
+                        post.rate_limit = self.rate_limit(spec, &path);
+                    }
+                    actions.reported = POST;
+                }
+                Action::NoPost => {
+                    actions.post = None;
+                    actions.reported = NO_POST;
+                }
+                Action::Sigkill => {
+                    actions.signals.push(SIGKILL_NUMBER);
+                    actions.reported = SIGKILL;
+                }
+                Action::Signal => {
+                    if (1..=MAX_SIGNAL).contains(&spec.arg_sig) {
+                        actions.signals.push(spec.arg_sig);
+                    } else {
+                        self.error(
+                            codes::BAD_VALUE,
+                            &path.key("argSig"),
+                            format!("{} is not a signal", spec.arg_sig),
+                            "signals are 1 to 64, for example `argSig: 15` for SIGTERM",
+                        );
+                    }
+                    actions.reported = SIGNAL;
+                }
+                Action::Override => {
+                    actions.override_errno = self.override_errno(spec, &path, target, is_return);
+                    actions.reported = OVERRIDE;
+                }
+                other => self.error(
+                    codes::NOT_COMPILED,
+                    &path.key("action"),
+                    format!("the action `{other}` is not compiled"),
+                    "compiled are Post, NoPost, Sigkill, Signal and Override",
+                ),
+            }
+        }
+        actions
+    }
+
+    fn refuse_parameters(&mut self, spec: &ActionSelector, path: &FieldPath) {
+        for (present, key) in [
+            (spec.kernel_stack_trace, "kernelStackTrace"),
+            (spec.user_stack_trace, "userStackTrace"),
+            (spec.ima_hash, "imaHash"),
+        ] {
+            if present {
+                self.error(codes::NOT_COMPILED, &path.key(key), format!("`{key}` is not compiled"), "leave it out");
+            }
+        }
+        if spec.action != Action::Post && !spec.rate_limit.is_empty() {
+            self.error(
+                codes::ACTION_NOT_POSSIBLE,
+                &path.key("rateLimit"),
+                format!("`rateLimit` does not apply to `{}`", spec.action),
+                "add `- action: Post` with the rate limit",
+            );
+        }
+    }
+
+    fn override_errno(&mut self, spec: &ActionSelector, path: &FieldPath, target: &Target, is_return: bool) -> Option<u32> {
+        if is_return || matches!(target, Target::Tracepoint(..) | Target::RawTracepoint(..)) {
+            let what = if is_return { "when the function has returned".into() } else { format!("at a {}", super::target_name(target)) };
+            self.error(
+                codes::ACTION_NOT_POSSIBLE,
+                &path.key("action"),
+                format!("`Override` cannot do anything {what}"),
+                "use it in `matchActions` of a kprobe on a syscall or `security_*` function, or of an LSM hook",
+            );
+            return None;
+        }
+        let error = i64::from(spec.arg_error);
+        if !(-MAX_ERRNO..=-1).contains(&error) {
+            self.error(
+                codes::BAD_VALUE,
+                &path.key("argError"),
+                format!("{error} is not an error that can be returned"),
+                "write a negative errno between -4095 and -1, for example `argError: -1` for EPERM",
+            );
+            return None;
+        }
+        Some(error.unsigned_abs() as u32)
+    }
+
+    fn rate_limit(&mut self, spec: &ActionSelector, path: &FieldPath) -> Option<RateLimit> {
+        if spec.rate_limit.is_empty() {
+            return None;
+        }
+        let text = spec.rate_limit.trim();
+        let (digits, unit) = match text.strip_suffix(['s', 'm', 'h', 'S', 'M', 'H']) {
+            Some(digits) => (digits, text.as_bytes()[text.len() - 1].to_ascii_lowercase()),
+            None => (text, b's'),
+        };
+        let seconds = match unit {
+            b'm' => 60,
+            b'h' => 3600,
+            _ => 1,
+        };
+        let Some(interval_ns) = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(seconds * 1_000_000_000)) else {
+            self.error(
+                codes::BAD_VALUE,
+                &path.key("rateLimit"),
+                format!("`{text}` is not a time"),
+                "write a number of seconds, or with a unit: `30s`, `5m`, `1h`",
+            );
+            return None;
+        };
+        let scope = match spec.rate_limit_scope.as_str() {
+            "" | "thread" => 0,
+            "process" => 1,
+            "global" => 2,
+            other => {
+                self.error(
+                    codes::BAD_VALUE,
+                    &path.key("rateLimitScope"),
+                    format!("`{other}` is not a scope"),
+                    "write `thread`, `process` or `global`",
+                );
+                return None;
+            }
+        };
+        (interval_ns > 0).then_some(RateLimit { interval_ns, scope })
+    }
+}

@@ -1,0 +1,278 @@
+//! Arguments: which value of the hook, read as what, checked against the kernel's own types.
+
+use std::sync::Arc;
+
+use tracingpolicy_crd::{ArgSpec, ArgType, FieldPath, KprobeSpec};
+
+use super::Resolver;
+use crate::btf::{Kind, TypeId};
+use crate::codes;
+use crate::facts::TracepointField;
+use crate::hir::{Argument, Operand, OperandSource, Target};
+use crate::output::ArgumentType;
+
+/// Parameters of a syscall.
+const SYSCALL_PARAMETERS: u32 = 6;
+
+/// The compiled form of a type of the language; `None` if it is not compiled.
+pub(super) fn argument_type(written: ArgType) -> Option<ArgumentType> {
+    Some(match written {
+        ArgType::Int | ArgType::Int32 | ArgType::Sint32 => ArgumentType::Int32,
+        ArgType::Int8 | ArgType::Sint8 => ArgumentType::Int8,
+        ArgType::Int16 | ArgType::Sint16 => ArgumentType::Int16,
+        ArgType::Int64 | ArgType::Sint64 | ArgType::Long => ArgumentType::Int64,
+        ArgType::Uint8 => ArgumentType::Uint8,
+        ArgType::Uint16 => ArgumentType::Uint16,
+        ArgType::Uint32 => ArgumentType::Uint32,
+        ArgType::Uint64 | ArgType::Ulong | ArgType::UnsignedLong => ArgumentType::Uint64,
+        ArgType::SizeT => ArgumentType::SizeT,
+        ArgType::Syscall64 => ArgumentType::Syscall64,
+        ArgType::String => ArgumentType::String,
+        ArgType::Fd => ArgumentType::Fd,
+        ArgType::File => ArgumentType::File,
+        ArgType::Path => ArgumentType::Path,
+        ArgType::Dentry => ArgumentType::Dentry,
+        ArgType::LinuxBinprm => ArgumentType::LinuxBinprm,
+        ArgType::Sock => ArgumentType::Sock,
+        ArgType::Sockaddr => ArgumentType::Sockaddr,
+        ArgType::Nop => ArgumentType::Nop,
+        _ => return None,
+    })
+}
+
+/// The kernel struct that a pointer type means.
+fn kernel_struct(argument_type: ArgumentType) -> Option<&'static str> {
+    Some(match argument_type {
+        ArgumentType::File => "file",
+        ArgumentType::Path => "path",
+        ArgumentType::Dentry => "dentry",
+        ArgumentType::LinuxBinprm => "linux_binprm",
+        ArgumentType::Sock => "sock",
+        ArgumentType::Sockaddr => "sockaddr",
+        _ => return None,
+    })
+}
+
+impl Resolver<'_> {
+    /// Arguments and return value of a `kprobes` or `fentries` hook.
+    pub(super) fn kprobe_arguments(&mut self, target: &Target, spec: &KprobeSpec, path: &FieldPath) -> (Vec<Argument>, Option<Argument>) {
+        let arguments = self.arguments(target, &spec.args, path);
+        let returned = spec.return_arg.as_ref().filter(|_| spec.has_return).and_then(|arg| {
+            let path = path.key("returnArg");
+            let argument_type = self.compiled_type(arg, &path)?;
+            if !is_integer(argument_type) {
+                self.error(
+                    codes::TYPE_NOT_READABLE,
+                    &path.key("type"),
+                    format!("a return value of type `{}` is not compiled", arg.arg_type),
+                    "use an integer type",
+                );
+                return None;
+            }
+            let operand = Operand { source: OperandSource::Return, argument_type, exact_type: false };
+            Some(Argument { operand, label: Arc::from(arg.label.as_str()), line: self.line(&path) })
+        });
+        (arguments, returned)
+    }
+
+    /// Arguments of any hook. Those with errors are left out; the policy has failed then.
+    pub(super) fn arguments(&mut self, target: &Target, specs: &[ArgSpec], path: &FieldPath) -> Vec<Argument> {
+        let mut arguments = Vec::new();
+        for (i, spec) in specs.iter().enumerate() {
+            let path = path.key("args").index(i);
+            self.refuse_outside_of_argument(spec, &path);
+            if let Some(operand) = self.operand(target, spec, &path) {
+                arguments.push(Argument { operand, label: Arc::from(spec.label.as_str()), line: self.line(&path) });
+            }
+        }
+        arguments
+    }
+
+    fn compiled_type(&mut self, spec: &ArgSpec, path: &FieldPath) -> Option<ArgumentType> {
+        let compiled = argument_type(spec.arg_type);
+        if compiled.is_none() && spec.arg_type != ArgType::Auto {
+            self.error(
+                codes::NOT_COMPILED,
+                &path.key("type"),
+                format!("the argument type `{}` is not compiled", spec.arg_type),
+                "compiled are: integers, size_t, string, fd, file, path, dentry, linux_binprm, sock, sockaddr, syscall64 and nop",
+            );
+        }
+        compiled
+    }
+
+    fn operand(&mut self, target: &Target, spec: &ArgSpec, path: &FieldPath) -> Option<Operand> {
+        if let Target::Tracepoint(subsystem, event) = target {
+            let (subsystem, event) = (subsystem.clone(), event.clone());
+            return self.tracepoint_operand(&subsystem, &event, spec, path);
+        }
+        if spec.arg_type == ArgType::Auto {
+            self.error(
+                codes::TYPE_NOT_READABLE,
+                path,
+                "the argument has no type",
+                "say how to read it, for example `type: int`; only classic tracepoints know the types of their fields",
+            );
+            return None;
+        }
+        let argument_type = self.compiled_type(spec, path)?;
+        if argument_type == ArgumentType::Syscall64 {
+            self.error(
+                codes::TYPE_NOT_READABLE,
+                &path.key("type"),
+                "`syscall64` can be read at tracepoints only",
+                "use `type: int`",
+            );
+            return None;
+        }
+        let exact_type = match self.parameter(target, spec.index) {
+            Err(count) => {
+                self.error(
+                    codes::INDEX_OUT_OF_RANGE,
+                    &path.key("index"),
+                    format!("{} has {count} parameters, index {} is out of range", super::target_name(target), spec.index),
+                    "indexes count from 0",
+                );
+                return None;
+            }
+            Ok(None) => false,
+            Ok(Some(kernel_type)) => self.check_type(argument_type, spec, kernel_type, path),
+        };
+        Some(Operand { source: OperandSource::Parameter(spec.index), argument_type, exact_type })
+    }
+
+    /// The kernel's type of a parameter; `Ok(None)`: not known, `Err`: there are only so many.
+    fn parameter(&self, target: &Target, index: u32) -> Result<Option<TypeId>, u32> {
+        let btf = &*self.facts.btf;
+        let prototype = match target {
+            Target::Syscall(_) if index < SYSCALL_PARAMETERS => return Ok(None),
+            Target::Syscall(_) => return Err(SYSCALL_PARAMETERS),
+            Target::Function(symbol) => btf.function(symbol).map(|f| f.proto),
+            Target::Lsm(hook) => btf.function(&format!("bpf_lsm_{hook}")).map(|f| f.proto),
+            // the prototype behind the typedef begins with the program's private data
+            Target::RawTracepoint(_, event) => btf.typedef(&format!("btf_trace_{event}")).and_then(|id| {
+                let Kind::Ptr(proto) = btf.kind(btf.resolve(id)) else { return None };
+                Some(proto)
+            }),
+            Target::Tracepoint(..) => None,
+        };
+        let Some(prototype) = prototype.map(|id| btf.prototype(id)) else { return Ok(None) };
+        let skipped = usize::from(matches!(target, Target::RawTracepoint(..)));
+        let params = prototype.params.get(skipped..).unwrap_or_default();
+        params.get(index as usize).map(|p| Some(p.type_id)).ok_or(params.len() as u32)
+    }
+
+    /// Whether the kernel's type is exactly the struct meant; warns if the two cannot be reconciled.
+    fn check_type(&mut self, argument_type: ArgumentType, spec: &ArgSpec, kernel_type: TypeId, path: &FieldPath) -> bool {
+        let btf = self.facts.btf.clone();
+        let resolved = btf.kind(btf.resolve(kernel_type));
+        let declaration = btf.c_declaration(kernel_type);
+        let pointee = match resolved {
+            Kind::Ptr(target) => match btf.kind(btf.resolve(target)) {
+                Kind::Struct { name, .. } | Kind::Fwd { name, .. } => Some(name),
+                _ => None,
+            },
+            _ => None,
+        };
+        let is_pointer = matches!(resolved, Kind::Ptr(_));
+        let fits = match kernel_struct(argument_type) {
+            Some(wanted) if pointee == Some(wanted) => return true,
+            // a sock hides behind several pointer types that begin with it
+            Some("sock") => pointee.is_some_and(|n| n.ends_with("_sock")),
+            Some(_) => false,
+            None => match argument_type {
+                ArgumentType::String => is_pointer && pointee.is_none(),
+                ArgumentType::Nop => true,
+                _ => !is_pointer || argument_type == ArgumentType::Uint64 || argument_type == ArgumentType::SizeT,
+            },
+        };
+        if !fits {
+            self.warning(
+                codes::TYPE_DIFFERS,
+                &path.key("type"),
+                format!("parameter {} is `{declaration}` in this kernel, not a `{}`", spec.index, spec.arg_type),
+                "it is read as the policy says; check the index and the type",
+            );
+        }
+        false
+    }
+
+    fn tracepoint_operand(&mut self, subsystem: &str, event: &str, spec: &ArgSpec, path: &FieldPath) -> Option<Operand> {
+        let format = self.facts.tracepoints.get(&(subsystem.to_owned(), event.to_owned()))?;
+        let Some(field) = format.fields.get(spec.index as usize) else {
+            let names: Vec<String> = format.fields.iter().enumerate().map(|(i, f)| format!("{i} {}", f.name)).collect();
+            self.error(
+                codes::INDEX_OUT_OF_RANGE,
+                &path.key("index"),
+                format!("tracepoint `{subsystem}/{event}` has {} fields, index {} is out of range", names.len(), spec.index),
+                format!("its fields are: {}", names.join(", ")),
+            );
+            return None;
+        };
+        let field = field.clone();
+        let argument_type = if spec.arg_type == ArgType::Auto {
+            let Some(found) = type_of_field(&field) else {
+                self.error(
+                    codes::TYPE_NOT_READABLE,
+                    path,
+                    format!("the field `{} {}` has no type that is compiled", field.declaration, field.name),
+                    "say how to read it with `type`",
+                );
+                return None;
+            };
+            found
+        } else {
+            self.compiled_type(spec, path)?
+        };
+        if field.declaration.contains("__data_loc") || !matches!(field.size, 1 | 2 | 4 | 8) {
+            self.error(
+                codes::NOT_COMPILED,
+                path,
+                format!("the field `{} {}` is not compiled", field.declaration, field.name),
+                "compiled are fields of 1, 2, 4 or 8 bytes",
+            );
+            return None;
+        }
+        let source = OperandSource::Field { offset: field.offset, size: field.size, signed: field.signed };
+        Some(Operand { source, argument_type, exact_type: false })
+    }
+}
+
+/// The type of a tracepoint's field, for arguments without one.
+fn type_of_field(field: &TracepointField) -> Option<ArgumentType> {
+    if field.declaration.contains('*') || field.declaration.contains('[') {
+        return None;
+    }
+    Some(match (field.size, field.signed) {
+        _ if field.declaration == "size_t" => ArgumentType::SizeT,
+        (1, true) => ArgumentType::Int8,
+        (1, false) => ArgumentType::Uint8,
+        (2, true) => ArgumentType::Int16,
+        (2, false) => ArgumentType::Uint16,
+        (4, true) => ArgumentType::Int32,
+        (4, false) => ArgumentType::Uint32,
+        (8, true) => ArgumentType::Int64,
+        (8, false) => ArgumentType::Uint64,
+        _ => return None,
+    })
+}
+
+/// Whether values of the type are numbers in a register.
+pub(super) fn is_integer(argument_type: ArgumentType) -> bool {
+    integer_width(argument_type).is_some()
+}
+
+/// Width in bits and signedness of an integer type.
+pub(crate) fn integer_width(argument_type: ArgumentType) -> Option<(u32, bool)> {
+    Some(match argument_type {
+        ArgumentType::Int8 => (8, true),
+        ArgumentType::Int16 => (16, true),
+        ArgumentType::Int32 => (32, true),
+        ArgumentType::Int64 => (64, true),
+        ArgumentType::Uint8 => (8, false),
+        ArgumentType::Uint16 => (16, false),
+        ArgumentType::Uint32 => (32, false),
+        ArgumentType::Uint64 | ArgumentType::SizeT | ArgumentType::Syscall64 => (64, false),
+        _ => return None,
+    })
+}

@@ -1,0 +1,192 @@
+//! Hooks of each section, and the kernel symbols behind their names.
+
+use std::sync::Arc;
+
+use tracingpolicy_crd::{ArgSpec, FieldPath, KprobeSpec, LsmHookSpec, Selector as SelectorSpec, TracepointSpec};
+
+use super::Resolver;
+use crate::attach::syscall_symbol;
+use crate::codes;
+use crate::hir::{Argument, Hook, Selector, Target};
+use crate::output::HookKind;
+
+/// What the hooks of all sections have in common.
+pub(super) struct Common<'s> {
+    pub(super) kind: HookKind,
+    pub(super) index: usize,
+    pub(super) message: &'s str,
+    pub(super) tags: &'s [String],
+    pub(super) selectors: &'s [SelectorSpec],
+    pub(super) path: &'s FieldPath,
+    pub(super) name_path: FieldPath,
+}
+
+impl Resolver<'_> {
+    /// A hook of `kprobes` or `fentries`: one for each symbol of its list.
+    pub(super) fn kprobe(&mut self, kind: HookKind, index: usize, spec: &KprobeSpec, path: &FieldPath, hooks: &mut Vec<Hook>) {
+        self.refuse_outside_of_kprobe(spec, path);
+        let call_path = path.key("call");
+        let Some(targets) = self.call_targets(&spec.call, spec.syscall, &call_path) else { return };
+        let ignore_missing = spec.ignore.as_ref().is_some_and(|i| i.call_not_found);
+        for target in targets {
+            if !self.exists(&target) {
+                if ignore_missing {
+                    self.warning(
+                        codes::FUNCTION_NOT_FOUND,
+                        &call_path,
+                        format!("{} is not on this kernel, the hook is left out", super::target_name(&target)),
+                        "`ignore.callNotFound` asks for this",
+                    );
+                } else {
+                    self.not_found(&target, &call_path);
+                }
+                continue;
+            }
+            let (arguments, returned) = self.kprobe_arguments(&target, spec, path);
+            let common = Common {
+                kind,
+                index,
+                message: &spec.message,
+                tags: &spec.tags,
+                selectors: &spec.selectors,
+                path,
+                name_path: call_path.clone(),
+            };
+            let specs: Vec<&ArgSpec> = spec.args.iter().collect();
+            self.finish(&common, target, &specs, arguments, returned, hooks);
+        }
+    }
+
+    /// A hook of `tracepoints`.
+    pub(super) fn tracepoint(&mut self, index: usize, spec: &TracepointSpec, path: &FieldPath, hooks: &mut Vec<Hook>) {
+        let target = if spec.raw {
+            Target::RawTracepoint(spec.subsystem.clone(), spec.event.clone())
+        } else {
+            Target::Tracepoint(spec.subsystem.clone(), spec.event.clone())
+        };
+        let name_path = path.key("event");
+        if !self.exists(&target) {
+            return self.not_found(&target, &name_path);
+        }
+        let arguments = self.arguments(&target, &spec.args, path);
+        let common = Common {
+            kind: HookKind::Tracepoint,
+            index,
+            message: &spec.message,
+            tags: &spec.tags,
+            selectors: &spec.selectors,
+            path,
+            name_path,
+        };
+        let specs: Vec<&ArgSpec> = spec.args.iter().collect();
+        self.finish(&common, target, &specs, arguments, None, hooks);
+    }
+
+    /// A hook of `lsmhooks`.
+    pub(super) fn lsm(&mut self, index: usize, spec: &LsmHookSpec, path: &FieldPath, hooks: &mut Vec<Hook>) {
+        let target = Target::Lsm(spec.hook.clone());
+        let name_path = path.key("hook");
+        if !self.exists(&target) {
+            return self.not_found(&target, &name_path);
+        }
+        let arguments = self.arguments(&target, &spec.args, path);
+        let common = Common {
+            kind: HookKind::Lsm,
+            index,
+            message: &spec.message,
+            tags: &spec.tags,
+            selectors: &spec.selectors,
+            path,
+            name_path,
+        };
+        let specs: Vec<&ArgSpec> = spec.args.iter().collect();
+        self.finish(&common, target, &specs, arguments, None, hooks);
+    }
+
+    fn finish(
+        &mut self,
+        common: &Common<'_>,
+        target: Target,
+        specs: &[&ArgSpec],
+        arguments: Vec<Argument>,
+        returned: Option<Argument>,
+        hooks: &mut Vec<Hook>,
+    ) {
+        let selectors: Vec<Selector> = common
+            .selectors
+            .iter()
+            .enumerate()
+            .map(|(i, spec)| {
+                let path = common.path.key("selectors").index(i);
+                self.selector(i as u32, spec, &path, &target, specs, &arguments, returned.as_ref())
+            })
+            .collect();
+        hooks.push(Hook {
+            policy_slot: self.entry.slot,
+            policy_name: Arc::from(self.policy.name.as_str()),
+            policy_namespace: self.policy.namespace.as_deref().map(Arc::from),
+            kind: common.kind,
+            hook_index: common.index as u32,
+            instance: 0,
+            target,
+            arguments,
+            returned,
+            selectors,
+            message: Arc::from(common.message),
+            tags: common.tags.to_vec(),
+            line: self.line(&common.name_path),
+        });
+    }
+
+    /// Whether the kernel has what a hook names.
+    fn exists(&self, target: &Target) -> bool {
+        let facts = self.facts;
+        match target {
+            Target::Function(symbol) => facts.btf.function(symbol).is_some() || facts.functions.contains(symbol),
+            Target::Syscall(name) => {
+                let symbol = syscall_symbol(name, facts.arch);
+                facts.btf.function(&symbol).is_some()
+                    || facts.functions.contains(&symbol)
+                    || facts.tracepoints.contains_key(&("syscalls".into(), format!("sys_enter_{name}")))
+            }
+            Target::Lsm(hook) => facts.btf.function(&format!("bpf_lsm_{hook}")).is_some(),
+            Target::Tracepoint(subsystem, event) => {
+                facts.tracepoints.contains_key(&(subsystem.clone(), event.clone()))
+            }
+            Target::RawTracepoint(_, event) => facts.btf.typedef(&format!("btf_trace_{event}")).is_some(),
+        }
+    }
+
+    fn not_found(&mut self, target: &Target, path: &FieldPath) {
+        let what = super::target_name(target);
+        match target {
+            Target::Function(symbol) => {
+                let help = if symbol.starts_with("sys_") || symbol.starts_with("__x64_sys_") {
+                    "this looks like a syscall: set `syscall: true`"
+                } else {
+                    "see /sys/kernel/tracing/available_filter_functions for the names this kernel has, or set \
+                     `ignore: {callNotFound: true}`"
+                };
+                self.error(codes::FUNCTION_NOT_FOUND, path, format!("{what} not found in the kernel's type information"), help);
+            }
+            Target::Syscall(_) => self.error(
+                codes::SYSCALL_NOT_FOUND,
+                path,
+                format!("{what} not found on this kernel"),
+                "for a kernel function that is not a syscall, set `syscall: false`: it is `true` unless said otherwise",
+            ),
+            Target::Lsm(_) => self.error(
+                codes::LSM_HOOK_NOT_FOUND,
+                path,
+                format!("{what} not found on this kernel"),
+                "hooks are named without prefix, as in include/linux/lsm_hook_defs.h (`file_open`, `bprm_check_security`)",
+            ),
+            Target::Tracepoint(..) | Target::RawTracepoint(..) => self.error(
+                codes::TRACEPOINT_NOT_FOUND,
+                path,
+                format!("{what} not found on this kernel"),
+                "the names are those of the folders in /sys/kernel/tracing/events/SUBSYSTEM/EVENT",
+            ),
+        }
+    }
+}
