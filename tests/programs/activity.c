@@ -1,0 +1,248 @@
+/*
+ * Does what a test watches:
+ *
+ *     activity OPERATION ARGUMENT... [, OPERATION ARGUMENT...]...
+ *
+ * and prints a line for each operation: its name and 0, or the errno with which it failed, or a count.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static long fail(void)
+{
+	return -errno;
+}
+
+/* open(2) as one system call, so that a count of calls is a count of calls */
+static int open_raw(const char *path, int flags)
+{
+	return syscall(SYS_openat, AT_FDCWD, path, flags, 0644);
+}
+
+static long op_open(char **argument)
+{
+	int fd = open_raw(argument[0], O_RDONLY);
+	if (fd < 0)
+		return fail();
+	close(fd);
+	return 0;
+}
+
+static long op_read(char **argument)
+{
+	char byte;
+	int fd = open_raw(argument[0], O_RDONLY);
+	if (fd < 0)
+		return fail();
+	long result = pread(fd, &byte, 1, 0) < 0 ? fail() : 0;
+	close(fd);
+	return result;
+}
+
+static long op_write(char **argument)
+{
+	int fd = open_raw(argument[0], O_WRONLY | O_CREAT);
+	if (fd < 0)
+		return fail();
+	long result = pwrite(fd, "x", 1, 0) < 0 ? fail() : 0;
+	close(fd);
+	return result;
+}
+
+static long op_truncate(char **argument)
+{
+	return truncate(argument[0], 0) ? fail() : 0;
+}
+
+static long map(const char *path, int writable, int flags)
+{
+	int fd = open_raw(path, writable ? O_RDWR : O_RDONLY);
+	if (fd < 0)
+		return fail();
+	void *at = mmap(NULL, 4096, PROT_READ | (writable ? PROT_WRITE : 0), flags, fd, 0);
+	long result = at == MAP_FAILED ? fail() : 0;
+	if (!result)
+		munmap(at, 4096);
+	close(fd);
+	return result;
+}
+
+static long op_map_shared(char **argument)
+{
+	return map(argument[0], 0, MAP_SHARED);
+}
+
+static long op_map_shared_writable(char **argument)
+{
+	return map(argument[0], 1, MAP_SHARED);
+}
+
+static long op_map_private(char **argument)
+{
+	return map(argument[0], 0, MAP_PRIVATE);
+}
+
+static long op_mkdir(char **argument)
+{
+	return mkdir(argument[0], 0755) ? fail() : 0;
+}
+
+static long op_setuid(char **argument)
+{
+	return syscall(SYS_setuid, atoi(argument[0])) ? fail() : 0;
+}
+
+/* connect ADDRESS PORT: IPv6 if there is a colon in the address */
+static long op_connect(char **argument)
+{
+	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(atoi(argument[1])) };
+	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons(atoi(argument[1])) };
+	int is_v6 = strchr(argument[0], ':') != NULL;
+	if (inet_pton(is_v6 ? AF_INET6 : AF_INET, argument[0], is_v6 ? (void *)&v6.sin6_addr : (void *)&v4.sin_addr) != 1)
+		return -EINVAL;
+	int fd = socket(is_v6 ? AF_INET6 : AF_INET, SOCK_STREAM, 0);
+	if (fd < 0)
+		return fail();
+	long result = connect(fd, is_v6 ? (void *)&v6 : (void *)&v4, is_v6 ? sizeof v6 : sizeof v4) ? fail() : 0;
+	close(fd);
+	return result;
+}
+
+/* repeat-open PATH COUNT: how many succeeded */
+static long op_repeat_open(char **argument)
+{
+	long done = 0;
+	for (int i = atoi(argument[1]); i > 0; i--)
+		done += op_open(argument) == 0;
+	return done;
+}
+
+/*
+ * mapped-open FILE COUNT touch|cold: opens the path that FILE's first page holds, with the page mapped afresh for each
+ * call, and touched before it or not; how many calls were made
+ */
+static long op_mapped_open(char **argument)
+{
+	int fd = open_raw(argument[0], O_RDONLY);
+	if (fd < 0)
+		return fail();
+	long made = 0;
+	for (int i = atoi(argument[1]); i > 0; i--) {
+		volatile const char *path = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
+		if (path == MAP_FAILED)
+			return fail();
+		if (!strcmp(argument[2], "touch"))
+			(void)path[0];
+		int opened = open_raw((const char *)path, O_RDONLY);
+		if (opened >= 0)
+			close(opened);
+		made++;
+		munmap((void *)path, 4096);
+	}
+	close(fd);
+	return made;
+}
+
+/* open-until PATH STOP: opens PATH about every half millisecond until the file STOP exists; how often */
+static long op_open_until(char **argument)
+{
+	long opened = 0;
+	while (access(argument[1], F_OK)) {
+		struct timespec pause = { 0, 500 * 1000 };
+		opened += op_open(argument) == 0;
+		nanosleep(&pause, NULL);
+	}
+	return opened;
+}
+
+static int spawn(char **arguments)
+{
+	int status;
+	pid_t child = vfork();
+	if (child == 0) {
+		execv(arguments[0], arguments);
+		_exit(127);
+	}
+	return child > 0 && waitpid(child, &status, 0) == child && status == 0;
+}
+
+/* spawn COUNT PROGRAM: vfork, exec of `PROGRAM exit` and wait, that often; how many ended with status 0 */
+static long op_spawn(char **argument)
+{
+	char *arguments[] = { argument[1], "exit", NULL };
+	long done = 0;
+	for (int i = atoi(argument[0]); i > 0; i--)
+		done += spawn(arguments);
+	return done;
+}
+
+static long op_exit(char **argument)
+{
+	(void)argument;
+	_exit(0);
+}
+
+static long op_raise(char **argument)
+{
+	kill(getpid(), atoi(argument[0]));
+	return 0;
+}
+
+static const struct operation {
+	const char *name;
+	int arguments;
+	long (*run)(char **argument);
+} operations[] = {
+	{ "open", 1, op_open },
+	{ "read", 1, op_read },
+	{ "write", 1, op_write },
+	{ "truncate", 1, op_truncate },
+	{ "map-shared", 1, op_map_shared },
+	{ "map-shared-writable", 1, op_map_shared_writable },
+	{ "map-private", 1, op_map_private },
+	{ "mkdir", 1, op_mkdir },
+	{ "setuid", 1, op_setuid },
+	{ "connect", 2, op_connect },
+	{ "repeat-open", 2, op_repeat_open },
+	{ "mapped-open", 3, op_mapped_open },
+	{ "open-until", 2, op_open_until },
+	{ "spawn", 2, op_spawn },
+	{ "exit", 0, op_exit },
+	{ "raise", 1, op_raise },
+	{ NULL, 0, NULL },
+};
+
+int main(int argc, char **argv)
+{
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	for (int at = 1; at < argc; at++) {
+		const struct operation *operation = operations;
+		while (operation->name && strcmp(operation->name, argv[at]))
+			operation++;
+		if (!operation->name || at + operation->arguments >= argc) {
+			fprintf(stderr, "activity: `%s`: no such operation, or arguments are missing\n", argv[at]);
+			return 2;
+		}
+		long result = operation->run(argv + at + 1);
+		printf("%s %ld\n", operation->name, result < 0 ? -result : result);
+		at += operation->arguments + 1;
+		if (at < argc && strcmp(argv[at], ",")) {
+			fprintf(stderr, "activity: `%s`: expected a comma\n", argv[at]);
+			return 2;
+		}
+	}
+	return 0;
+}

@@ -1,0 +1,12 @@
+//! Tests against a real kernel: this machine's, or each of the lab's (`cargo xtask test`). They run the agent, do something,
+//! and compare what the agent exports with what was done: exactly, so that an event too many fails like one too few.
+
+mod cold_page;
+mod file_monitoring;
+mod many;
+mod network;
+mod objects;
+mod override_result;
+mod process;
+mod quickstart;
+mod replacement;

@@ -1,0 +1,101 @@
+//! Numbers that an interpreter of policies cannot reach: selectors, values and policies by the hundred.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use tests::activity::Activity;
+use tests::agent::Agent;
+use tests::guard::Need;
+use tests::scratch::Scratch;
+use tests::{output_of, policy, requires};
+
+#[test]
+fn a_hook_takes_300_selectors_with_2000_values() {
+    requires!(Need::Bpf);
+    const SELECTORS: usize = 300;
+    const VALUES: usize = 7;
+    let scratch = Scratch::new("selectors");
+    let activity = Activity::new(&scratch);
+    let mut agent = Agent::start("selectors");
+    // of odd lengths, so that neighbours differ in length as well as in bytes
+    let path = |selector: usize, value: usize| {
+        scratch.text(&format!("{}{selector}-{value}", "d".repeat(selector * value % 40)))
+    };
+    let operators = ["Equal", "Prefix", "Postfix"];
+    let values: Vec<Vec<String>> = (0..SELECTORS).map(|s| (0..VALUES).map(|v| path(s, v)).collect()).collect();
+    let selectors: Vec<(&str, &[String])> =
+        values.iter().enumerate().map(|(index, values)| (operators[index % 3], values.as_slice())).collect();
+    assert!(SELECTORS * VALUES >= 2000);
+    agent.add_policy(&policy::openat("large", &selectors));
+
+    let probed: Vec<String> = [(0, 0), (0, 6), (1, 3), (2, 5), (150, 1), (151, 0), (152, 6), (298, 6), (299, 0), (299, 6)]
+        .iter()
+        .map(|&(selector, value)| path(selector, value))
+        .collect();
+    let neighbours: Vec<String> = probed.iter().map(|path| format!("{}/x{}", scratch.text("none"), &path[path.len() - 3..]))
+        .collect();
+    let mut operations: Vec<Vec<&str>> = Vec::new();
+    for (matching, neighbour) in probed.iter().zip(&neighbours) {
+        operations.push(vec!["open", matching]);
+        operations.push(vec!["open", neighbour]);
+    }
+    let operations: Vec<&[&str]> = operations.iter().map(Vec::as_slice).collect();
+    activity.run(&operations);
+
+    let events = agent.hook_events(&activity);
+    let seen: Vec<&str> = events.iter().map(|event| event.text("/args/0/string_arg")).collect();
+    assert_eq!(seen, probed);
+    agent.stop();
+}
+
+/// Links and programs that the kernel has, by `bpftool`.
+fn links_and_programs() -> (usize, usize) {
+    let count = |what: &str| {
+        let text = output_of(Command::new("bpftool").args(["-j", what, "list"]));
+        let list: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        list.as_array().map_or(0, Vec::len)
+    };
+    (count("link"), count("prog"))
+}
+
+#[test]
+fn policies_on_one_hook_share_one_attached_program() {
+    requires!(Need::Bpf);
+    const POLICIES: usize = 200;
+    let scratch = Scratch::new("policies");
+    let activity = Activity::new(&scratch);
+    let path = |index: usize| scratch.text(&format!("file-{index}"));
+    let write = |count: usize| {
+        let directory = scratch.path(&format!("policies-{count}"));
+        for index in 0..count {
+            let text = policy::openat(&format!("policy-{index}"), &[("Equal", &[path(index)])]);
+            scratch.write(&format!("policies-{count}/{index}.yaml"), text);
+        }
+        directory.display().to_string()
+    };
+
+    let one = write(1);
+    let mut agent = Agent::start_with("policies-1", &["--tracing-policy-dir", &one]);
+    agent.await_policies(1);
+    let with_one = links_and_programs();
+    agent.stop();
+    drop(agent);
+
+    let all = write(POLICIES);
+    let mut agent = Agent::start_with("policies-200", &["--tracing-policy-dir", &all]);
+    agent.await_policies(POLICIES);
+    assert_eq!(links_and_programs(), with_one, "links and programs, with {POLICIES} policies and with one");
+
+    let names: Vec<String> = (0..POLICIES).map(path).collect();
+    let operations: Vec<[&str; 2]> = names.iter().map(|name| ["open", name.as_str()]).collect();
+    let operations: Vec<&[&str]> = operations.iter().map(<[&str; 2]>::as_slice).collect();
+    activity.run(&operations);
+    let mut seen: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for event in agent.hook_events(&activity) {
+        seen.entry(event.text("/policy_name").to_owned()).or_default().push(event.text("/args/0/string_arg").to_owned());
+    }
+    let expected: BTreeMap<String, Vec<String>> =
+        (0..POLICIES).map(|index| (format!("policy-{index}"), vec![path(index)])).collect();
+    assert_eq!(seen, expected);
+    agent.stop();
+}

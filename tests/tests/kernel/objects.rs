@@ -1,0 +1,1 @@
+//! Compiled objects, as other tools see them.

@@ -1,0 +1,38 @@
+//! A change of the policy set is atomic: what must match before and after is reported once, never twice.
+
+use tests::activity::Activity;
+use tests::agent::Agent;
+use tests::guard::Need;
+use tests::scratch::Scratch;
+use tests::{await_some, policy, requires};
+
+#[test]
+fn a_hundred_replacements_under_load_lose_and_double_nothing() {
+    requires!(Need::Bpf);
+    const REPLACEMENTS: usize = 100;
+    let scratch = Scratch::new("replacement");
+    let activity = Activity::new(&scratch);
+    let mut agent = Agent::start("replacement");
+    let watched = scratch.write("watched", "x");
+    let stop = scratch.text("stop");
+    agent.add_policy(&policy::openat("constant", &[("Equal", std::slice::from_ref(&watched))]));
+
+    let load = activity.start(&[&["open-until", &watched, &stop]]);
+    // each adds or removes a policy of the same hook, whose program is then another
+    for round in 0..REPLACEMENTS / 2 {
+        let name = format!("changing-{round}");
+        agent.add_policy(&policy::openat(&name, &[("Prefix", &[scratch.text(&format!("nothing-{round}"))])]));
+        agent.delete_policy(&name);
+    }
+    std::fs::write(&stop, "").expect("the load can be told to stop");
+    let opened = load.wait().results[0];
+    assert!(opened > 0);
+
+    let of_constant = await_some("all opens are reported", || {
+        let events = agent.hook_events(&activity);
+        (events.len() as i64 >= opened).then_some(events)
+    });
+    assert_eq!(of_constant.len() as i64, opened, "opens of a path that one policy always watches");
+    assert!(of_constant.iter().all(|event| event.is_of_policy("constant")));
+    agent.stop();
+}
