@@ -6,8 +6,12 @@
 
 #define SEC(name) __attribute__((section(name), used))
 #define INLINE static inline __attribute__((always_inline))
-/* A function of its own; the linker makes it static. */
+/* A function of its own; the linker makes it static. Test programs, which are not linked, have it static at once. */
+#ifdef TETRA_STATIC_LIBRARY
+#define LIBRARY static __attribute__((noinline))
+#else
 #define LIBRARY __attribute__((noinline, visibility("hidden")))
+#endif
 /*
  * A function that stays global: the verifier checks it once, on its own, and then steps over every call. Its arguments
  * can only be integers (5.10 knows no others), so state goes through maps.
@@ -53,7 +57,7 @@ static struct task_struct *(*bpf_get_current_task_btf)(void) = (void *)158; /* f
 #define READ(pointer, field)                                                                       \
 	({                                                                                         \
 		__typeof__((pointer)->field) value_;                                               \
-		bpf_probe_read_kernel(&value_, sizeof value_, &(pointer)->field);                  \
+		bpf_probe_read_kernel((void *)&value_, sizeof value_, (const void *)&(pointer)->field); \
 		value_;                                                                            \
 	})
 

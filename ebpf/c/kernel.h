@@ -40,7 +40,7 @@ struct mount { struct mount *mnt_parent; struct dentry *mnt_mountpoint; struct v
 struct path { struct vfsmount *mnt; struct dentry *dentry; } CORE;
 struct fs_struct { struct path root; struct path pwd; } CORE;
 
-struct file { struct path f_path; struct inode *f_inode; } CORE;
+struct file { struct path f_path; struct inode *f_inode; void *private_data; } CORE;
 struct fdtable { __u32 max_fds; struct file **fd; } CORE;
 struct files_struct { struct fdtable *fdt; } CORE;
 

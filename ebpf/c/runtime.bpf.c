@@ -1,3 +1,20 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-#include "bpf.h"
+/*
+ * Runtime library, see runtime.h. Functions of runtime.h are hidden: the linker makes them static, so that the verifier
+ * sees what they are called with. Functions marked GLOBAL must stay global: they take integers only and are verified
+ * once, however often they are called; loops stand there.
+ */
+#include "task.h"
 #include "runtime.h"
+#include "ring.h"
+#include "walk.h"
+
+#include "runtime/scratch.h"
+#include "runtime/text.h"
+#include "runtime/socket.h"
+#include "runtime/process.h"
+#include "runtime/record.h"
+#include "runtime/ratelimit.h"
+#include "runtime/pending.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -9,39 +9,40 @@
  */
 #ifndef TETRA_RUNTIME_H
 #define TETRA_RUNTIME_H
+#include "bpf.h"
 #include "record.h"
 
 struct scratch; struct text; struct process;
 
 /* Takes a scratch element for this run; NULL if programs nest too deep. Every taken element is given back by tetra_leave. */
-struct scratch *tetra_enter(void);
+LIBRARY struct scratch *tetra_enter(void);
 /* Gives s back. It names the element because programs may be preempted, so the last to enter need not be the first to leave. */
-void tetra_leave(struct scratch *s);
+LIBRARY void tetra_leave(struct scratch *s);
 /* The index-th text of the level (0..SCRATCH_TEXTS-1); NULL only for an index out of range, but the verifier wants the check. */
-struct text *tetra_text(struct scratch *s, __u32 index);
+LIBRARY struct text *tetra_text(struct scratch *s, __u32 index);
 /* The record of the current process, or NULL. */
-struct process *tetra_process(void);
+LIBRARY struct process *tetra_process(void);
 
 /* Each fills *t (len, flags, mode, status) and returns its length, or a negative ARG_* status if there is no text. */
-int tetra_read_user_string(struct text *t, const void *user);
-int tetra_read_kernel_string(struct text *t, const void *address);
-int tetra_walk_path(struct text *t, const void *path);            /* struct path * as an address */
-int tetra_walk_path_trusted(struct text *t, void *path);
-int tetra_walk_file(struct text *t, const void *file);            /* struct file *: its f_path, mode of its inode */
-int tetra_walk_file_trusted(struct text *t, void *file);
-int tetra_walk_dentry(struct text *t, const void *dentry);        /* inside one mount */
-int tetra_walk_dentry_trusted(struct text *t, void *dentry);
-int tetra_walk_fd(struct text *t, __u32 fd);                      /* current->files; no file: -ARG_FAULT */
-int tetra_walk_binprm(struct text *t, const void *bprm);          /* struct linux_binprm *: its file */
-int tetra_walk_binprm_trusted(struct text *t, void *bprm);
-int tetra_walk_exe(struct text *t);                               /* current->mm->exe_file; none: -ARG_FAULT */
+LIBRARY int tetra_read_user_string(struct text *t, const void *user);
+LIBRARY int tetra_read_kernel_string(struct text *t, const void *address);
+LIBRARY int tetra_walk_path(struct text *t, const void *path);            /* struct path * as an address */
+LIBRARY int tetra_walk_path_trusted(struct text *t, void *path);
+LIBRARY int tetra_walk_file(struct text *t, const void *file);            /* struct file *: its f_path, mode of its inode */
+LIBRARY int tetra_walk_file_trusted(struct text *t, void *file);
+LIBRARY int tetra_walk_dentry(struct text *t, const void *dentry);        /* inside one mount */
+LIBRARY int tetra_walk_dentry_trusted(struct text *t, void *dentry);
+LIBRARY int tetra_walk_fd(struct text *t, __u32 fd);                      /* current->files; no file: -ARG_FAULT */
+LIBRARY int tetra_walk_binprm(struct text *t, const void *bprm);          /* struct linux_binprm *: its file */
+LIBRARY int tetra_walk_binprm_trusted(struct text *t, void *bprm);
+LIBRARY int tetra_walk_exe(struct text *t);                               /* current->mm->exe_file; none: -ARG_FAULT */
 
 /* Fills s->sock[i] / s->sockaddr[i]; 0, or -ARG_FAULT. i is 0 or 1. */
-int tetra_read_sock(struct scratch *s, __u32 i, const void *sk);
-int tetra_read_sockaddr(struct scratch *s, __u32 i, const void *address, __u32 is_user);
+LIBRARY int tetra_read_sock(struct scratch *s, __u32 i, const void *sk);
+LIBRARY int tetra_read_sockaddr(struct scratch *s, __u32 i, const void *address, __u32 is_user);
 
 /* 1 if tgid (or, with ns, the pid in the own pid namespace) of the current process or an ancestor is value, else 0; -1 unknown. */
-int tetra_lineage_has_pid(__u32 value, __u32 is_namespace_pid);
+LIBRARY int tetra_lineage_has_pid(__u32 value, __u32 is_namespace_pid);
 
 /* How many arguments a record may hold; put fails on more. */
 #define ARGUMENTS_MAX 32
@@ -50,29 +51,29 @@ int tetra_lineage_has_pid(__u32 value, __u32 is_namespace_pid);
  * Building a record: begin resets the cursor and writes the header, put appends one argument, submit sends it.
  * tag_and_template: object tag << 32 | template index.
  */
-int tetra_record_begin(struct scratch *s, __u64 tag_and_template, __u32 action, __u32 record_flags, __u64 call_id);
-int tetra_put_integer(struct scratch *s, __u64 value, __u32 status);
-int tetra_put_string(struct scratch *s, struct text *t);
-int tetra_put_path(struct scratch *s, struct text *t);
-int tetra_put_sock(struct scratch *s, __u32 i, __u32 status);
-int tetra_put_sockaddr(struct scratch *s, __u32 i, __u32 status);
+LIBRARY int tetra_record_begin(struct scratch *s, __u64 tag_and_template, __u32 action, __u32 record_flags, __u64 call_id);
+LIBRARY int tetra_put_integer(struct scratch *s, __u64 value, __u32 status);
+LIBRARY int tetra_put_string(struct scratch *s, struct text *t);
+LIBRARY int tetra_put_path(struct scratch *s, struct text *t);
+LIBRARY int tetra_put_sock(struct scratch *s, __u32 i, __u32 status);
+LIBRARY int tetra_put_sockaddr(struct scratch *s, __u32 i, __u32 status);
 /* lane: 0 observation (sharded by CPU), 1 enforcement. Counts POLICY_POST_SENT or POLICY_POST_LOST. */
-int tetra_submit(struct scratch *s, __u32 policy_slot, __u32 lane);
+LIBRARY int tetra_submit(struct scratch *s, __u32 policy_slot, __u32 lane);
 
-void tetra_count(__u32 policy_slot, __u32 counter);
+LIBRARY void tetra_count(__u32 policy_slot, __u32 counter);
 
 /*
  * Rate limit: 1 if the record in s (arguments already put) may pass, 0 if the same one passed within interval_ns
  * (and then counts POLICY_RATE_LIMITED). scope: 0 thread, 1 process, 2 global. The key holds the template, the scope
  * id and the first 40 bytes of each argument, hashed to 128 bits with a per-boot key.
  */
-int tetra_rate_limit(struct scratch *s, __u32 policy_slot, __u32 scope, __u64 interval_ns);
+LIBRARY int tetra_rate_limit(struct scratch *s, __u32 policy_slot, __u32 scope, __u64 interval_ns);
 
 /*
  * Calls under way, for hooks whose decision or event needs both entry and return (map `tetra_pending`, LRU hash keyed by
  * pid_tgid and hook key). put: 0, or -1 if full (counted). take: the value (never 0) and removes it, or 0 if there is none.
  */
-int tetra_pending_put(__u32 hook_key, __u64 value, __u32 policy_slot);
-__u64 tetra_pending_take(__u32 hook_key);
+LIBRARY int tetra_pending_put(__u32 hook_key, __u64 value, __u32 policy_slot);
+LIBRARY __u64 tetra_pending_take(__u32 hook_key);
 
 #endif

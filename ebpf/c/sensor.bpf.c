@@ -458,9 +458,11 @@ int sensor_fork(__u64 *context)
 		count(SENSOR_PROCESS_TABLE_FULL);
 
 	struct record_clone *record = bpf_ringbuf_reserve(ring, sizeof *record, 0);
-	count_result(!record, SENSOR_CLONE_SENT);
-	if (!record)
+	if (!record) {
+		count(SENSOR_CLONE_LOST);
 		return 0;
+	}
+	count(SENSOR_CLONE_SENT);
 	write_header(&record->header, sizeof *record, RECORD_CLONE, 0, process.start_ktime, tgid, tgid,
 		     process.start_ktime);
 	record->parent_start_ktime = process.parent_start_ktime;
@@ -501,9 +503,11 @@ int sensor_exit(__u64 *context)
 		return 0;
 
 	struct record_exit *record = bpf_ringbuf_reserve(ring, sizeof *record, 0);
-	count_result(!record, SENSOR_EXIT_SENT);
-	if (!record)
+	if (!record) {
+		count(SENSOR_EXIT_LOST);
 		return 0;
+	}
+	count(SENSOR_EXIT_SENT);
 	write_header(&record->header, sizeof *record, RECORD_EXIT, 0, bpf_ktime_get_ns(), tgid, task->pid, start_ktime);
 	/* As wait(2) tells it: the last thread to die need not be the one that decided how. */
 	record->exit_code = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code : task->group_leader->exit_code;

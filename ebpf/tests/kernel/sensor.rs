@@ -194,7 +194,7 @@ fn arguments_around_the_inline_limit_are_whole() {
         let life = life_of(&mut sensor, Command::new("/bin/true").arg0(&argv0).arg(&argument));
         let exec = &life.execs[0];
         let args = if exec.fixed.exec_flags & EXEC_DATA_ARGS != 0 { &life.data } else { &exec.args };
-        assert_eq!(args.len(), len + 1, "argv[0] of {} bytes, argument of {len}", argv0.len());
+        assert_eq!(args.len(), len + 1, "argv[0] of {} bytes, argument of {len}: {:?}", argv0.len(), exec.fixed);
         assert!(args[..len] == *argument.as_bytes());
     }
 }

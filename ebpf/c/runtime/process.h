@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* The current process and its ancestors. */
+
+#define LINEAGE_MAX 256
+
+LIBRARY struct process *tetra_process(void)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+
+	return bpf_map_lookup_elem(&tetra_processes, &tgid);
+}
+
+/* Both stop behind pid 1, whose parent is the idle task with tgid 0, its own parent. */
+GLOBAL int lineage_has_tgid(__u32 value)
+{
+	struct task_struct *task = current_task();
+
+	for (int i = 0; i < LINEAGE_MAX; i++) {
+		__u32 tgid = TASK_FIELD(task, tgid);
+
+		if (!tgid)
+			return 0;
+		if (tgid == value)
+			return 1;
+		task = TASK_FIELD(task, real_parent);
+	}
+	return -1;
+}
+
+GLOBAL int lineage_has_namespace_pid(__u32 value)
+{
+	struct task_struct *task = current_task();
+
+	for (int i = 0; i < LINEAGE_MAX; i++) {
+		if (!TASK_FIELD(task, tgid))
+			return 0;
+		/* the pid of a process is that of its leader, whatever thread this is */
+		struct task_struct *leader = TASK_FIELD(task, group_leader);
+		struct pid *pid = TASK_FIELD(leader, thread_pid);
+		__u32 level = TASK_FIELD(pid, level);
+		struct upid upid = {};
+
+		bpf_probe_read_kernel(&upid, sizeof upid, &pid->numbers[level]);
+		if ((__u32)upid.nr == value)
+			return 1;
+		task = TASK_FIELD(task, real_parent);
+	}
+	return -1;
+}
+
+LIBRARY int tetra_lineage_has_pid(__u32 value, __u32 is_namespace_pid)
+{
+	return is_namespace_pid ? lineage_has_namespace_pid(value) : lineage_has_tgid(value);
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Building and sending policy records. */
+
+/* Value of scratch.cursor once something did not fit: nothing fits behind it, and submit counts the record as lost. */
+#define CURSOR_OVERFLOW (RECORD_MAX + 1)
+
+LIBRARY int tetra_record_begin(struct scratch *s, __u64 tag_and_template, __u32 action, __u32 record_flags,
+			       __u64 call_id)
+{
+	struct record_policy *record = (void *)s->record;
+	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	__u32 tgid = pid_tgid >> 32;
+	struct process *process = bpf_map_lookup_elem(&tetra_processes, &tgid);
+
+	record->header.kind = RECORD_POLICY;
+	record->header.flags = process ? record_flags : record_flags | RECORD_FLAG_UNKNOWN_PROCESS;
+	record->header.ktime = bpf_ktime_get_ns();
+	record->header.tgid = tgid;
+	record->header.tid = pid_tgid;
+	record->header.start_ktime = process ? process->start_ktime : 0;
+	record->call_id = call_id;
+	record->cgroup_id = bpf_get_current_cgroup_id();
+	record->object_tag = tag_and_template >> 32;
+	record->template_index = tag_and_template;
+	record->action = action;
+	record->argument_count = 0;
+	record->pad = 0;
+	s->cursor = sizeof *record;
+	return 0;
+}
+
+/*
+ * Makes room for an argument of `len` bytes and writes its header. Returns where the payload goes, as an offset into
+ * s->record that is below RECORD_MAX, or 0.
+ */
+INLINE __u32 put_argument(struct scratch *s, __u32 status, __u32 len)
+{
+	struct record_policy *record = (void *)s->record;
+	__u32 at = s->cursor;
+	OPAQUE(at);
+	__u32 count = record->argument_count;
+
+	if (at > RECORD_MAX - sizeof(struct record_argument) || count >= ARGUMENTS_MAX ||
+	    at + sizeof(struct record_argument) + ((len + 7) & ~7u) > RECORD_MAX) {
+		s->cursor = CURSOR_OVERFLOW;
+		return 0;
+	}
+	struct record_argument *argument = (void *)s->record + at;
+	argument->status = status;
+	argument->len = len;
+	record->argument_count = count + 1;
+	at += sizeof *argument;
+	s->cursor = at + ((len + 7) & ~7u);
+	return at;
+}
+
+LIBRARY int tetra_put_integer(struct scratch *s, __u64 value, __u32 status)
+{
+	__u32 at = put_argument(s, status, sizeof value);
+
+	OPAQUE(at);
+	if (!at || at > RECORD_MAX)
+		return -1;
+	*(__u64 *)(s->record + at) = value;
+	return 0;
+}
+
+/* Copies a text to an offset. Two halves, because the verifier takes the largest of both, and the slack is half a text. */
+INLINE int put_text(struct scratch *s, __u32 at, struct text *t, __u32 len)
+{
+	OPAQUE(at);
+	OPAQUE(len);
+	if (at > RECORD_MAX || len > TEXT_MAX)
+		return -1;
+	if (len <= TEXT_MAX / 2) {
+		bpf_probe_read_kernel(s->record + at, len, t->bytes);
+		return 0;
+	}
+	bpf_probe_read_kernel(s->record + at, TEXT_MAX / 2, t->bytes);
+	at += TEXT_MAX / 2;
+	len -= TEXT_MAX / 2;
+	OPAQUE(at);
+	OPAQUE(len);
+	if (at > RECORD_MAX || len > TEXT_MAX / 2)
+		return -1;
+	bpf_probe_read_kernel(s->record + at, len, t->bytes + TEXT_MAX / 2);
+	return 0;
+}
+
+INLINE __u32 text_len(struct text *t)
+{
+	return t->len > TEXT_MAX ? TEXT_MAX : t->len;
+}
+
+LIBRARY int tetra_put_string(struct scratch *s, struct text *t)
+{
+	__u32 len = text_len(t);
+	__u32 at = put_argument(s, t->status, len);
+
+	return at ? put_text(s, at, t, len) : -1;
+}
+
+LIBRARY int tetra_put_path(struct scratch *s, struct text *t)
+{
+	__u32 len = text_len(t);
+	__u32 at = put_argument(s, t->status, sizeof(struct argument_path) + len);
+
+	OPAQUE(at);
+	if (!at || at > RECORD_MAX)
+		return -1;
+	struct argument_path *path = (void *)s->record + at;
+	path->flags = t->flags;
+	path->mode = t->mode;
+	path->pad = 0;
+	return put_text(s, at + sizeof *path, t, len);
+}
+
+/* A value that could not be read has no payload. */
+#define PUT_VALUE(s, value, status)                                                                \
+	({                                                                                         \
+		__u32 at_ = put_argument(s, status, (status) == ARG_FAULT ? 0 : sizeof(value));     \
+		OPAQUE(at_);                                                                       \
+		if (!at_ || at_ > RECORD_MAX)                                                      \
+			return -1;                                                                 \
+		if ((status) != ARG_FAULT)                                                         \
+			__builtin_memcpy((s)->record + at_, &(value), sizeof(value));               \
+		0;                                                                                 \
+	})
+
+LIBRARY int tetra_put_sock(struct scratch *s, __u32 i, __u32 status)
+{
+	return PUT_VALUE(s, s->sock[i & 1], status);
+}
+
+LIBRARY int tetra_put_sockaddr(struct scratch *s, __u32 i, __u32 status)
+{
+	return PUT_VALUE(s, s->sockaddr[i & 1], status);
+}
+
+INLINE int send_record(struct scratch *s, __u32 lane)
+{
+	struct record_policy *record = (void *)s->record;
+	struct config *c = config();
+	__u32 size = s->cursor;
+	OPAQUE(size);
+
+	if (!c || size > RECORD_MAX)
+		return -1;
+	void *ring;
+	if (lane) {
+		__u32 shard = c->ring_shards;
+		ring = bpf_map_lookup_elem(&tetra_rings, &shard);
+	} else {
+		ring = ring_of_cpu(c);
+	}
+	if (!ring)
+		return -1;
+	record->header.size = size;
+	return bpf_ringbuf_output(ring, record, size, lane ? BPF_RB_FORCE_WAKEUP : wakeup_flags(ring, c));
+}
+
+LIBRARY int tetra_submit(struct scratch *s, __u32 policy_slot, __u32 lane)
+{
+	int error = send_record(s, lane);
+
+	tetra_count(policy_slot, error ? POLICY_POST_LOST : POLICY_POST_SENT);
+	return error ? -1 : 0;
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Scratch memory and counters. */
+
+struct {
+	MAP_UINT(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	MAP_UINT(max_entries, 1024);
+	MAP_TYPE(key, __u32);
+	MAP_UINT(value_size, 8 * POLICY_COUNTERS);
+} tetra_policy_counters SEC(".maps");
+
+LIBRARY struct scratch *tetra_enter(void)
+{
+	return scratch_enter();
+}
+
+LIBRARY void tetra_leave(struct scratch *s)
+{
+	scratch_leave(s);
+}
+
+LIBRARY struct text *tetra_text(struct scratch *s, __u32 index)
+{
+	return scratch_text(s, index);
+}
+
+LIBRARY void tetra_count(__u32 policy_slot, __u32 counter)
+{
+	__u64 *counters = bpf_map_lookup_elem(&tetra_policy_counters, &policy_slot);
+
+	if (counters && counter < POLICY_COUNTERS)
+		__sync_fetch_and_add(&counters[counter], 1); /* atomic: another program may interrupt here */
+}
