@@ -10,6 +10,8 @@ pub(crate) const GET_CURRENT_PID_TGID: i32 = 14;
 pub(crate) const TAIL_CALL: i32 = 12;
 /// `bpf_override_return`
 pub(crate) const OVERRIDE_RETURN: i32 = 58;
+/// `bpf_send_signal`
+pub(crate) const SEND_SIGNAL: i32 = 109;
 /// `bpf_copy_from_user`
 pub(crate) const COPY_FROM_USER: i32 = 148;
 /// `bpf_get_current_task_btf`
@@ -31,11 +33,6 @@ pub(crate) fn mov_immediate(destination: u8, immediate: i32) -> Instruction {
     instruction(0xb7, destination, 0, 0, immediate)
 }
 
-/// `wD = wS`
-pub(crate) fn mov32(destination: u8, source: u8) -> Instruction {
-    instruction(0xbc, destination, source, 0, 0)
-}
-
 /// `rD += immediate`
 pub(crate) fn add_immediate(destination: u8, immediate: i32) -> Instruction {
     instruction(0x07, destination, 0, 0, immediate)
@@ -46,9 +43,9 @@ pub(crate) fn load32(destination: u8, source: u8, offset: i16) -> Instruction {
     instruction(0x61, destination, source, offset, 0)
 }
 
-/// `*(u64 *)(rD + offset) = immediate`
-pub(crate) fn store64_immediate(destination: u8, offset: i16, immediate: i32) -> Instruction {
-    instruction(0x7a, destination, 0, offset, immediate)
+/// `*(u64 *)(rD + offset) = rS`
+pub(crate) fn store64(destination: u8, source: u8, offset: i16) -> Instruction {
+    instruction(0x7b, destination, source, offset, 0)
 }
 
 /// `if wD != immediate, skip instructions`

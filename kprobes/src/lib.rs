@@ -9,6 +9,7 @@ pub mod kernel;
 mod link;
 pub mod maps;
 pub mod object;
+pub mod probe;
 mod program;
 pub mod rejection;
 pub mod ring;

@@ -109,17 +109,6 @@ pub(crate) trait MapSource {
     fn find(&self, name: &str) -> Option<&Map>;
 }
 
-/// No maps but the object's own.
-#[cfg(test)]
-pub(crate) struct NoMaps;
-
-#[cfg(test)]
-impl MapSource for NoMaps {
-    fn find(&self, _name: &str) -> Option<&Map> {
-        None
-    }
-}
-
 impl LoadedObject {
     /// Reads an object, creates the maps that `shared` does not have, and loads its BTF.
     pub(crate) fn load(name: &str, elf: &[u8], shared: &dyn MapSource) -> Result<Self, LoadError> {
