@@ -19,11 +19,14 @@ pub enum Linkage {
 impl Linkage {
     fn word(self) -> u32 {
         match self {
-            Self::Static => 0,
+            Self::Static => STATIC_FUNCTION,
             Self::Global => 1,
         }
     }
 }
+
+/// Linkage bits of a static function's record.
+pub(crate) const STATIC_FUNCTION: u32 = 0;
 
 /// Collects types and strings.
 #[derive(Debug)]

@@ -1,0 +1,146 @@
+//! Back end: from the IR of a program to a relocatable object.
+//!
+//! ```text
+//!  ir::Function ─ simplify ─ layout ─ liveness ─ allocate ─ frame ─ emit ─ jumps ─► FunctionCode
+//!                                                                                      │
+//!  runtime library (clang) ──────────────────────────────────────────────► link ─► object ─► ELF
+//! ```
+//!
+//! The input is a program that [`crate::ir::verify`] accepts; then the only errors are those of size ([`CodegenError`]).
+//! Output depends on the input alone: same program, same bytes.
+
+use crate::disassemble;
+use crate::ir::{FuncId, Function, Program};
+use crate::isa::Instruction;
+use crate::link::{self, LinkError};
+use crate::output::{SourceLine, SourceRef};
+
+mod allocate;
+mod emit;
+mod frame;
+mod jumps;
+mod layout;
+mod liveness;
+mod moves;
+mod simplify;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use frame::STACK_SIZE;
+
+/// What the kernel the program is for can do, as far as the back end cares.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Target {
+    /// Link with the runtime library for kernels without `bpf_loop`.
+    pub legacy_runtime: bool,
+    /// The kernel has `gotol`, jumps with 32-bit offsets (6.6).
+    pub jumps32: bool,
+}
+
+/// Why a program cannot be turned into an object.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CodegenError {
+    /// A function needs more stack than there is.
+    #[error("`{function}` needs {} bytes of stack ({slots} of its own, {spills} for registers), 512 are allowed", slots + spills)]
+    FrameTooLarge {
+        /// Function.
+        function: String,
+        /// Bytes of its stack slots.
+        slots: u32,
+        /// Bytes for values that found no register.
+        spills: u32,
+    },
+    /// A jump is out of reach even through islands.
+    #[error("`{function}` has {slots} instructions, a jump in it cannot reach its target")]
+    JumpTooFar {
+        /// Function.
+        function: String,
+        /// Its size in slots.
+        slots: usize,
+    },
+    /// An offset into a map value does not fit an instruction.
+    #[error("offset {offset} in `{function}` does not fit 32 bits")]
+    OffsetTooLarge {
+        /// Function.
+        function: String,
+        /// Offset in bytes.
+        offset: i64,
+    },
+    /// The program could not be linked.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+}
+
+/// What an instruction refers to by name.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) enum Symbol {
+    /// A map of the program or the runtime library.
+    Map(String),
+    /// A function of the runtime library.
+    Function(String),
+    /// A function of the program.
+    Local(FuncId),
+}
+
+/// Machine code of one function.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct FunctionCode {
+    /// Symbol name.
+    pub(crate) name: String,
+    /// Slots.
+    pub(crate) instructions: Vec<Instruction>,
+    /// References, by slot, ascending.
+    pub(crate) references: Vec<(usize, Symbol)>,
+    /// Policy line of each slot.
+    pub(crate) sources: Vec<Option<SourceRef>>,
+    /// Bytes of stack.
+    pub(crate) frame_size: u32,
+}
+
+/// Compiles a program to a relocatable ELF object, linked with what it calls of the runtime library.
+///
+/// `source_lines` is what the program's [`SourceRef`]s index.
+///
+/// # Errors
+///
+/// See [`CodegenError`].
+pub fn compile_program(program: &Program, target: &Target, source_lines: &[SourceLine]) -> Result<Vec<u8>, CodegenError> {
+    let runtime = if target.legacy_runtime { ebpf::RUNTIME_LEGACY } else { ebpf::RUNTIME };
+    compile_with_runtime(program, target, source_lines, runtime)
+}
+
+/// As [`compile_program`], with this object as the runtime library.
+///
+/// # Errors
+///
+/// See [`CodegenError`].
+pub fn compile_with_runtime(
+    program: &Program,
+    target: &Target,
+    source_lines: &[SourceLine],
+    runtime: &[u8],
+) -> Result<Vec<u8>, CodegenError> {
+    let functions = program.functions.iter().map(|function| compile_function(function, target)).collect::<Result<Vec<_>, _>>()?;
+    Ok(link::link(program, &functions, source_lines, runtime)?)
+}
+
+/// The text of a program's instructions with the policy lines they come from, for `--emit asm`.
+///
+/// # Errors
+///
+/// See [`CodegenError`].
+pub fn assembly(program: &Program, target: &Target, source_lines: &[SourceLine]) -> Result<String, CodegenError> {
+    let functions = program.functions.iter().map(|function| compile_function(function, target)).collect::<Result<Vec<_>, _>>()?;
+    Ok(disassemble::listing(&functions, program, source_lines))
+}
+
+pub(crate) fn compile_function(function: &Function, target: &Target) -> Result<FunctionCode, CodegenError> {
+    let function = simplify::simplify(function);
+    let order = layout::order(&function);
+    let liveness = liveness::analyze(&function, &order);
+    let allocation = allocate::allocate(&function, &order, &liveness);
+    let frame = frame::Frame::new(&function, &order, &allocation)?;
+    let emitted = emit::emit(&function, &order, &allocation, &frame)?;
+    jumps::resolve(&function.name, emitted, frame.size, target.jumps32)
+}

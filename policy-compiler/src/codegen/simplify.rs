@@ -1,0 +1,92 @@
+//! Clean-up before registers are allocated: constants become immediates, results that nobody reads are not computed.
+
+use crate::ir::{Function, Inst, Operand, Terminator};
+
+/// The function with small constants as immediates and without dead instructions.
+pub(super) fn simplify(function: &Function) -> Function {
+    let mut function = function.clone();
+    propagate_constants(&mut function);
+    remove_dead(&mut function);
+    function
+}
+
+/// Constants that fit an immediate replace the values that hold them. Larger ones stay in registers, where several
+/// instructions can use them.
+fn propagate_constants(function: &mut Function) {
+    let mut constants = vec![None; function.value_types.len()];
+    for located in function.blocks.iter().flat_map(|block| &block.insts) {
+        if let Inst::Const { dest, value } = located.inst
+            && i32::try_from(value).is_ok()
+        {
+            constants[dest.0 as usize] = Some(value);
+        }
+    }
+    let replace = |operand: &mut Operand| {
+        if let Operand::Value(value) = operand
+            && let Some(constant) = constants[value.0 as usize]
+        {
+            *operand = Operand::Imm(constant);
+        }
+    };
+    for block in &mut function.blocks {
+        for located in &mut block.insts {
+            match &mut located.inst {
+                Inst::Alu { a, b, .. } => {
+                    replace(a);
+                    replace(b);
+                }
+                Inst::Store { value, .. } => replace(value),
+                Inst::Call { args, .. } => args.iter_mut().for_each(replace),
+                _ => {}
+            }
+        }
+        match &mut block.terminator {
+            Terminator::Branch { b, .. } => replace(b),
+            Terminator::Return(operand) => replace(operand),
+            Terminator::Jump(_) => {}
+        }
+    }
+}
+
+fn remove_dead(function: &mut Function) {
+    let mut uses = vec![0u32; function.value_types.len()];
+    let mut definitions = vec![None; function.value_types.len()];
+    for (block_index, block) in function.blocks.iter().enumerate() {
+        for (index, located) in block.insts.iter().enumerate() {
+            located.inst.uses().for_each(|value| uses[value.0 as usize] += 1);
+            if let Some(dest) = located.inst.dest() {
+                definitions[dest.0 as usize] = Some((block_index, index));
+            }
+        }
+        block.terminator.uses().for_each(|value| uses[value.0 as usize] += 1);
+    }
+    let pure = |inst: &Inst| !matches!(inst, Inst::Call { .. } | Inst::Store { .. });
+    let mut dead: Vec<Vec<bool>> = function.blocks.iter().map(|block| vec![false; block.insts.len()]).collect();
+    let mut open: Vec<_> = (0..uses.len()).filter(|value| uses[*value] == 0).collect();
+    while let Some(value) = open.pop() {
+        let Some((block, index)) = definitions[value] else { continue };
+        let inst = &function.blocks[block].insts[index].inst;
+        if !pure(inst) {
+            continue;
+        }
+        dead[block][index] = true;
+        for operand in inst.uses() {
+            let count = &mut uses[operand.0 as usize];
+            *count -= 1;
+            if *count == 0 {
+                open.push(operand.0 as usize);
+            }
+        }
+    }
+    for (block, dead) in function.blocks.iter_mut().zip(&dead) {
+        let mut dead = dead.iter();
+        block.insts.retain(|_| !dead.next().copied().unwrap_or(false));
+        for located in &mut block.insts {
+            if let Inst::Call { dest, .. } = &mut located.inst
+                && dest.is_some_and(|dest| uses[dest.0 as usize] == 0)
+            {
+                *dest = None;
+            }
+        }
+    }
+}
