@@ -18,7 +18,6 @@ fn main() {
     for (object, source, flags) in OBJECTS {
         compile(&clang, source, &out.join(object), flags);
     }
-    println!("cargo::rustc-check-cfg=cfg(tetra_test_programs)");
     let tests = Path::new("c/tests");
     if let Ok(entries) = std::fs::read_dir(tests) {
         let mut sources: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();

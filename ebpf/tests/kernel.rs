@@ -4,5 +4,7 @@
 
 #[path = "kernel/harness.rs"]
 mod harness;
+#[path = "kernel/library.rs"]
+mod library;
 #[path = "kernel/sensor.rs"]
 mod sensor;

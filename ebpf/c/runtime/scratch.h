@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Scratch memory and counters. */
 
+struct policy_counters { __u64 counter[POLICY_COUNTERS]; };
+
 struct {
 	MAP_UINT(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	MAP_UINT(max_entries, 1024);
 	MAP_TYPE(key, __u32);
-	MAP_UINT(value_size, 8 * POLICY_COUNTERS);
+	MAP_TYPE(value, struct policy_counters);
 } tetra_policy_counters SEC(".maps");
 
 LIBRARY struct scratch *tetra_enter(void)
@@ -25,8 +27,8 @@ LIBRARY struct text *tetra_text(struct scratch *s, __u32 index)
 
 LIBRARY void tetra_count(__u32 policy_slot, __u32 counter)
 {
-	__u64 *counters = bpf_map_lookup_elem(&tetra_policy_counters, &policy_slot);
+	struct policy_counters *counters = bpf_map_lookup_elem(&tetra_policy_counters, &policy_slot);
 
 	if (counters && counter < POLICY_COUNTERS)
-		__sync_fetch_and_add(&counters[counter], 1); /* atomic: another program may interrupt here */
+		__sync_fetch_and_add(&counters->counter[counter], 1); /* atomic: another program may interrupt here */
 }

@@ -15,7 +15,7 @@ struct socket { struct sock *sk; } CORE;
 enum {
 	WALK_FD, WALK_FILE, WALK_PATH, WALK_DENTRY, WALK_EXE, WALK_EXE_TRUSTED, WALK_PWD_TRUSTED, WALK_DENTRY_TRUSTED,
 	READ_USER, READ_KERNEL, READ_SOCK, READ_SOCKADDR, LINEAGE, LINEAGE_NAMESPACE, RATE_LIMIT, PENDING, LANE, OVERFLOW,
-	NESTING, FULL,
+	NESTING,
 };
 
 INLINE struct file *file_of(__u32 fd)
@@ -123,7 +123,6 @@ INLINE void run(struct scratch *s, struct text *t, __u32 operation, __u32 who, v
 		tetra_submit(s, 1, 1);
 		break;
 	case OVERFLOW: /* as many copies of a string as asked for, up to eight */
-	case FULL:
 		tetra_read_user_string(t, user);
 		for (__u32 i = 0; i < 8; i++)
 			if (i < who)

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::{Btf, Ebpf, EbpfLoader};
-use ebpf::record::{Config, Process, Record, SensorCounter};
+use ebpf::record::{Config, POLICY_COUNTERS, PolicyCounter, Process, Record, SensorCounter};
 use zerocopy::FromBytes;
 
 /// Whether this process may load tracing programs; prints why not.
@@ -15,12 +15,36 @@ pub(crate) fn kernel_allows_bpf() -> bool {
         create_ring(4096).err().map(|error| format!("cannot create a ring buffer: {error:#}"))
     };
     if let Some(refusal) = refusal {
-        assert!(std::env::var_os("REQUIRE_KERNEL").is_none(), "REQUIRE_KERNEL is set, but {refusal}");
-        eprintln!("skipped: {refusal}");
+        skip(&refusal);
         return false;
     }
     true
 }
+
+/// Says why a test ends early; a failure if `REQUIRE_KERNEL` is set.
+pub(crate) fn skip(reason: &str) {
+    assert!(std::env::var_os("REQUIRE_KERNEL").is_none(), "REQUIRE_KERNEL is set, but {reason}");
+    eprintln!("skipped: {reason}");
+}
+
+/// Whether the kernel needs the legacy build of the runtime library: it lacks `bpf_get_current_task_btf` (5.11).
+pub(crate) fn is_legacy() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(['.', '-']).map(|number| number.parse::<u32>().unwrap_or_default());
+    (numbers.next(), numbers.next()) < (Some(5), Some(11))
+}
+
+/// A test program of `c/tests`, in the build that this kernel needs.
+macro_rules! object {
+    ($name:literal) => {
+        if $crate::harness::is_legacy() {
+            &include_bytes!(concat!(env!("OUT_DIR"), "/test-", $name, "-legacy.bpf.o"))[..]
+        } else {
+            &include_bytes!(concat!(env!("OUT_DIR"), "/test-", $name, ".bpf.o"))[..]
+        }
+    };
+}
+pub(crate) use object;
 
 fn create_ring(bytes: u32) -> Result<MapData, aya::maps::MapError> {
     MapData::create(aya_obj::Map::new_from_params(27, 0, 0, bytes, 0), "ring", None)
@@ -31,6 +55,7 @@ pub(crate) struct Loaded {
     pub(crate) bpf: Ebpf,
     pub(crate) btf: Btf,
     ring: RingBuf<MapData>,
+    lane: RingBuf<MapData>,
 }
 
 /// Creates the maps of `object` with one ring of `ring_bytes`, and the enforcement lane.
@@ -47,7 +72,8 @@ pub(crate) fn load(object: &[u8], ring_bytes: u32) -> Loaded {
     let mut configs: Array<_, [u8; size_of::<Config>()]> = bpf.map_mut("tetra_config").unwrap().try_into().unwrap();
     let config: [u8; size_of::<Config>()] = zerocopy::transmute!(config);
     configs.set(0, config, 0).unwrap();
-    Loaded { bpf, btf, ring: RingBuf::try_from(Map::RingBuf(ring)).unwrap() }
+    let open = |ring| RingBuf::try_from(Map::RingBuf(ring)).unwrap();
+    Loaded { bpf, btf, ring: open(ring), lane: open(lane) }
 }
 
 impl Loaded {
@@ -63,7 +89,7 @@ impl Loaded {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             while let Some(item) = self.ring.next() {
-                let record = Record::parse(&item).expect("the sensor sends whole records");
+                let record = Record::parse(&item).expect("programs send whole records");
                 if take(record) {
                     return;
                 }
@@ -77,6 +103,18 @@ impl Loaded {
     pub(crate) fn sensor_counter(&self, counter: SensorCounter) -> u64 {
         let counters: PerCpuArray<_, u64> = self.bpf.map("tetra_sensor_counters").unwrap().try_into().unwrap();
         counters.get(&(counter as u32), 0).unwrap().iter().sum()
+    }
+
+    /// Sum over all CPUs.
+    pub(crate) fn policy_counter(&self, slot: u32, counter: PolicyCounter) -> u64 {
+        let counters: PerCpuArray<_, [u64; POLICY_COUNTERS as usize]> =
+            self.bpf.map("tetra_policy_counters").unwrap().try_into().unwrap();
+        counters.get(&slot, 0).unwrap().iter().map(|words| words[counter as usize]).sum()
+    }
+
+    /// The oldest record of the enforcement lane, which must be there.
+    pub(crate) fn next_of_lane(&mut self) -> Vec<u8> {
+        self.lane.next().expect("a record in the enforcement lane").to_vec()
     }
 
     /// The process record.
