@@ -107,7 +107,7 @@ pub(crate) struct Arguments {
     #[arg(short, long, default_value = "6.12")]
     kernel: Kernel,
     #[command(flatten)]
-    machine: machine::Options,
+    machine: Options,
     /// Command to run as root in the current directory
     #[arg(last = true, required_unless_present = "setup")]
     command: Vec<String>,
