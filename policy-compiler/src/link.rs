@@ -1,8 +1,8 @@
 //! Joins generated functions with what they call of the runtime library.
 //!
 //! Only functions that the program reaches come along, with the maps and data they refer to and with their types, source lines
-//! and CO-RE relocations. In the result they are static: the kernel then verifies them at each call, knowing what the caller
-//! passes, and 5.10 accepts pointers as their arguments. All functions but the program's entry stand in `.text`, because
+//! and CO-RE relocations. Hidden functions become static: the kernel then verifies them at each call, knowing what the caller
+//! passes, and 5.10 accepts pointers as their arguments. Those with default visibility stay global and are verified once. All functions but the program's entry stand in `.text`, because
 //! aya's linker tells functions apart by their offset alone.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -177,6 +177,7 @@ pub(crate) fn link(program: &Program, functions: &[FunctionCode], source_lines: 
         items.push(FunctionItem {
             name: function.name.clone(),
             is_entry: index == 0,
+            is_global: index == 0,
             instructions: function.instructions.clone(),
             references: references.collect(),
             type_id: own.functions[index],
@@ -199,6 +200,7 @@ pub(crate) fn link(program: &Program, functions: &[FunctionCode], source_lines: 
         items.push(FunctionItem {
             name: function.name.clone(),
             is_entry: false,
+            is_global: function.is_global,
             instructions: function.instructions.clone(),
             references: references.collect(),
             type_id: copied.get(function.type_id),
@@ -300,14 +302,16 @@ impl OwnTypes {
     }
 }
 
-/// Copies the types that what was reached needs. Functions become static, sections get the sizes and offsets that clang leaves
+/// Copies the types that what was reached needs. Hidden functions become static, sections get the sizes and offsets that clang leaves
 /// to the symbol table.
 fn copy_types(btf: &mut BtfWriter, library: &Library, reached: &Reached) -> CopiedTypes {
     let mut copier = TypeCopier::new(&library.btf);
     let mut statics = BTreeSet::new();
     for function in reached.functions.iter().map(|index| &library.functions[*index]) {
         copier.want(function.type_id);
-        statics.insert(function.type_id);
+        if !function.is_global {
+            statics.insert(function.type_id);
+        }
         function.relocations.iter().for_each(|relocation| copier.want(relocation.type_id));
     }
     for map in reached.maps.iter().map(|index| &library.maps[*index]) {

@@ -5,7 +5,7 @@
 //!  .maps                one struct of zeros per map; BTF says what the map is
 //!  .rodata, .data, .bss data of the runtime library, if a reached function refers to it
 //!  <program section>    the entry function, a global symbol
-//!  .text                all other functions, local symbols
+//!  .text                all other functions, most of them local symbols
 //!  .rel…                references: R_BPF_64_64 to maps, data and function addresses, R_BPF_64_32 to called functions
 //!  .BTF, .BTF.ext       types; functions, source lines and CO-RE relocations by instruction
 //! ```
@@ -58,6 +58,7 @@ pub(crate) enum Reference {
 pub(crate) struct FunctionItem {
     pub(crate) name: String,
     pub(crate) is_entry: bool,
+    pub(crate) is_global: bool,
     pub(crate) instructions: Vec<Instruction>,
     pub(crate) references: Vec<(usize, Reference)>,
     /// Its `BTF_KIND_FUNC`.
@@ -100,10 +101,8 @@ pub(crate) fn write(mut contents: Contents) -> Result<Vec<u8>, LinkError> {
     let text = contents.functions.iter().any(|function| !function.is_entry).then(|| elf.section_id(StandardSection::Text));
     let mut placed: Vec<(SectionId, u64, SymbolId)> = Vec::with_capacity(contents.functions.len());
     for function in &contents.functions {
-        let (section, scope) = match text {
-            Some(text) if !function.is_entry => (text, SymbolScope::Compilation),
-            _ => (program, SymbolScope::Dynamic),
-        };
+        let section = text.filter(|_| !function.is_entry).unwrap_or(program);
+        let scope = if function.is_global { SymbolScope::Dynamic } else { SymbolScope::Compilation };
         let bytes: Vec<u8> = function.instructions.iter().flat_map(|instruction| instruction.encode()).collect();
         let start = elf.append_section_data(section, &bytes, SLOT as u64);
         let id = elf.add_symbol(symbol(&function.name, start, bytes.len() as u64, SymbolKind::Text, scope, section));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use object::read::elf::ElfFile64;
-use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, RelocationFlags, RelocationTarget, SectionIndex, SymbolKind};
+use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, RelocationFlags, RelocationTarget, SectionIndex, SymbolKind, SymbolScope};
 
 use crate::btf::ext::{BtfExt, CoreRelocation, LineInfo};
 use crate::btf::{Btf, TypeId};
@@ -37,6 +37,8 @@ pub(crate) struct LibraryFunction {
     /// References by slot, ascending.
     pub(crate) references: Vec<(usize, LibraryReference)>,
     pub(crate) type_id: TypeId,
+    /// Keeps its global linkage: the kernel verifies it once, on its own. Hidden functions do not.
+    pub(crate) is_global: bool,
     pub(crate) lines: Vec<LineInfo>,
     pub(crate) relocations: Vec<CoreRelocation>,
     /// Bytes of stack.
@@ -84,6 +86,7 @@ fn bad(what: impl Into<String>) -> LinkError {
 /// Extent of a function in the text section, in bytes.
 struct Extent {
     name: String,
+    is_global: bool,
     start: u64,
     size: u64,
 }
@@ -100,7 +103,12 @@ impl Library {
         let mut extents: Vec<_> = file
             .symbols()
             .filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.section_index() == Some(text.index()))
-            .map(|symbol| Extent { name: symbol.name().unwrap_or("").to_owned(), start: symbol.address(), size: symbol.size() })
+            .map(|symbol| Extent {
+                name: symbol.name().unwrap_or("").to_owned(),
+                is_global: symbol.is_global() && symbol.scope() != SymbolScope::Linkage,
+                start: symbol.address(),
+                size: symbol.size(),
+            })
             .collect();
         extents.sort_by(|a, b| (a.start, &a.name).cmp(&(b.start, &b.name)));
 
@@ -130,6 +138,7 @@ impl Library {
                 instructions,
                 references,
                 type_id,
+                is_global: extent.is_global,
                 lines: lines.map(|line| LineInfo { offset: line.offset - start, ..*line }).collect(),
                 relocations: core.map(|relocation| CoreRelocation { offset: relocation.offset - start, ..*relocation }).collect(),
             });

@@ -151,3 +151,23 @@ fn unknown_names_are_errors() {
     let error = compile_program(&program, &Target::default(), &lines).expect_err("bad name");
     assert_eq!(error, CodegenError::Link(LinkError::BadName { name: "not an identifier".into() }));
 }
+
+#[test]
+fn hidden_functions_become_static_and_others_stay_global() {
+    use object::{Object as _, ObjectSymbol as _};
+    let elf = compile(false);
+    let file = object::File::parse(&*elf).expect("ELF");
+    let is_global = |name: &str| file.symbol_by_name(name).map(|symbol| symbol.is_global());
+    assert_eq!(is_global("hook"), Some(true));
+    assert_eq!(is_global("count"), Some(false));
+    assert_eq!(is_global("tetra_enter"), Some(false));
+    let btf = Btf::parse_object(&elf).expect("BTF");
+    for id in btf.ids() {
+        if let crate::btf::Kind::Func(_) = btf.kind(id)
+            && let Some(is_global) = is_global(btf.name(id))
+        {
+            let linkage = btf.record(id).map(|record| record.vlen() == 1);
+            assert_eq!(linkage, Some(is_global), "{}", btf.name(id));
+        }
+    }
+}
