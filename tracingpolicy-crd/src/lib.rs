@@ -37,6 +37,7 @@ pub mod schema;
 pub mod source;
 pub mod types;
 mod validate;
+pub mod value;
 
 pub use code::{Code, codes, explain};
 pub use diagnostic::{Diagnostic, Label, Severity};

@@ -1,5 +1,6 @@
 //! Text to policies.
 
+mod damage;
 pub(crate) mod decode;
 mod envelope;
 pub(crate) mod node;
@@ -43,14 +44,19 @@ pub fn parse(source: &Source) -> Parsed {
         }
         candidates += 1;
         let errors = sink.errors();
-        let policy = envelope::decode(source, &document, &mut sink);
-        if let Some(policy) = policy
-            && !document.damaged
-        {
-            crate::validate::validate(&policy, &mut sink);
-            if sink.errors() == errors {
-                policies.push(policy);
-            }
+        let mut found = Sink::default();
+        let policy = envelope::decode(source, &document, &mut found);
+        let shape_errors = found.error_spans();
+        sink.append(found);
+        let Some(policy) = policy else { continue };
+        if document.damaged {
+            continue;
+        }
+        let mut rules = Sink::default();
+        crate::validate::validate(&policy, &mut rules);
+        sink.append(damage::judge(&policy, &shape_errors, rules));
+        if sink.errors() == errors {
+            policies.push(policy);
         }
     }
     if candidates == 0 && sink.errors() == 0 {

@@ -86,7 +86,7 @@ impl SpanTree {
     ///
     /// Keys are found as [`crate::parse`] found them: exactly or else in any case.
     pub fn span(&self, path: &FieldPath) -> Span {
-        self.walk(path).0
+        self.walk(path).0.span
     }
 
     /// The span of the key under which the value at `path` stands; of the value itself for elements of sequences.
@@ -99,25 +99,31 @@ impl SpanTree {
         self.walk(path).2
     }
 
-    fn walk(&self, path: &FieldPath) -> (Span, Span, bool) {
+    /// Whether something other than null stands at `path`.
+    pub fn has_value(&self, path: &FieldPath) -> bool {
+        let (node, _, found) = self.walk(path);
+        found && !node.is_null()
+    }
+
+    fn walk(&self, path: &FieldPath) -> (&Node, Span, bool) {
         let mut node = &self.0;
         let mut key_span = node.span;
         for step in path.steps() {
             let (child, key) = match (step, &node.kind) {
                 (Step::Key(name), NodeKind::Mapping(_)) => match node.entry(name) {
                     Some(entry) => (&entry.value, entry.key_span),
-                    None => return (node.span, key_span, false),
+                    None => return (node, key_span, false),
                 },
                 (Step::Index(index), NodeKind::Sequence(items)) => match items.get(*index) {
                     Some(item) => (item, item.span),
-                    None => return (node.span, key_span, false),
+                    None => return (node, key_span, false),
                 },
-                _ => return (node.span, key_span, false),
+                _ => return (node, key_span, false),
             };
             node = child;
             key_span = key;
         }
-        (node.span, key_span, true)
+        (node, key_span, true)
     }
 }
 

@@ -18,6 +18,9 @@ pub(crate) trait Language: Sized {
     /// Reads a node; on `None` the reason was reported.
     fn decode(node: &Node, decoder: &mut Decoder<'_>) -> Option<Self>;
 
+    /// What stands in for a value that could not be read, so that the rest can still be looked at.
+    fn placeholder() -> Self;
+
     /// The value of an optional key that is absent and has no default, if the type has one.
     fn absent() -> Option<Self> {
         None
@@ -172,8 +175,12 @@ impl Decoder<'_> {
         self.report(diagnostic);
     }
 
-    /// Reads the value of the next field of `opened`.
-    pub(crate) fn field<T: Language>(&mut self, opened: &mut Opened<'_>, field: &Field) -> Option<T> {
+    /// Reads the value of the next field of `opened`; a placeholder if that was not possible and was reported.
+    pub(crate) fn field<T: Language>(&mut self, opened: &mut Opened<'_>, field: &Field) -> T {
+        self.try_field(opened, field).unwrap_or_else(T::placeholder)
+    }
+
+    fn try_field<T: Language>(&mut self, opened: &mut Opened<'_>, field: &Field) -> Option<T> {
         let entry = opened.entries[opened.next];
         opened.next += 1;
         let Some(entry) = entry.filter(|entry| !self.is_absent(entry)) else {
@@ -366,6 +373,10 @@ impl Language for bool {
         }
     }
 
+    fn placeholder() -> Self {
+        false
+    }
+
     fn absent() -> Option<Self> {
         Some(false)
     }
@@ -403,8 +414,12 @@ impl Language for String {
         }
     }
 
+    fn placeholder() -> Self {
+        Self::new()
+    }
+
     fn absent() -> Option<Self> {
-        Some(String::new())
+        Some(Self::new())
     }
 
     fn from_default(default: &Json) -> Option<Self> {
@@ -424,6 +439,10 @@ macro_rules! integers {
                     decoder.integer(node, i128::from($ty::MIN), i128::from($ty::MAX)).map(|value| value as $ty)
                 }
 
+                fn placeholder() -> Self {
+                    0
+                }
+
                 fn absent() -> Option<Self> {
                     Some(0)
                 }
@@ -441,6 +460,10 @@ integers! { u32 i32 u64 }
 impl<T: Language> Language for Option<T> {
     fn decode(node: &Node, decoder: &mut Decoder<'_>) -> Option<Self> {
         T::decode(node, decoder).map(Some)
+    }
+
+    fn placeholder() -> Self {
+        None
     }
 
     fn absent() -> Option<Self> {
@@ -470,13 +493,20 @@ impl<T: Language> Language for Vec<T> {
             });
             return None;
         };
-        // every element is looked at, even after one that is wrong
-        let decoded: Vec<Option<T>> = items.iter().map(|item| T::decode(item, decoder)).collect();
-        decoded.into_iter().collect()
+        Some(
+            items
+                .iter()
+                .map(|item| T::decode(item, decoder).unwrap_or_else(T::placeholder))
+                .collect(),
+        )
+    }
+
+    fn placeholder() -> Self {
+        Self::new()
     }
 
     fn absent() -> Option<Self> {
-        Some(Vec::new())
+        Some(Self::new())
     }
 
     fn schema() -> Schema {
@@ -490,16 +520,25 @@ impl<T: Language> Language for BTreeMap<String, T> {
             decoder.wrong_type(node, "a mapping");
             return None;
         };
-        let decoded: Vec<Option<(String, T)>> = entries
-            .iter()
-            .filter(|entry| !entry.value.is_null())
-            .map(|entry| T::decode(&entry.value, decoder).map(|value| (entry.key.clone(), value)))
-            .collect();
-        decoded.into_iter().collect()
+        let values = entries.iter().filter(|entry| !entry.value.is_null());
+        Some(
+            values
+                .map(|entry| {
+                    (
+                        entry.key.clone(),
+                        T::decode(&entry.value, decoder).unwrap_or_else(T::placeholder),
+                    )
+                })
+                .collect(),
+        )
+    }
+
+    fn placeholder() -> Self {
+        Self::new()
     }
 
     fn absent() -> Option<Self> {
-        Some(BTreeMap::new())
+        Some(Self::new())
     }
 
     fn schema() -> Schema {

@@ -36,7 +36,7 @@ const METADATA_KEYS: [&str; 15] = [
     "selfLink",
 ];
 
-/// Reads a document as a policy; on `None` the reasons were reported.
+/// Reads a document as a policy, as far as it is one. What is wrong was reported; the policy is of use only if nothing was.
 pub(super) fn decode(source: &Source, document: &Document, sink: &mut Sink) -> Option<Policy> {
     let root = &document.root;
     let mut decoder = Decoder { source, sink };
@@ -84,7 +84,7 @@ pub(super) fn decode(source: &Source, document: &Document, sink: &mut Sink) -> O
             None
         }
     };
-    let (name, namespace) = metadata?;
+    let (name, namespace) = metadata;
     Some(Policy {
         kind,
         name,
@@ -208,7 +208,8 @@ fn metadata(
     root: &Node,
     entry: Option<&Entry>,
     kind: PolicyKind,
-) -> Option<(String, Option<String>)> {
+) -> (String, Option<String>) {
+    let nameless = (String::new(), None);
     let Some(entry) = entry else {
         let diagnostic = Diagnostic::error(
             codes::NAME_MISSING,
@@ -219,11 +220,11 @@ fn metadata(
         .label("in this document")
         .help("add `metadata: {name: my-policy}`");
         decoder.report(diagnostic);
-        return None;
+        return nameless;
     };
     let NodeKind::Mapping(entries) = &entry.value.kind else {
         decoder.wrong_type(&entry.value, "a mapping");
-        return None;
+        return nameless;
     };
     for inner in entries {
         if METADATA_KEYS.contains(&inner.key.as_str()) {
@@ -264,9 +265,11 @@ fn metadata(
     };
     let namespace = match (get("namespace"), kind) {
         (Some(inner), PolicyKind::Namespaced) => {
-            let text = String::decode(&inner.value, decoder)?;
-            names::check_namespace_name(decoder, &text, inner.value.span);
-            Some(text)
+            let text = String::decode(&inner.value, decoder);
+            if let Some(text) = &text {
+                names::check_namespace_name(decoder, text, inner.value.span);
+            }
+            text
         }
         (None, PolicyKind::Cluster) => None,
         (None, PolicyKind::Namespaced) => {
@@ -281,7 +284,7 @@ fn metadata(
             .secondary(kind_span, "this kind is for one namespace")
             .help("add `namespace: default` under `metadata`, or make it `kind: TracingPolicy`");
             decoder.report(diagnostic);
-            return None;
+            None
         }
         (Some(inner), PolicyKind::Cluster) => {
             let kind_span = root.entry("kind").map_or(entry.key_span, |kind| kind.value.span);
@@ -295,8 +298,8 @@ fn metadata(
             .secondary(kind_span, "this kind is for the whole cluster")
             .help("remove `namespace`, or make it `kind: TracingPolicyNamespaced`");
             decoder.report(diagnostic);
-            return None;
+            None
         }
     };
-    Some((name?, namespace))
+    (name.unwrap_or_default(), namespace)
 }

@@ -48,6 +48,29 @@ impl Sink {
         self.errors
     }
 
+    /// Where the errors are.
+    pub(crate) fn error_spans(&self) -> Vec<Span> {
+        self.kept
+            .iter()
+            .filter(|kept| kept.is_error())
+            .map(|kept| kept.primary.span)
+            .collect()
+    }
+
+    /// Leaves out diagnostics.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&Diagnostic) -> bool) {
+        self.kept.retain(keep);
+        self.errors = self.kept.iter().filter(|kept| kept.is_error()).count();
+    }
+
+    /// Adds all that another one holds.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.dropped += other.dropped;
+        for diagnostic in other.kept {
+            self.push(diagnostic);
+        }
+    }
+
     /// All diagnostics, in the order of the text.
     pub(crate) fn finish(mut self, source: &Source) -> Vec<Diagnostic> {
         self.kept

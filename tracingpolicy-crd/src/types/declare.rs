@@ -35,8 +35,12 @@ macro_rules! object {
                 let mut opened = decoder.open(node, &fields)?;
                 let mut field = fields.iter();
                 // each field is read even if one before it is wrong; the order is that of `fields`
-                $( let $field: Option<$ty> = decoder.field(&mut opened, field.next()?); )*
-                Some(Self { $( $field: $field?, )* })
+                $( let $field: $ty = decoder.field(&mut opened, field.next()?); )*
+                Some(Self { $( $field, )* })
+            }
+
+            fn placeholder() -> Self {
+                Self { $( $field: <$ty as $crate::parse::decode::Language>::placeholder(), )* }
             }
 
             fn schema() -> $crate::schema::Schema {
@@ -102,6 +106,10 @@ macro_rules! names {
                 decoder: &mut $crate::parse::decode::Decoder<'_>,
             ) -> Option<Self> {
                 decoder.name(node, $what, Self::NAMES)
+            }
+
+            fn placeholder() -> Self {
+                Self::NAMES[0].1
             }
 
             fn from_default(default: &serde_json::Value) -> Option<Self> {
