@@ -194,3 +194,9 @@ pub(crate) fn last_lines(log: &str, count: usize) -> String {
     let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
+
+/// The verifier's own words in a log: its last line that is neither a statistic nor a quoted source line.
+pub(crate) fn verdict(log: &str) -> Option<&str> {
+    const OTHER: [&str; 5] = ["processed ", "verification time", "stack depth", "subprog ", "; "];
+    log.lines().rev().map(str::trim).find(|line| !line.is_empty() && !OTHER.iter().any(|prefix| line.starts_with(prefix)))
+}

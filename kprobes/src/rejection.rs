@@ -4,7 +4,7 @@ use policy_compiler::output::{HookObject, SourceLine};
 use tracingpolicy_crd::{Code, Diagnostic, Source, Span};
 
 use crate::link::describe;
-use crate::program::{MissingTarget, last_lines};
+use crate::program::{MissingTarget, last_lines, verdict};
 use crate::sys::{Rejected, SysError};
 
 /// The verifier refuses the program.
@@ -22,7 +22,7 @@ const LOG_LINES: usize = 12;
 /// The verifier refused an object's program.
 pub(crate) fn rejected(object: &HookObject, rejected: &Rejected) -> Diagnostic {
     let line = line_of_log(object, &rejected.log).or_else(|| object.source_lines.first());
-    let reason = reason(&rejected.log).unwrap_or_else(|| rejected.error.to_string());
+    let reason = verdict(&rejected.log).map_or_else(|| rejected.error.to_string(), str::to_owned);
     let message = format!("the kernel's verifier refuses the program for `{}`: {reason}", describe(&object.attach));
     let log = last_lines(&rejected.log, LOG_LINES);
     let help = if log.is_empty() {
@@ -93,21 +93,6 @@ fn line_of_log<'a>(object: &'a HookObject, log: &str) -> Option<&'a SourceLine> 
 
 fn base_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
-}
-
-/// The verifier's own words: the last line before the statistics that is neither an instruction nor a quoted line.
-fn reason(log: &str) -> Option<String> {
-    log.lines()
-        .rev()
-        .map(str::trim)
-        .find(|line| {
-            !line.is_empty()
-                && !line.starts_with("processed ")
-                && !line.starts_with("verification time")
-                && !line.starts_with("stack depth")
-                && !line.starts_with("; ")
-        })
-        .map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -7,7 +7,9 @@ use ebpf::record::{RECORD_CLONE, RECORD_EXEC, RECORD_EXIT, RecordHeader};
 use kprobes::{LoadError, Sensor, SensorOptions};
 use zerocopy::FromBytes;
 
-mod guard;
+mod support;
+
+use support::guard;
 
 #[test]
 fn exec_and_exit_of_a_process_are_read() {

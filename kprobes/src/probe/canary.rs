@@ -16,7 +16,7 @@ use crate::assembler::{
     GET_CURRENT_PID_TGID, add_immediate, call, exit, jump_if_not_equal32, load_map_value, mov, mov_immediate, store64,
 };
 use crate::link::Link;
-use crate::program::{LoadedProgram, ProgramKind, last_lines};
+use crate::program::{LoadedProgram, ProgramKind, verdict};
 use crate::sys::{self, Instruction, Map, MapShape, MapType, ProgramLoad, ProgramType, Rejected, SysError, UpdateMode};
 
 /// `-EPERM`
@@ -100,14 +100,8 @@ fn thread_in_kernel() -> Result<u32, SysError> {
 
 /// Why a program was not loaded, in one line.
 pub(super) fn load_reason(rejected: &Rejected) -> String {
-    let said = rejected
-        .log
-        .lines()
-        .rev()
-        .map(str::trim)
-        .find(|line| !line.is_empty() && !line.starts_with("processed ") && !line.starts_with("verification time") && !line.starts_with("stack depth"));
-    match said {
-        Some(said) => format!("refused by the verifier: {}", last_lines(said, 1)),
+    match verdict(&rejected.log) {
+        Some(said) => format!("refused by the verifier: {said}"),
         None => format!("cannot be loaded: {}", rejected.error),
     }
 }

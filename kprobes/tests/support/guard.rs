@@ -1,5 +1,5 @@
 //! Says why a test that needs the kernel is skipped; with `REQUIRE_KERNEL=1` a skip is a failure.
-#![allow(dead_code, reason = "every test binary uses some of these")]
+
 #![allow(clippy::print_stderr, reason = "the reason of a skip belongs to the output of the test")]
 
 /// Whether eBPF programs can be loaded here at all.
