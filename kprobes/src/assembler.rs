@@ -12,6 +12,9 @@ pub(crate) const TAIL_CALL: i32 = 12;
 pub(crate) const OVERRIDE_RETURN: i32 = 58;
 /// `bpf_send_signal`
 pub(crate) const SEND_SIGNAL: i32 = 109;
+/// `bpf_ringbuf_output`
+#[cfg(test)]
+pub(crate) const RINGBUF_OUTPUT: i32 = 130;
 /// `bpf_copy_from_user`
 pub(crate) const COPY_FROM_USER: i32 = 148;
 /// `bpf_get_current_task_btf`
@@ -41,6 +44,12 @@ pub(crate) fn add_immediate(destination: u8, immediate: i32) -> Instruction {
 /// `rD = *(u32 *)(rS + offset)`
 pub(crate) fn load32(destination: u8, source: u8, offset: i16) -> Instruction {
     instruction(0x61, destination, source, offset, 0)
+}
+
+/// `rD = *(u64 *)(rS + offset)`
+#[cfg(test)]
+pub(crate) fn load64(destination: u8, source: u8, offset: i16) -> Instruction {
+    instruction(0x79, destination, source, offset, 0)
 }
 
 /// `*(u64 *)(rD + offset) = rS`

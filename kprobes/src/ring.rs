@@ -231,3 +231,6 @@ impl AsRawFd for Rings {
         self.as_fd().as_raw_fd()
     }
 }
+
+#[cfg(test)]
+mod tests;
