@@ -38,6 +38,7 @@ static __u64 (*bpf_get_current_task)(void) = (void *)35;
 static __u64 (*bpf_get_current_cgroup_id)(void) = (void *)80;
 static long (*bpf_probe_read_user)(void *to, __u32 size, const void *from) = (void *)112;
 static long (*bpf_probe_read_kernel)(void *to, __u32 size, const void *from) = (void *)113;
+/* Returns the length with its NUL, but up to 6.12 at least 0 for an empty string: use read_user_string. */
 static long (*bpf_probe_read_user_str)(void *to, __u32 size, const void *from) = (void *)114;
 static long (*bpf_probe_read_kernel_str)(void *to, __u32 size, const void *from) = (void *)115;
 static long (*bpf_ringbuf_output)(void *ring, void *data, __u64 size, __u64 flags) = (void *)130;
@@ -60,5 +61,13 @@ static struct task_struct *(*bpf_get_current_task_btf)(void) = (void *)158; /* f
 		bpf_probe_read_kernel((void *)&value_, sizeof value_, (const void *)&(pointer)->field); \
 		value_;                                                                            \
 	})
+
+/* Like bpf_probe_read_user_str; an empty string has length 1 on every kernel. */
+INLINE long read_user_string(void *to, __u32 size, const void *from)
+{
+	long len = bpf_probe_read_user_str(to, size, from);
+
+	return len ? len : 1;
+}
 
 #endif

@@ -224,7 +224,7 @@ GLOBAL int measure_string(__u32 level)
 	__u32 measured = 0;
 
 	for (int i = 0; i < ARGV0_CHUNKS; i++) {
-		long len = bpf_probe_read_user_str(s->record, TEXT_MAX, (void *)(from + measured));
+		long len = read_user_string(s->record, TEXT_MAX, (void *)(from + measured));
 		if (len <= 0)
 			return 0;
 		if (len < TEXT_MAX)
@@ -246,7 +246,7 @@ INLINE __u32 find_args(struct scratch *s, struct task_struct *task)
 	frame->args_total = 0;
 	if (from >= end) /* argc 0, which 5.10 still allows */
 		return 0;
-	len = bpf_probe_read_user_str(s->record, TEXT_MAX, (void *)from);
+	len = read_user_string(s->record, TEXT_MAX, (void *)from);
 	if (len == TEXT_MAX) {
 		frame->args = from;
 		len = measure_string(s->level);

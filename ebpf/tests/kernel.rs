@@ -4,6 +4,8 @@
 
 #[path = "kernel/harness.rs"]
 mod harness;
+#[path = "kernel/hooks.rs"]
+mod hooks;
 #[path = "kernel/library.rs"]
 mod library;
 #[path = "kernel/sensor.rs"]

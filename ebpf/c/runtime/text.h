@@ -27,7 +27,7 @@ INLINE int string_finish(struct text *t, long len)
 
 LIBRARY int tetra_read_user_string(struct text *t, const void *user)
 {
-	return string_finish(t, bpf_probe_read_user_str(t->bytes, STRING_READ, user));
+	return string_finish(t, read_user_string(t->bytes, STRING_READ, user));
 }
 
 LIBRARY int tetra_read_kernel_string(struct text *t, const void *address)

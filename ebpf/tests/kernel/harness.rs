@@ -67,16 +67,32 @@ pub(crate) fn load(object: &[u8], ring_bytes: u32) -> Loaded {
     let mut rings: ArrayOfMaps<_, MapData> = bpf.map_mut("tetra_rings").unwrap().try_into().unwrap();
     rings.set(0, &ring, 0).unwrap();
     rings.set(1, &lane, 0).unwrap();
-    let config =
-        Config { ring_shards: 1, cpus_per_shard: 4096, wakeup_bytes: 0, agent_tgid: std::process::id(), ..Config::default() };
-    let mut configs: Array<_, [u8; size_of::<Config>()]> = bpf.map_mut("tetra_config").unwrap().try_into().unwrap();
-    let config: [u8; size_of::<Config>()] = zerocopy::transmute!(config);
-    configs.set(0, config, 0).unwrap();
+    configure(&mut bpf, std::process::id());
     let open = |ring| RingBuf::try_from(Map::RingBuf(ring)).unwrap();
     Loaded { bpf, btf, ring: open(ring), lane: open(lane) }
 }
 
+/// The test programs look at the process that `agent_tgid` names.
+fn configure(bpf: &mut Ebpf, agent_tgid: u32) {
+    let config = Config { ring_shards: 1, cpus_per_shard: 4096, agent_tgid, ..Config::default() };
+    let mut configs: Array<_, [u8; size_of::<Config>()]> = bpf.map_mut("tetra_config").unwrap().try_into().unwrap();
+    let config: [u8; size_of::<Config>()] = zerocopy::transmute!(config);
+    configs.set(0, config, 0).unwrap();
+}
+
 impl Loaded {
+    /// Changes which process the test programs look at.
+    pub(crate) fn set_watched(&mut self, tgid: u32) {
+        configure(&mut self.bpf, tgid);
+    }
+
+    /// Calls `take` with every record that is there.
+    pub(crate) fn drain(&mut self, mut take: impl FnMut(Record<'_>)) {
+        while let Some(item) = self.ring.next() {
+            take(Record::parse(&item).expect("programs send whole records"));
+        }
+    }
+
     /// Loads and attaches a program on a BTF tracepoint.
     pub(crate) fn attach_tracepoint(&mut self, program: &str, tracepoint: &str) {
         let program: &mut aya::programs::BtfTracePoint = self.bpf.program_mut(program).unwrap().try_into().unwrap();

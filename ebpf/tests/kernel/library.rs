@@ -399,7 +399,7 @@ fn rate_limits_tell_arguments_apart() {
     if !kernel_allows_bpf() {
         return;
     }
-    let mut library = load_library();
+    let library = load_library();
     let strings: Vec<CString> = ["a", "b", &"x".repeat(40), &("x".repeat(40) + "y")].map(|s| CString::new(s).unwrap()).into();
     let hour_ms = 3_600_000;
     for string in &strings {

@@ -189,7 +189,7 @@ fn arguments_around_the_inline_limit_are_whole() {
         return;
     }
     let mut sensor = load_sensor(1 << 22);
-    for (len, argv0) in [(12287, "a".to_owned()), (12288, "b".to_owned()), (5, "c".repeat(4094)), (5, "d".repeat(4095)), (5, "e".repeat(4096)), (5, "f".repeat(100_000))] {
+    for (len, argv0) in [(12287, "a".to_owned()), (12288, "b".to_owned()), (5, String::new()), (5, "c".repeat(4094)), (5, "d".repeat(4095)), (5, "e".repeat(4096)), (5, "f".repeat(100_000))] {
         let argument = "x".repeat(len);
         let life = life_of(&mut sensor, Command::new("/bin/true").arg0(&argv0).arg(&argument));
         let exec = &life.execs[0];
