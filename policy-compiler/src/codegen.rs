@@ -6,10 +6,11 @@
 //!  runtime library (clang) ──────────────────────────────────────────────► link ─► object ─► ELF
 //! ```
 //!
-//! The input is a program that [`crate::ir::verify`] accepts; then the only errors are those of size ([`CodegenError`]).
+//! A program is first checked by [`crate::ir::verify`]; one that passes can only be too large ([`CodegenError`]).
 //! Output depends on the input alone: same program, same bytes.
 
 use crate::disassemble;
+use crate::ir::verify::{VerifyError, verify};
 use crate::ir::{FuncId, Function, Program};
 use crate::isa::Instruction;
 use crate::link::{self, LinkError};
@@ -41,6 +42,9 @@ pub struct Target {
 /// Why a program cannot be turned into an object.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CodegenError {
+    /// The program breaks the rules of the IR.
+    #[error("the program is not valid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Invalid(Vec<VerifyError>),
     /// A function needs more stack than there is.
     #[error("`{function}` needs {} bytes of stack ({slots} of its own, {spills} for registers), 512 are allowed", slots + spills)]
     FrameTooLarge {
@@ -121,7 +125,7 @@ pub fn compile_with_runtime(
     source_lines: &[SourceLine],
     runtime: &[u8],
 ) -> Result<Vec<u8>, CodegenError> {
-    let functions = program.functions.iter().map(|function| compile_function(function, target)).collect::<Result<Vec<_>, _>>()?;
+    let functions = compile_functions(program, target)?;
     Ok(link::link(program, &functions, source_lines, runtime)?)
 }
 
@@ -131,8 +135,13 @@ pub fn compile_with_runtime(
 ///
 /// See [`CodegenError`].
 pub fn assembly(program: &Program, target: &Target, source_lines: &[SourceLine]) -> Result<String, CodegenError> {
-    let functions = program.functions.iter().map(|function| compile_function(function, target)).collect::<Result<Vec<_>, _>>()?;
+    let functions = compile_functions(program, target)?;
     Ok(disassemble::listing(&functions, program, source_lines))
+}
+
+fn compile_functions(program: &Program, target: &Target) -> Result<Vec<FunctionCode>, CodegenError> {
+    verify(program).map_err(CodegenError::Invalid)?;
+    program.functions.iter().map(|function| compile_function(function, target)).collect()
 }
 
 pub(crate) fn compile_function(function: &Function, target: &Target) -> Result<FunctionCode, CodegenError> {
