@@ -11,7 +11,7 @@ use crate::attach::Role;
 use crate::facts::KernelFacts;
 use crate::hir::{Operand, TextTest};
 use crate::ir::builder::FunctionBuilder;
-use crate::ir::{BlockId, CmpOp, FuncId, Function, Operand as IrOperand, Program, Size, Type, Value, Width};
+use crate::ir::{BlockId, CmpOp, FuncId, Function, MapDef, Operand as IrOperand, Program, Size, Type, Value, Width};
 use crate::output::{AttachPoint, SourceLine, SourceRef};
 use crate::plan::{HookPlan, Instance};
 
@@ -199,7 +199,7 @@ impl<'a> Generator<'a> {
         self.cheap_phase()?;
         if self.plan.gathers() {
             self.text_pointers(leave);
-            self.gather_phase();
+            self.gather_phase()?;
         }
         self.decide_phase()?;
         let act = self.b.create_block();
@@ -207,7 +207,7 @@ impl<'a> Generator<'a> {
         self.b.branch(CmpOp::Eq, Width::W64, any, 0, leave, act);
         self.b.switch_to(act);
         if self.plan.gathers() && self.plan.instances.iter().any(Instance::posts) {
-            self.gather_for_posting();
+            self.gather_for_posting()?;
         }
         self.act_phase()?;
         self.b.jump(leave);
@@ -220,7 +220,9 @@ impl<'a> Generator<'a> {
     fn finish(self) -> Generated {
         let mut functions = vec![self.b.finish()];
         functions.extend(self.functions);
-        let program = Program { section: section(&self.plan.attach), functions, maps: Vec::new() };
+        let enforces = self.plan.instances.iter().any(|i| i.hook.enforces());
+        let maps = if enforces { vec![policy_modes()] } else { Vec::new() };
+        let program = Program { section: section(&self.plan.attach), functions, maps };
         Generated { program, source_lines: self.lines }
     }
 
@@ -295,6 +297,19 @@ impl<'a> Generator<'a> {
     /// Whether the returned value of the program is a verdict.
     fn may_deny(&self) -> bool {
         matches!(self.plan.attach, AttachPoint::Lsm { .. } | AttachPoint::FmodRet { .. })
+    }
+}
+
+/// The modes of policies, shared by all programs: what the loader creates under this name.
+fn policy_modes() -> MapDef {
+    let map = &ebpf::maps::POLICY_MODES;
+    MapDef {
+        name: map.name.into(),
+        map_type: map.map_type as u32,
+        key_size: map.key_size,
+        value_size: map.value_size,
+        max_entries: map.max_entries,
+        flags: 0,
     }
 }
 

@@ -1,6 +1,252 @@
-//! .
+//! The policy compiler: a set of TracingPolicies and facts about one kernel in, one small eBPF object per hook out.
+//!
+//! ```text
+//!  policies ─ resolve ─▶ hir ─ attach ─▶ plan ─ generate ─▶ ir ─ codegen ─▶ instructions ─ object, link ─▶ ELF
+//!                ▲            ▲
+//!              facts        facts
+//! ```
+//!
+//! [`compile`] is a pure function: it never looks at the machine it runs on, and equal input gives equal bytes. It compiles a
+//! *set*: hooks of different policies with the same attach point become one program. What cannot be honoured is refused with a
+//! [`Diagnostic`]; a policy with an error contributes nothing, the others are compiled.
+
+#![forbid(unsafe_code)]
+
+pub mod attach;
+pub mod binary_table;
 pub mod btf;
+pub mod codegen;
+pub mod codes;
+pub mod disassemble;
 pub mod facts;
+pub mod generate;
+mod hash;
+pub mod hir;
 pub mod ir;
 pub mod isa;
+pub mod link;
+pub mod object;
 pub mod output;
+pub mod plan;
+mod resolve;
+pub mod set;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tracingpolicy_crd::{Diagnostic, Policy};
+
+use attach::Role;
+use binary_table::BinaryTable;
+use facts::KernelFacts;
+use hir::Hook;
+use output::{AttachPoint, HookObject};
+use plan::HookPlan;
+pub use resolve::tracepoints_needed;
+pub use set::{PolicyEntry, PolicySet};
+
+/// What a compilation may be asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Keep the text of every pass in [`Compilation::passes`].
+    pub emit_passes: bool,
+}
+
+/// What came of a compilation.
+#[derive(Clone, Debug, Default)]
+pub struct Compilation {
+    /// One per attach point, ordered by it.
+    pub objects: Vec<HookObject>,
+    /// Everything there is to say, errors and warnings.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Slots of the policies that could not be compiled.
+    pub failed: BTreeSet<u32>,
+    /// Text of the passes per object, if asked for.
+    pub passes: Vec<Passes>,
+}
+
+/// Text of the passes of one object.
+#[derive(Clone, Debug, Default)]
+pub struct Passes {
+    /// Its attach point.
+    pub name: String,
+    /// Hooks after resolution.
+    pub hir: String,
+    /// The decision problem.
+    pub plan: String,
+    /// The control-flow graph.
+    pub ir: String,
+    /// Instructions, with policy lines.
+    pub asm: String,
+}
+
+/// Modes a policy may ask for by its option `policy-mode`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Mode {
+    /// Signals are sent and results replaced.
+    #[default]
+    Enforce,
+    /// Events only.
+    Monitor,
+}
+
+/// The mode that a policy's options ask for; `None` if the option has a wrong value.
+pub fn mode_of(policy: &Policy) -> Option<Mode> {
+    let mut mode = Mode::default();
+    for option in policy.spec.options.iter().filter(|o| o.name == "policy-mode") {
+        mode = match option.value.as_str() {
+            "enforce" => Mode::Enforce,
+            "monitor" => Mode::Monitor,
+            _ => return None,
+        };
+    }
+    Some(mode)
+}
+
+/// Compiles a set of policies for one kernel.
+pub fn compile(policies: &PolicySet, facts: &KernelFacts, options: &Options) -> Compilation {
+    let mut compilation = Compilation::default();
+    let mut hooks: BTreeMap<u32, Vec<Arc<Hook>>> = BTreeMap::new();
+    for entry in &policies.entries {
+        let before = compilation.diagnostics.len();
+        let resolved = resolve::resolve(entry, facts, &mut compilation.diagnostics);
+        if compilation.diagnostics[before..].iter().any(Diagnostic::is_error) {
+            compilation.failed.insert(entry.slot);
+        } else {
+            hooks.insert(entry.slot, resolved.into_iter().map(Arc::new).collect());
+        }
+    }
+    let reasons = choose_attach_points(policies, &mut hooks, facts, &mut compilation);
+    // A hook that turns out too large takes its policy out; what is left is planned anew, so that a policy is whole or absent.
+    loop {
+        match build(&hooks, &reasons, facts, options) {
+            Ok((objects, passes)) => {
+                compilation.objects = objects;
+                compilation.passes = passes;
+                return compilation;
+            }
+            Err((slot, code, line, message, help)) => {
+                let entry = policies.entries.iter().find(|e| e.slot == slot);
+                if let Some(entry) = entry {
+                    compilation.diagnostics.push(located(entry, &line, code, message).help(help));
+                }
+                compilation.failed.insert(slot);
+                if hooks.remove(&slot).is_none() {
+                    return compilation;
+                }
+            }
+        }
+    }
+}
+
+type Attached = BTreeMap<AttachPoint, Vec<(Arc<Hook>, Role, String)>>;
+type BuildError = (u32, tracingpolicy_crd::Code, output::SourceLine, String, &'static str);
+
+/// Finds the attach points of all hooks; policies with a hook that has none are taken out.
+fn choose_attach_points(
+    policies: &PolicySet,
+    hooks: &mut BTreeMap<u32, Vec<Arc<Hook>>>,
+    facts: &KernelFacts,
+    compilation: &mut Compilation,
+) -> Attached {
+    let mut attached = Attached::new();
+    for entry in &policies.entries {
+        let Some(of_policy) = hooks.get(&entry.slot).cloned() else { continue };
+        let mut found = Vec::new();
+        let mut refused = false;
+        for hook in of_policy {
+            match attach::choose(&hook, facts) {
+                Ok(choice) => found.extend(choice.parts.into_iter().map(|p| (p.attach, (hook.clone(), p.role, choice.reason.clone())))),
+                Err(refusal) => {
+                    refused = true;
+                    let code = if refusal.is_override { codes::OVERRIDE_NOT_POSSIBLE } else { codes::NOT_ATTACHABLE };
+                    compilation.diagnostics.push(located(entry, &hook.line, code, refusal.reason).help(refusal.help));
+                }
+            }
+        }
+        if refused {
+            compilation.failed.insert(entry.slot);
+            hooks.remove(&entry.slot);
+        } else {
+            for (attach, part) in found {
+                attached.entry(attach).or_default().push(part);
+            }
+        }
+    }
+    attached
+}
+
+fn build(
+    hooks: &BTreeMap<u32, Vec<Arc<Hook>>>,
+    attached: &Attached,
+    facts: &KernelFacts,
+    options: &Options,
+) -> Result<(Vec<HookObject>, Vec<Passes>), BuildError> {
+    let table = BinaryTable::new(hooks.values().flatten().map(|h| &**h));
+    let mut objects = Vec::new();
+    let mut passes = Vec::new();
+    for (attach, parts) in attached {
+        let parts: Vec<_> = parts.iter().filter(|(hook, ..)| hooks.contains_key(&hook.policy_slot)).cloned().collect();
+        let Some((first, ..)) = parts.first() else { continue };
+        let (slot, line) = (first.policy_slot, first.line.clone());
+        let reasons = parts.iter().map(|(hook, _, reason)| format!("{}: {reason}", hook.policy_name)).collect();
+        let planned = HookPlan::new(attach.clone(), parts.into_iter().map(|(hook, role, _)| (hook, role)).collect(), &table);
+        let plan = planned.map_err(|too_large| {
+            let message = format!("a program can hold {} {} at once, this hook needs more", too_large.limit, too_large.what);
+            (too_large.policy_slot, codes::HOOK_TOO_LARGE, too_large.line, message, "split the hook's policies by argument")
+        })?;
+        let generated = generate::generate(&plan, facts).map_err(|error| match error {
+            generate::GenerateError::TooManySelectors => {
+                let last = plan.instances.last().map_or((slot, line.clone()), |i| (i.hook.policy_slot, i.hook.line.clone()));
+                let message = "the hook has more selectors than a program's memory can hold".to_owned();
+                (last.0, codes::HOOK_TOO_LARGE, last.1, message, "merge selectors with equal actions: values of a filter are not limited")
+            }
+            generate::GenerateError::MissingType(name) => {
+                let message = format!("this kernel's type information has no `{name}`");
+                (slot, codes::NOT_ATTACHABLE, line.clone(), message, "leave the filter that needs it out")
+            }
+        })?;
+        let target = codegen::Target { legacy_runtime: !facts.features.bpf_loop, ..codegen::Target::default() };
+        let compiled = codegen::compile_program(&generated.program, &target, &generated.source_lines);
+        let elf = compiled.map_err(|error| {
+            let message = format!("no code could be made for {}: {error}", attach::describe(attach));
+            (slot, codes::COMPILER_DEFECT, line.clone(), message, "this is a defect of the compiler; please report the policy")
+        })?;
+        if options.emit_passes {
+            passes.push(Passes {
+                name: attach::describe(attach),
+                hir: plan.instances.iter().map(|i| hir::print::hook(&i.hook)).collect::<Vec<_>>().join("\n"),
+                plan: plan.to_string(),
+                ir: format!("{:#?}", generated.program),
+                asm: codegen::assembly(&generated.program, &target, &generated.source_lines).unwrap_or_default(),
+            });
+        }
+        let mut policy_slots: Vec<u32> = plan.instances.iter().map(|i| i.hook.policy_slot).collect();
+        policy_slots.dedup();
+        objects.push(HookObject {
+            attach: attach.clone(),
+            elf,
+            section: generate::section(attach),
+            symbol: generate::symbol(attach),
+            tag: plan.tag,
+            enforces: plan.instances.iter().any(|i| i.acts() && i.hook.enforces()),
+            templates: plan.templates,
+            source_lines: generated.source_lines,
+            reasons,
+            policy_slots,
+        });
+    }
+    Ok((objects, passes))
+}
+
+/// An error on a line of a policy.
+fn located(entry: &PolicyEntry, line: &output::SourceLine, code: tracingpolicy_crd::Code, message: String) -> Diagnostic {
+    let source = &entry.policy.source;
+    let text = source.text();
+    let start: usize = text.split_inclusive('\n').take(line.line.saturating_sub(1) as usize).map(str::len).sum();
+    let rest = text.get(start..).unwrap_or_default();
+    let column = rest.char_indices().nth(line.column.saturating_sub(1) as usize).map_or(0, |(at, _)| at);
+    let length = rest.get(column..).map_or(0, |r| r.lines().next().unwrap_or_default().trim_end().len());
+    let span = tracingpolicy_crd::Span::new(start + column, start + column + length);
+    Diagnostic::error(code, source, span, message)
+}

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use tracingpolicy_crd::{Code, Diagnostic, FieldPath, Policy, Severity};
 
-use crate::codes;
 use crate::facts::KernelFacts;
 use crate::hir::{Hook, Target};
 use crate::output::{HookKind, SourceLine};

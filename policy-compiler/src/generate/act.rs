@@ -152,7 +152,7 @@ impl Generator<'_> {
             return;
         }
         let slot = instance.hook.policy_slot;
-        let mode = self.b.map_value_addr("tetra_policy_modes", slot * 4, 4);
+        let mode = self.b.map_value_addr(ebpf::maps::POLICY_MODES.name, slot * 4, 4);
         let mode = self.b.load(mode, 0, Size::B4);
         let (enforcing, monitoring, next) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
         self.b.branch(CmpOp::Eq, Width::W64, mode, i64::from(record::POLICY_MODE_ENFORCE), enforcing, monitoring);
