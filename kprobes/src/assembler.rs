@@ -23,7 +23,12 @@ pub(crate) const GET_CURRENT_TASK_BTF: i32 = 158;
 pub(crate) const LOOP: i32 = 181;
 
 fn instruction(code: u8, destination: u8, source: u8, offset: i16, immediate: i32) -> Instruction {
-    Instruction { code, registers: destination | (source << 4), offset, immediate }
+    Instruction {
+        code,
+        registers: destination | (source << 4),
+        offset,
+        immediate,
+    }
 }
 
 /// `rD = rS`
@@ -74,12 +79,18 @@ pub(crate) fn exit() -> Instruction {
 
 /// `rD = map`
 pub(crate) fn load_map(destination: u8, map: BorrowedFd<'_>) -> [Instruction; 2] {
-    [instruction(0x18, destination, 1, 0, map.as_raw_fd()), Instruction::default()]
+    [
+        instruction(0x18, destination, 1, 0, map.as_raw_fd()),
+        Instruction::default(),
+    ]
 }
 
 /// `rD = address of the first value of an array`
 pub(crate) fn load_map_value(destination: u8, map: BorrowedFd<'_>) -> [Instruction; 2] {
-    [instruction(0x18, destination, 2, 0, map.as_raw_fd()), Instruction::default()]
+    [
+        instruction(0x18, destination, 2, 0, map.as_raw_fd()),
+        Instruction::default(),
+    ]
 }
 
 /// `rD = address of the function `distance` instructions after the next one`

@@ -57,7 +57,9 @@ pub enum EnvironmentError {
     #[error("this kernel has no bpf(2); help: a kernel with CONFIG_BPF_SYSCALL=y is needed, 5.10 or later")]
     NoBpf,
     /// The kernel does not describe its types.
-    #[error("{path} is missing; help: a kernel with CONFIG_DEBUG_INFO_BTF=y is needed, as all current distributions have")]
+    #[error(
+        "{path} is missing; help: a kernel with CONFIG_DEBUG_INFO_BTF=y is needed, as all current distributions have"
+    )]
     NoBtf {
         /// Where it should be.
         path: &'static str,
@@ -71,10 +73,14 @@ pub enum EnvironmentError {
         reason: String,
     },
     /// Kernel lockdown in confidentiality mode forbids programs to read kernel memory.
-    #[error("the kernel is locked down (`confidentiality`), which forbids eBPF to read kernel memory; help: boot with `lockdown=integrity` or none")]
+    #[error(
+        "the kernel is locked down (`confidentiality`), which forbids eBPF to read kernel memory; help: boot with `lockdown=integrity` or none"
+    )]
     LockedDown,
     /// A system call filter (a container's seccomp profile) forbids bpf(2).
-    #[error("bpf(2) is forbidden although this process has the privileges; help: a seccomp profile may be in the way: run the container privileged")]
+    #[error(
+        "bpf(2) is forbidden although this process has the privileges; help: a seccomp profile may be in the way: run the container privileged"
+    )]
     Forbidden,
 }
 
@@ -83,7 +89,11 @@ struct LogTail<'a>(&'a String);
 
 impl fmt::Display for LogTail<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() { Ok(()) } else { write!(f, "\n{}", self.0) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            write!(f, "\n{}", self.0)
+        }
     }
 }
 

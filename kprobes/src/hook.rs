@@ -71,7 +71,13 @@ impl Hook {
         generation: Generation,
         program: &LoadedProgram,
     ) -> Result<Self, HookError> {
-        let shape = MapShape { map_type: MapType::ProgArray, key_size: 4, value_size: 4, max_entries: 2, flags: 0 };
+        let shape = MapShape {
+            map_type: MapType::ProgArray,
+            key_size: 4,
+            value_size: 4,
+            max_entries: 2,
+            flags: 0,
+        };
         let programs = Map::create("tetra_hook", shape, None)?;
         let stub = LoadedProgram::load(&ProgramLoad {
             expected_attach_type: kind.expected_attach_type,

@@ -22,7 +22,10 @@ pub fn kernel_btf() -> Result<Arc<Btf>, EnvironmentError> {
         return Ok(btf);
     }
     let bytes = fs::read(VMLINUX_BTF).map_err(|_| EnvironmentError::NoBtf { path: VMLINUX_BTF })?;
-    let btf = Btf::parse(bytes).map_err(|error| EnvironmentError::BadBtf { path: VMLINUX_BTF, reason: error.to_string() })?;
+    let btf = Btf::parse(bytes).map_err(|error| EnvironmentError::BadBtf {
+        path: VMLINUX_BTF,
+        reason: error.to_string(),
+    })?;
     let btf = Arc::new(btf);
     *shared = Arc::downgrade(&btf);
     Ok(btf)
@@ -30,7 +33,9 @@ pub fn kernel_btf() -> Result<Arc<Btf>, EnvironmentError> {
 
 /// `uname -r`
 pub fn kernel_release() -> String {
-    fs::read_to_string("/proc/sys/kernel/osrelease").map(|text| text.trim().to_owned()).unwrap_or_default()
+    fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map(|text| text.trim().to_owned())
+        .unwrap_or_default()
 }
 
 /// Finds out whether eBPF can be used at all, by creating a map and loading a program.
@@ -38,7 +43,13 @@ pub fn kernel_release() -> String {
 /// # Errors
 /// [`EnvironmentError`], with the reason and what to do.
 pub fn check_environment() -> Result<(), EnvironmentError> {
-    let shape = MapShape { map_type: MapType::Array, key_size: 4, value_size: 8, max_entries: 1, flags: 0 };
+    let shape = MapShape {
+        map_type: MapType::Array,
+        key_size: 4,
+        value_size: 8,
+        max_entries: 1,
+        flags: 0,
+    };
     // Needed before 5.11 only; where it is needed and fails, the map below fails.
     drop(sys::raise_memlock());
     if let Err(error) = Map::create("tetra_check", shape, None) {
@@ -49,18 +60,67 @@ pub fn check_environment() -> Result<(), EnvironmentError> {
     }
     // r0 = bpf_probe_read_kernel(r10 - 8, 8, 0); return 0: what lockdown forbids.
     let read_kernel = [
-        Instruction { code: 0xbf, registers: 0xa1, offset: 0, immediate: 0 },
-        Instruction { code: 0x07, registers: 0x01, offset: 0, immediate: -8 },
-        Instruction { code: 0xb7, registers: 0x02, offset: 0, immediate: 8 },
-        Instruction { code: 0xb7, registers: 0x03, offset: 0, immediate: 0 },
-        Instruction { code: 0x85, registers: 0, offset: 0, immediate: 113 },
-        Instruction { code: 0xb7, registers: 0, offset: 0, immediate: 0 },
-        Instruction { code: 0x95, registers: 0, offset: 0, immediate: 0 },
+        Instruction {
+            code: 0xbf,
+            registers: 0xa1,
+            offset: 0,
+            immediate: 0,
+        },
+        Instruction {
+            code: 0x07,
+            registers: 0x01,
+            offset: 0,
+            immediate: -8,
+        },
+        Instruction {
+            code: 0xb7,
+            registers: 0x02,
+            offset: 0,
+            immediate: 8,
+        },
+        Instruction {
+            code: 0xb7,
+            registers: 0x03,
+            offset: 0,
+            immediate: 0,
+        },
+        Instruction {
+            code: 0x85,
+            registers: 0,
+            offset: 0,
+            immediate: 113,
+        },
+        Instruction {
+            code: 0xb7,
+            registers: 0,
+            offset: 0,
+            immediate: 0,
+        },
+        Instruction {
+            code: 0x95,
+            registers: 0,
+            offset: 0,
+            immediate: 0,
+        },
     ];
-    if sys::prog_load(&ProgramLoad::new("tetra_check", ProgramType::RawTracepoint, &read_kernel)).is_err() {
-        return Err(if is_confidential() { EnvironmentError::LockedDown } else { refusal() });
+    if sys::prog_load(&ProgramLoad::new(
+        "tetra_check",
+        ProgramType::RawTracepoint,
+        &read_kernel,
+    ))
+    .is_err()
+    {
+        return Err(if is_confidential() {
+            EnvironmentError::LockedDown
+        } else {
+            refusal()
+        });
     }
-    if Path::new(VMLINUX_BTF).exists() { Ok(()) } else { Err(EnvironmentError::NoBtf { path: VMLINUX_BTF }) }
+    if Path::new(VMLINUX_BTF).exists() {
+        Ok(())
+    } else {
+        Err(EnvironmentError::NoBtf { path: VMLINUX_BTF })
+    }
 }
 
 /// Why bpf(2) says EPERM: no privileges, or a filter in front of it.
@@ -75,7 +135,11 @@ fn refusal() -> EnvironmentError {
         .and_then(|value| u64::from_str_radix(value.trim(), 16).ok())
         .unwrap_or(0);
     let has = |capability: u32| effective & (1 << capability) != 0;
-    if has(CAP_SYS_ADMIN) || (has(CAP_BPF) && has(CAP_PERFMON)) { EnvironmentError::Forbidden } else { EnvironmentError::NotPrivileged }
+    if has(CAP_SYS_ADMIN) || (has(CAP_BPF) && has(CAP_PERFMON)) {
+        EnvironmentError::Forbidden
+    } else {
+        EnvironmentError::NotPrivileged
+    }
 }
 
 /// Whether `/sys/kernel/security/lockdown` says `none integrity [confidentiality]`.

@@ -24,10 +24,16 @@ impl Link {
             | AttachPoint::Fexit { .. }
             | AttachPoint::FmodRet { .. }
             | AttachPoint::Lsm { .. }
-            | AttachPoint::TpBtf { .. } => sys::raw_tracepoint_open(program, None).map(Self::of_link).map_err(|error| named(error, attach)),
+            | AttachPoint::TpBtf { .. } => sys::raw_tracepoint_open(program, None)
+                .map(Self::of_link)
+                .map_err(|error| named(error, attach)),
             AttachPoint::RawTracepoint { event } => sys::raw_tracepoint_open(program, Some(event)).map(Self::of_link),
-            AttachPoint::Kprobe { symbol } => Self::of_event(sys::perf_kprobe(symbol, false)?, program).map_err(|error| named(error, attach)),
-            AttachPoint::Kretprobe { symbol } => Self::of_event(sys::perf_kprobe(symbol, true)?, program).map_err(|error| named(error, attach)),
+            AttachPoint::Kprobe { symbol } => {
+                Self::of_event(sys::perf_kprobe(symbol, false)?, program).map_err(|error| named(error, attach))
+            }
+            AttachPoint::Kretprobe { symbol } => {
+                Self::of_event(sys::perf_kprobe(symbol, true)?, program).map_err(|error| named(error, attach))
+            }
             AttachPoint::KprobeMulti { symbols } => {
                 let symbols: Vec<&str> = symbols.iter().map(String::as_str).collect();
                 sys::link_kprobe_multi(program, &symbols, &[], false).map(Self::of_link)
@@ -41,16 +47,25 @@ impl Link {
     }
 
     fn of_link(link: OwnedFd) -> Self {
-        Self { link: Some(link), _event: None }
+        Self {
+            link: Some(link),
+            _event: None,
+        }
     }
 
     fn of_event(event: OwnedFd, program: BorrowedFd<'_>) -> Result<Self, SysError> {
         match sys::link_perf_event(program, event.as_fd(), 0) {
-            Ok(link) => Ok(Self { link: Some(link), _event: Some(event) }),
+            Ok(link) => Ok(Self {
+                link: Some(link),
+                _event: Some(event),
+            }),
             // Before 5.15 perf events have no links.
             Err(error) if error.errno == libc::EINVAL => {
                 sys::perf_set_program(event.as_fd(), program)?;
-                Ok(Self { link: None, _event: Some(event) })
+                Ok(Self {
+                    link: None,
+                    _event: Some(event),
+                })
             }
             Err(error) => Err(error),
         }
@@ -67,7 +82,12 @@ fn tracepoint_id(name: &str) -> Result<u64, SysError> {
     let root = sys::ensure_mounted(Filesystem::Tracefs)?;
     let path = root.join("events").join(name).join("id");
     let text = fs::read_to_string(&path).map_err(|error| SysError::io("read", path.display().to_string(), &error))?;
-    text.trim().parse().map_err(|_| SysError { syscall: "read", object: path.display().to_string(), errno: libc::EIO, hint: None })
+    text.trim().parse().map_err(|_| SysError {
+        syscall: "read",
+        object: path.display().to_string(),
+        errno: libc::EIO,
+        hint: None,
+    })
 }
 
 fn named(mut error: SysError, attach: &AttachPoint) -> SysError {

@@ -26,7 +26,7 @@ pub use processes::ProcessTable;
 const ACTIVE: &str = "tetra_active";
 
 /// Inode number of the initial pid namespace (`PROC_PID_INIT_INO`).
-const INITIAL_PID_NAMESPACE: u32 = 0xeffffffc;
+const INITIAL_PID_NAMESPACE: u32 = 0xefff_fffc;
 
 /// Sizes of the shared maps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +68,10 @@ impl SensorOptions {
     /// How many shards there will be, and how many CPUs each serves.
     fn sharding(&self) -> (u32, u32) {
         let cpus = possible_cpus() as u32;
-        let shards = self.ring_shards.unwrap_or_else(|| cpus.div_ceil(4).min(16)).clamp(1, cpus);
+        let shards = self
+            .ring_shards
+            .unwrap_or_else(|| cpus.div_ceil(4).min(16))
+            .clamp(1, cpus);
         let cpus_per_shard = cpus.div_ceil(shards);
         // Rounding up may leave the last shards without a CPU.
         (cpus.div_ceil(cpus_per_shard), cpus_per_shard)
@@ -95,10 +98,18 @@ impl SharedMaps {
         let (shards, cpus_per_shard) = options.sharding();
         let ring = |bytes: u32, name: &str| {
             let bytes = bytes.max(64 << 10).checked_next_power_of_two().unwrap_or(1 << 31);
-            let shape = MapShape { map_type: MapType::RingBuf, key_size: 0, value_size: 0, max_entries: bytes, flags: 0 };
+            let shape = MapShape {
+                map_type: MapType::RingBuf,
+                key_size: 0,
+                value_size: 0,
+                max_entries: bytes,
+                flags: 0,
+            };
             Map::create(name, shape, None)
         };
-        let mut rings = (0..shards).map(|shard| ring(options.ring_bytes, &format!("tetra_ring_{shard}"))).collect::<Result<Vec<_>, _>>()?;
+        let mut rings = (0..shards)
+            .map(|shard| ring(options.ring_bytes, &format!("tetra_ring_{shard}")))
+            .collect::<Result<Vec<_>, _>>()?;
         rings.push(ring(options.enforcement_ring_bytes, "tetra_ring_lane")?);
 
         let mut created = BTreeMap::new();
@@ -112,9 +123,18 @@ impl SharedMaps {
                 _ => definition.max_entries,
             };
             let inner = (definition.name == maps::RINGS.name).then(|| rings[0].as_fd());
-            created.insert(definition.name, Map::create(definition.name, shape(definition, entries.max(1)), inner)?);
+            created.insert(
+                definition.name,
+                Map::create(definition.name, shape(definition, entries.max(1)), inner)?,
+            );
         }
-        let active = MapShape { map_type: MapType::Array, key_size: 4, value_size: 4, max_entries: 1, flags: 0 };
+        let active = MapShape {
+            map_type: MapType::Array,
+            key_size: 4,
+            value_size: 4,
+            max_entries: 1,
+            flags: 0,
+        };
         created.insert(ACTIVE, Map::create(ACTIVE, active, None)?);
 
         let shared = Self(Arc::new(Inner { maps: created, rings }));
@@ -150,7 +170,13 @@ impl SharedMaps {
 
     /// Bytes of kernel memory charged for all of them.
     pub fn memlock_bytes(&self) -> u64 {
-        self.0.maps.values().chain(&self.0.rings).filter_map(|map| crate::sys::map_info(map.as_fd()).ok()).map(|info| info.memlock_bytes).sum()
+        self.0
+            .maps
+            .values()
+            .chain(&self.0.rings)
+            .filter_map(|map| crate::sys::map_info(map.as_fd()).ok())
+            .map(|info| info.memlock_bytes)
+            .sum()
     }
 
     /// `tetra_active`
@@ -165,7 +191,9 @@ impl SharedMaps {
 
     /// Writes the only element of an array.
     fn write(&self, name: &str, value: &[u8]) -> Result<(), SysError> {
-        self.map(name).update(&0u32.to_ne_bytes(), value, UpdateMode::Any).map(|_| ())
+        self.map(name)
+            .update(&0u32.to_ne_bytes(), value, UpdateMode::Any)
+            .map(|_| ())
     }
 }
 
@@ -183,7 +211,13 @@ fn shape(definition: &MapDefinition, max_entries: u32) -> MapShape {
         maps::MapType::LruHash => MapType::LruHash,
         maps::MapType::ArrayOfMaps => MapType::ArrayOfMaps,
     };
-    MapShape { map_type, key_size: definition.key_size, value_size: definition.value_size, max_entries, flags: 0 }
+    MapShape {
+        map_type,
+        key_size: definition.key_size,
+        value_size: definition.value_size,
+        max_entries,
+        flags: 0,
+    }
 }
 
 #[cfg(test)]
@@ -193,9 +227,16 @@ mod tests {
     #[test]
     fn shards_cover_all_cpus() {
         for shards in [None, Some(0), Some(1), Some(3), Some(1000)] {
-            let (count, each) = SensorOptions { ring_shards: shards, ..SensorOptions::default() }.sharding();
+            let (count, each) = SensorOptions {
+                ring_shards: shards,
+                ..SensorOptions::default()
+            }
+            .sharding();
             let cpus = possible_cpus() as u32;
-            assert!(count * each >= cpus && (count - 1) * each < cpus, "{shards:?}: {count} of {each}");
+            assert!(
+                count * each >= cpus && (count - 1) * each < cpus,
+                "{shards:?}: {count} of {each}"
+            );
         }
     }
 }

@@ -16,7 +16,9 @@ use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationFlags, RelocationTarget, SectionKind, SymbolKind};
+use object::{
+    Object as _, ObjectSection as _, ObjectSymbol as _, RelocationFlags, RelocationTarget, SectionKind, SymbolKind,
+};
 use policy_compiler::btf::ext::BtfExt;
 use policy_compiler::btf::{Btf, BtfError};
 
@@ -139,17 +141,28 @@ impl ObjectFile {
         let damaged = |error: object::Error| ObjectError::Elf(error.to_string());
         let file = object::File::parse(elf).map_err(damaged)?;
         if file.architecture() != object::Architecture::Bpf {
-            return Err(ObjectError::Elf(format!("made for {:?}, not for BPF", file.architecture())));
+            return Err(ObjectError::Elf(format!(
+                "made for {:?}, not for BPF",
+                file.architecture()
+            )));
         }
 
         let mut sections = BTreeMap::new();
         for section in file.sections() {
             let mut relocations = BTreeMap::new();
             for (offset, relocation) in section.relocations() {
-                let (RelocationTarget::Symbol(symbol), RelocationFlags::Elf { r_type, .. }) = (relocation.target(), relocation.flags()) else {
+                let (RelocationTarget::Symbol(symbol), RelocationFlags::Elf { r_type, .. }) =
+                    (relocation.target(), relocation.flags())
+                else {
                     continue;
                 };
-                relocations.insert(offset, Relocation { symbol: symbol.0, kind: r_type.0 });
+                relocations.insert(
+                    offset,
+                    Relocation {
+                        symbol: symbol.0,
+                        kind: r_type.0,
+                    },
+                );
             }
             let section_info = Section {
                 name: section.name().map_err(damaged)?.to_owned(),
@@ -174,12 +187,27 @@ impl ObjectFile {
             })
             .collect();
 
-        let bytes_of = |name: &str| sections.values().find(|section: &&Section| section.name == name).map(|section| section.data.clone());
+        let bytes_of = |name: &str| {
+            sections
+                .values()
+                .find(|section: &&Section| section.name == name)
+                .map(|section| section.data.clone())
+        };
         let btf_bytes = bytes_of(".BTF").ok_or(BtfError::NoSection(".BTF"))?;
         let btf = Btf::parse(btf_bytes.as_slice())?;
-        let ext = bytes_of(".BTF.ext").map(|bytes| BtfExt::parse(&bytes)).transpose()?.unwrap_or_default();
+        let ext = bytes_of(".BTF.ext")
+            .map(|bytes| BtfExt::parse(&bytes))
+            .transpose()?
+            .unwrap_or_default();
 
-        let mut object = Self { sections, symbols, btf, btf_bytes, ext, maps: Vec::new() };
+        let mut object = Self {
+            sections,
+            symbols,
+            btf,
+            btf_bytes,
+            ext,
+            maps: Vec::new(),
+        };
         object.maps = maps::definitions(&object)?;
         Ok(object)
     }
@@ -191,10 +219,14 @@ impl ObjectFile {
 
     /// Its programs, as (section, symbol): the functions that stand in a section of their own.
     pub fn programs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.symbols.values().filter(|symbol| symbol.is_function).filter_map(|symbol| {
-            let section = self.sections.get(&symbol.section?)?;
-            (section.is_code && section.name != ".text" && !symbol.is_static).then_some((section.name.as_str(), symbol.name.as_str()))
-        })
+        self.symbols
+            .values()
+            .filter(|symbol| symbol.is_function)
+            .filter_map(|symbol| {
+                let section = self.sections.get(&symbol.section?)?;
+                (section.is_code && section.name != ".text" && !symbol.is_static)
+                    .then_some((section.name.as_str(), symbol.name.as_str()))
+            })
     }
 
     /// Its BTF as the kernel takes it: sizes and offsets of variables filled in, hidden functions made static.
@@ -220,6 +252,8 @@ impl ObjectFile {
 
 /// `STV_HIDDEN` or `STV_INTERNAL`: a library function, which the linker would make static.
 fn is_hidden(flags: object::SymbolFlags<object::SectionIndex, object::SymbolIndex>) -> bool {
-    let object::SymbolFlags::Elf { st_other, .. } = flags else { return false };
+    let object::SymbolFlags::Elf { st_other, .. } = flags else {
+        return false;
+    };
     matches!(st_other.0 & 3, 1 | 2)
 }

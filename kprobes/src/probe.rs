@@ -10,7 +10,7 @@ mod features;
 mod namespaces;
 mod tracefs;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
@@ -154,12 +154,20 @@ pub struct Enforcement {
 impl Report {
     /// Whether a feature works.
     pub fn has(&self, feature: Feature) -> bool {
-        self.findings.iter().any(|finding| finding.feature == feature && finding.outcome.is_ok())
+        self.findings
+            .iter()
+            .any(|finding| finding.feature == feature && finding.outcome.is_ok())
     }
 
     /// Why a feature does not work; `None` if it does.
     pub fn reason(&self, feature: Feature) -> Option<&str> {
-        self.findings.iter().find(|finding| finding.feature == feature)?.outcome.as_ref().err().map(String::as_str)
+        self.findings
+            .iter()
+            .find(|finding| finding.feature == feature)?
+            .outcome
+            .as_ref()
+            .err()
+            .map(String::as_str)
     }
 
     /// The same in the compiler's form.
@@ -184,8 +192,16 @@ impl Report {
 
     /// What can deny, and whether anything can kill.
     pub fn enforcement(&self) -> Enforcement {
-        let ways = [Feature::Lsm, Feature::FmodRet, Feature::FmodRetSyscall, Feature::OverrideReturn];
-        Enforcement { deny: ways.into_iter().filter(|way| self.has(*way)).collect(), kill: self.has(Feature::Signal) }
+        let ways = [
+            Feature::Lsm,
+            Feature::FmodRet,
+            Feature::FmodRetSyscall,
+            Feature::OverrideReturn,
+        ];
+        Enforcement {
+            deny: ways.into_iter().filter(|way| self.has(*way)).collect(),
+            kill: self.has(Feature::Signal),
+        }
     }
 }
 
@@ -203,7 +219,12 @@ pub fn report() -> Result<&'static Report, LoadError> {
     let kernel = kernel_btf()?;
     let fresh = thread::scope(|scope| scope.spawn(|| features::try_all(&kernel)).join());
     let fresh = fresh.unwrap_or_else(|_| Report {
-        findings: Feature::ALL.map(|feature| Finding { feature, outcome: Err("the probe itself failed".to_owned()) }).into(),
+        findings: Feature::ALL
+            .map(|feature| Finding {
+                feature,
+                outcome: Err("the probe itself failed".to_owned()),
+            })
+            .into(),
     });
     Ok(REPORT.get_or_init(|| fresh))
 }
@@ -227,11 +248,19 @@ pub fn collect(needs: &Needs) -> Result<KernelFacts, LoadError> {
         features,
         tracepoints,
         host_namespaces: namespaces::of_host(),
-        functions: if needs.functions && (features.kprobe || features.fentry) { tracefs::functions() } else { Default::default() },
+        functions: if needs.functions && (features.kprobe || features.fentry) {
+            tracefs::functions()
+        } else {
+            BTreeSet::new()
+        },
     })
 }
 
 /// Instruction set of this build.
 fn arch() -> Arch {
-    if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X86_64 }
+    if cfg!(target_arch = "aarch64") {
+        Arch::Aarch64
+    } else {
+        Arch::X86_64
+    }
 }

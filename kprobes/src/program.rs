@@ -27,15 +27,24 @@ pub(crate) struct MissingTarget {
 
 impl ProgramKind {
     fn new(program_type: ProgramType, expected_attach_type: u32, attach_btf_id: u32) -> Self {
-        Self { program_type, expected_attach_type, attach_btf_id }
+        Self {
+            program_type,
+            expected_attach_type,
+            attach_btf_id,
+        }
     }
 
     /// The kind for an attach point of this kernel.
     pub(crate) fn of(attach: &AttachPoint, kernel: &Btf) -> Result<Self, MissingTarget> {
-        let missing = |what, name: &str| MissingTarget { what, name: name.to_owned() };
+        let missing = |what, name: &str| MissingTarget {
+            what,
+            name: name.to_owned(),
+        };
         let function = |name: &str| kernel.function(name).map(|function| function.id.0);
         let tracing = |name: &str, attach_type| {
-            function(name).map(|id| Self::new(ProgramType::Tracing, attach_type, id)).ok_or_else(|| missing("function", name))
+            function(name)
+                .map(|id| Self::new(ProgramType::Tracing, attach_type, id))
+                .ok_or_else(|| missing("function", name))
         };
         match attach {
             AttachPoint::Fentry { function } => tracing(function, attach_type::TRACE_FENTRY),
@@ -68,7 +77,11 @@ impl LoadedProgram {
     /// Loads instructions that need no relocation.
     pub(crate) fn load(load: &ProgramLoad<'_>) -> Result<Self, Rejected> {
         let loaded = sys::prog_load(load)?;
-        Ok(Self { fd: loaded.fd, name: load.name.to_owned(), verified_instructions: loaded.verified_instructions })
+        Ok(Self {
+            fd: loaded.fd,
+            name: load.name.to_owned(),
+            verified_instructions: loaded.verified_instructions,
+        })
     }
 
     /// Name it was loaded with.
@@ -112,7 +125,10 @@ pub(crate) trait MapSource {
 impl LoadedObject {
     /// Reads an object, creates the maps that `shared` does not have, and loads its BTF.
     pub(crate) fn load(name: &str, elf: &[u8], shared: &dyn MapSource) -> Result<Self, LoadError> {
-        let of_object = |error| LoadError::Object { name: name.to_owned(), error };
+        let of_object = |error| LoadError::Object {
+            name: name.to_owned(),
+            error,
+        };
         let object = ObjectFile::parse(elf).map_err(of_object)?;
         let mut own_maps = Vec::new();
         for definition in object.maps() {
@@ -120,7 +136,10 @@ impl LoadedObject {
                 check_shape(map, definition).map_err(of_object)?;
                 continue;
             }
-            let inner = definition.inner.map(|shape| Map::create(&definition.name, shape, None)).transpose()?;
+            let inner = definition
+                .inner
+                .map(|shape| Map::create(&definition.name, shape, None))
+                .transpose()?;
             let map = Map::create(&definition.name, definition.shape, inner.as_ref().map(AsFd::as_fd))?;
             if let Some(data) = &definition.data {
                 map.update(&0u32.to_ne_bytes(), data, UpdateMode::Any)?;
@@ -150,19 +169,37 @@ impl LoadedObject {
 
     /// Bytes of kernel memory charged for its own maps.
     pub(crate) fn own_memlock_bytes(&self) -> u64 {
-        self.own_maps.iter().filter_map(|map| sys::map_info(map.as_fd()).ok()).map(|info| info.memlock_bytes).sum()
+        self.own_maps
+            .iter()
+            .filter_map(|map| sys::map_info(map.as_fd()).ok())
+            .map(|info| info.memlock_bytes)
+            .sum()
     }
 
     /// Resolves everything in one of its programs.
-    pub(crate) fn assemble(&self, section: &str, symbol: &str, kernel: &Btf, shared: &dyn MapSource) -> Result<Assembled, LoadError> {
+    pub(crate) fn assemble(
+        &self,
+        section: &str,
+        symbol: &str,
+        kernel: &Btf,
+        shared: &dyn MapSource,
+    ) -> Result<Assembled, LoadError> {
         let fd = |name: &str| shared.find(name).or_else(|| self.map(name)).map(AsFd::as_fd);
         self.object
             .assemble(section, symbol, kernel, &fd)
-            .map_err(|error| LoadError::Object { name: format!("{section} {symbol}"), error })
+            .map_err(|error| LoadError::Object {
+                name: format!("{section} {symbol}"),
+                error,
+            })
     }
 
     /// Loads an assembled program of its.
-    pub(crate) fn load_program(&self, name: &str, kind: ProgramKind, code: &Assembled) -> Result<LoadedProgram, Rejected> {
+    pub(crate) fn load_program(
+        &self,
+        name: &str,
+        kind: ProgramKind,
+        code: &Assembled,
+    ) -> Result<LoadedProgram, Rejected> {
         LoadedProgram::load(&ProgramLoad {
             expected_attach_type: kind.expected_attach_type,
             attach_btf_id: kind.attach_btf_id,
@@ -198,5 +235,8 @@ pub(crate) fn last_lines(log: &str, count: usize) -> String {
 /// The verifier's own words in a log: its last line that is neither a statistic nor a quoted source line.
 pub(crate) fn verdict(log: &str) -> Option<&str> {
     const OTHER: [&str; 5] = ["processed ", "verification time", "stack depth", "subprog ", "; "];
-    log.lines().rev().map(str::trim).find(|line| !line.is_empty() && !OTHER.iter().any(|prefix| line.starts_with(prefix)))
+    log.lines()
+        .rev()
+        .map(str::trim)
+        .find(|line| !line.is_empty() && !OTHER.iter().any(|prefix| line.starts_with(prefix)))
 }

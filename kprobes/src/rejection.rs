@@ -23,22 +23,34 @@ const LOG_LINES: usize = 12;
 pub(crate) fn rejected(object: &HookObject, rejected: &Rejected) -> Diagnostic {
     let line = line_of_log(object, &rejected.log).or_else(|| object.source_lines.first());
     let reason = verdict(&rejected.log).map_or_else(|| rejected.error.to_string(), str::to_owned);
-    let message = format!("the kernel's verifier refuses the program for `{}`: {reason}", describe(&object.attach));
+    let message = format!(
+        "the kernel's verifier refuses the program for `{}`: {reason}",
+        describe(&object.attach)
+    );
     let log = last_lines(&rejected.log, LOG_LINES);
     let help = if log.is_empty() {
         format!("the kernel said: {}", rejected.error)
     } else {
-        format!("this is a defect of tetra, not of the policy; please report it with the end of the verifier's log:\n{log}")
+        format!(
+            "this is a defect of tetra, not of the policy; please report it with the end of the verifier's log:\n{log}"
+        )
     };
-    at_line(VERIFIER_REJECTED, line, message).label("instructions of this line").help(help)
+    at_line(VERIFIER_REJECTED, line, message)
+        .label("instructions of this line")
+        .help(help)
 }
 
 /// An object's program could not be attached.
 pub(crate) fn not_attached(object: &HookObject, error: &SysError, log: &str) -> Diagnostic {
     let message = format!("`{}` cannot be attached: {error}", describe(&object.attach));
     let help = match error.errno {
-        libc::ENOENT | libc::ESRCH => "the kernel has no such symbol; `tetra probe` lists what can be hooked".to_owned(),
-        libc::EINVAL if log.is_empty() => "the kernel does not allow a probe on this function (it may be inlined or on the kprobe blacklist)".to_owned(),
+        libc::ENOENT | libc::ESRCH => {
+            "the kernel has no such symbol; `tetra probe` lists what can be hooked".to_owned()
+        }
+        libc::EINVAL if log.is_empty() => {
+            "the kernel does not allow a probe on this function (it may be inlined or on the kprobe blacklist)"
+                .to_owned()
+        }
         _ if !log.is_empty() => format!("the end of the verifier's log:\n{}", last_lines(log, LOG_LINES)),
         _ => "`tetra probe` shows what this kernel can do".to_owned(),
     };
@@ -54,7 +66,10 @@ pub(crate) fn missing_target(object: &HookObject, missing: &MissingTarget) -> Di
 
 /// The program uses `bpf_override_return`, which the kernel does not allow in a tail call.
 pub(crate) fn cannot_be_swapped(object: &HookObject) -> Diagnostic {
-    let message = format!("the program for `{}` calls bpf_override_return, which cannot be replaced atomically", describe(&object.attach));
+    let message = format!(
+        "the program for `{}` calls bpf_override_return, which cannot be replaced atomically",
+        describe(&object.attach)
+    );
     at_line(CANNOT_BE_SWAPPED, object.source_lines.first(), message)
         .help("every kernel that allows bpf_override_return on a function allows fmod_ret on it, too: hook it that way")
 }
@@ -79,16 +94,27 @@ fn at_line(code: Code, line: Option<&SourceLine>, message: String) -> Diagnostic
 ///
 /// Since 6.9 a quoted line reads `; text @ file:line`, with the last component of the file's name; before, `; text`.
 fn line_of_log<'a>(object: &'a HookObject, log: &str) -> Option<&'a SourceLine> {
-    log.lines().rev().filter_map(|line| line.strip_prefix("; ")).find_map(|quoted| {
-        if let Some((text, place)) = quoted.rsplit_once(" @ ")
-            && let Some((file, number)) = place.rsplit_once(':')
-            && let Ok(number) = number.trim().parse::<u32>()
-        {
-            let found = object.source_lines.iter().find(|line| line.line == number && base_name(&line.file) == file && *line.text == *text);
-            return found.or_else(|| object.source_lines.iter().find(|line| line.line == number && base_name(&line.file) == file));
-        }
-        object.source_lines.iter().find(|line| *line.text == *quoted.trim())
-    })
+    log.lines()
+        .rev()
+        .filter_map(|line| line.strip_prefix("; "))
+        .find_map(|quoted| {
+            if let Some((text, place)) = quoted.rsplit_once(" @ ")
+                && let Some((file, number)) = place.rsplit_once(':')
+                && let Ok(number) = number.trim().parse::<u32>()
+            {
+                let found = object
+                    .source_lines
+                    .iter()
+                    .find(|line| line.line == number && base_name(&line.file) == file && *line.text == *text);
+                return found.or_else(|| {
+                    object
+                        .source_lines
+                        .iter()
+                        .find(|line| line.line == number && base_name(&line.file) == file)
+                });
+            }
+            object.source_lines.iter().find(|line| *line.text == *quoted.trim())
+        })
 }
 
 fn base_name(path: &str) -> &str {
@@ -104,7 +130,12 @@ mod tests {
     use super::*;
 
     fn object() -> HookObject {
-        let line = |line, text: &str| SourceLine { file: Arc::from("policies/block.yaml"), line, column: 7, text: Arc::from(text) };
+        let line = |line, text: &str| SourceLine {
+            file: Arc::from("policies/block.yaml"),
+            line,
+            column: 7,
+            text: Arc::from(text),
+        };
         HookObject {
             attach: AttachPoint::Kprobe { symbol: "f".into() },
             elf: Vec::new(),
@@ -124,7 +155,12 @@ mod tests {
         let log = "0: R1=ctx()\n; - call: f @ block.yaml:3\n0: (bf) r6 = r1\n; - matchBinaries: [] @ block.yaml:21\n; walk @ walk.h:9\n\
                    5: (71) r0 = *(u8 *)(r7 +0)\nR7 invalid mem access 'scalar'\nprocessed 6 insns (limit 1000000)\n";
         let rejected_log = Rejected {
-            error: SysError { syscall: "bpf(BPF_PROG_LOAD)", object: "f".into(), errno: libc::EACCES, hint: None },
+            error: SysError {
+                syscall: "bpf(BPF_PROG_LOAD)",
+                object: "f".into(),
+                errno: libc::EACCES,
+                hint: None,
+            },
             log: log.into(),
         };
         let diagnostic = rejected(&object(), &rejected_log);
@@ -132,7 +168,11 @@ mod tests {
         let position = diagnostic.source.position(diagnostic.primary.span.start);
         assert_eq!((position.line, position.column), (21, 7));
         assert_eq!(diagnostic.source.slice(diagnostic.primary.span), "- matchBinaries: []");
-        assert!(diagnostic.message.ends_with("R7 invalid mem access 'scalar'"), "{}", diagnostic.message);
+        assert!(
+            diagnostic.message.ends_with("R7 invalid mem access 'scalar'"),
+            "{}",
+            diagnostic.message
+        );
     }
 
     #[test]

@@ -39,9 +39,9 @@ struct Entry {
 /// Reader of a set of ring buffers. There may be only one reader for each ring.
 #[derive(Debug)]
 pub struct Rings {
-    rings: Vec<RingMapping>,
-    /// Keeps the maps alive.
-    _fds: Vec<OwnedFd>,
+    mappings: Vec<RingMapping>,
+    /// Kept open for epoll, which forgets a map that is closed.
+    _maps: Vec<OwnedFd>,
     poll: Poll,
     /// Reused between passes.
     entries: Vec<Entry>,
@@ -60,17 +60,29 @@ impl Rings {
     /// What mmap(2), epoll(7) and `BPF_OBJ_GET_INFO_BY_FD` say.
     pub fn new(fds: Vec<OwnedFd>) -> Result<Self, SysError> {
         let poll = Poll::new()?;
-        let mut rings = Vec::with_capacity(fds.len());
+        let mut mappings = Vec::with_capacity(fds.len());
         for fd in &fds {
-            rings.push(RingMapping::new(fd.as_fd(), map_shape_of(fd.as_fd())?.max_entries as usize)?);
+            mappings.push(RingMapping::new(
+                fd.as_fd(),
+                map_shape_of(fd.as_fd())?.max_entries as usize,
+            )?);
             poll.add(fd.as_fd())?;
         }
-        Ok(Self { rings, _fds: fds, poll, entries: Vec::new() })
+        Ok(Self {
+            mappings,
+            _maps: fds,
+            poll,
+            entries: Vec::new(),
+        })
     }
 
     /// A reader of maps that somebody else holds.
     pub(crate) fn of_maps(maps: &[Map]) -> Result<Self, SysError> {
-        let fds = maps.iter().map(|map| map.as_fd().try_clone_to_owned().map_err(|error| SysError::io("dup", map.name(), &error)));
+        let fds = maps.iter().map(|map| {
+            map.as_fd()
+                .try_clone_to_owned()
+                .map_err(|error| SysError::io("dup", map.name(), &error))
+        });
         Self::new(fds.collect::<Result<_, _>>()?)
     }
 
@@ -88,7 +100,11 @@ impl Rings {
     /// # Errors
     /// What epoll_wait(2) says, with which pending wake-ups are cleared.
     pub fn drain(&mut self, deliver: impl FnMut(&[u8])) -> Result<Drained, SysError> {
-        let cutoff = if self.rings.len() == 1 { u64::MAX } else { monotonic_ns().saturating_sub(WRITE_MARGIN_NS) };
+        let cutoff = if self.mappings.len() == 1 {
+            u64::MAX
+        } else {
+            monotonic_ns().saturating_sub(WRITE_MARGIN_NS)
+        };
         self.drain_until(cutoff, deliver)
     }
 
@@ -102,13 +118,16 @@ impl Rings {
 
     /// Bytes in the rings that have not been given back: how far the reader is behind, by ring.
     pub fn unread_bytes(&self) -> Vec<u64> {
-        self.rings.iter().map(|ring| ring.producer_position().saturating_sub(ring.consumer_position())).collect()
+        self.mappings
+            .iter()
+            .map(|ring| ring.producer_position().saturating_sub(ring.consumer_position()))
+            .collect()
     }
 
     fn drain_until(&mut self, cutoff: u64, mut deliver: impl FnMut(&[u8])) -> Result<Drained, SysError> {
         // Clears the edge, so that a later wake-up is seen.
         self.poll.wait(Duration::ZERO)?;
-        if let [ring] = self.rings.as_mut_slice() {
+        if let [ring] = self.mappings.as_mut_slice() {
             return Ok(drain_one(ring, deliver));
         }
         let mut result = Drained::default();
@@ -116,12 +135,12 @@ impl Rings {
             let batch = self.collect(cutoff);
             result.held = batch.held;
             for entry in &self.entries {
-                if let RingRecord::Data(record, _) = self.rings[entry.ring as usize].at(entry.position) {
+                if let RingRecord::Data(record, _) = self.mappings[entry.ring as usize].at(entry.position) {
                     deliver(record);
                     result.records += 1;
                 }
             }
-            for (ring, end) in self.rings.iter_mut().zip(&batch.ends) {
+            for (ring, end) in self.mappings.iter_mut().zip(&batch.ends) {
                 ring.consume(*end);
             }
             if !batch.more {
@@ -134,9 +153,13 @@ impl Rings {
     /// from the others.
     fn collect(&mut self, cutoff: u64) -> Batch {
         self.entries.clear();
-        let mut batch = Batch { ends: Vec::with_capacity(self.rings.len()), more: false, held: false };
+        let mut batch = Batch {
+            ends: Vec::with_capacity(self.mappings.len()),
+            more: false,
+            held: false,
+        };
         let mut limit = cutoff;
-        for (index, ring) in self.rings.iter().enumerate() {
+        for (index, ring) in self.mappings.iter().enumerate() {
             let mut position = ring.consumer_position();
             let mut newest = 0;
             for taken in 0.. {
@@ -154,7 +177,11 @@ impl Rings {
                             break;
                         }
                         newest = newest.max(ktime);
-                        self.entries.push(Entry { ktime, ring: index as u32, position });
+                        self.entries.push(Entry {
+                            ktime,
+                            ring: index as u32,
+                            position,
+                        });
                         position = next;
                     }
                     RingRecord::Pending => break,
@@ -165,7 +192,7 @@ impl Rings {
         if batch.more {
             // Leave what is newer than the last record of a ring that was not taken to its end.
             let ends = &mut batch.ends;
-            let mut cut = vec![false; self.rings.len()];
+            let mut cut = vec![false; self.mappings.len()];
             self.entries.retain(|entry| {
                 let ring = entry.ring as usize;
                 if entry.ktime > limit && !cut[ring] {
@@ -216,7 +243,9 @@ fn drain_one(ring: &mut RingMapping, mut deliver: impl FnMut(&[u8])) -> Drained 
 
 /// The time of a record; one that is too short to have one counts as old and goes out at once.
 fn ktime_of(record: &[u8]) -> u64 {
-    record.get(KTIME_AT..KTIME_AT + 8).map_or(0, |bytes| u64::from_le_bytes(bytes.try_into().expect("8 bytes")))
+    record
+        .get(KTIME_AT..KTIME_AT + 8)
+        .map_or(0, |bytes| u64::from_le_bytes(bytes.try_into().expect("8 bytes")))
 }
 
 impl AsFd for Rings {

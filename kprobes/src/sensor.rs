@@ -40,11 +40,13 @@ impl Sensor {
             let attach = attach_point(section).ok_or_else(|| refused(section, "its section names no attach point"))?;
             let kind = ProgramKind::of(&attach, &kernel).map_err(|missing| refused(symbol, &missing.to_string()))?;
             let code = object.assemble(section, symbol, &kernel, &maps)?;
-            let program = object.load_program(symbol, kind, &code).map_err(|rejected| LoadError::Rejected {
-                name: symbol.to_owned(),
-                error: rejected.error,
-                log: last_lines(&rejected.log, LOG_LINES),
-            })?;
+            let program = object
+                .load_program(symbol, kind, &code)
+                .map_err(|rejected| LoadError::Rejected {
+                    name: symbol.to_owned(),
+                    error: rejected.error,
+                    log: last_lines(&rejected.log, LOG_LINES),
+                })?;
             programs.push(program);
             attach_points.push(attach);
         }
@@ -53,7 +55,11 @@ impl Sensor {
             .zip(&attach_points)
             .map(|(program, attach)| Link::attach(attach, program.as_fd()))
             .collect::<Result<_, SysError>>()?;
-        Ok(Self { _links: links, programs, maps })
+        Ok(Self {
+            _links: links,
+            programs,
+            maps,
+        })
     }
 
     /// The maps that it shares with hook programs.
@@ -79,11 +85,18 @@ impl Sensor {
 fn attach_point(section: &str) -> Option<AttachPoint> {
     let (kind, event) = section.split_once('/')?;
     match kind {
-        "tp_btf" => Some(AttachPoint::TpBtf { event: event.to_owned() }),
-        "raw_tp" => Some(AttachPoint::RawTracepoint { event: event.to_owned() }),
+        "tp_btf" => Some(AttachPoint::TpBtf {
+            event: event.to_owned(),
+        }),
+        "raw_tp" => Some(AttachPoint::RawTracepoint {
+            event: event.to_owned(),
+        }),
         "tracepoint" | "tp" => {
             let (subsystem, event) = event.split_once('/')?;
-            Some(AttachPoint::Tracepoint { subsystem: subsystem.to_owned(), event: event.to_owned() })
+            Some(AttachPoint::Tracepoint {
+                subsystem: subsystem.to_owned(),
+                event: event.to_owned(),
+            })
         }
         _ => None,
     }
@@ -92,7 +105,12 @@ fn attach_point(section: &str) -> Option<AttachPoint> {
 fn refused(name: &str, reason: &str) -> LoadError {
     LoadError::Rejected {
         name: name.to_owned(),
-        error: SysError { syscall: "attach", object: name.to_owned(), errno: libc::ENOENT, hint: None },
+        error: SysError {
+            syscall: "attach",
+            object: name.to_owned(),
+            errno: libc::ENOENT,
+            hint: None,
+        },
         log: reason.to_owned(),
     }
 }

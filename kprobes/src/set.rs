@@ -123,7 +123,10 @@ impl HookSet {
         let previous = self.generation;
         self.generation = next;
         self.hooks.extend(added);
-        self.members = prepared.into_iter().map(|(attach, prepared)| (attach, prepared.member)).collect();
+        self.members = prepared
+            .into_iter()
+            .map(|(attach, prepared)| (attach, prepared.member))
+            .collect();
         // A call that read `tetra_active` before the flip may not have made its tail call yet.
         let waited = self.barrier.wait();
         let count = self.hooks.len();
@@ -132,7 +135,12 @@ impl HookSet {
         if waited.is_ok() {
             self.empty(previous);
         }
-        Ok(AppliedSet { hooks: self.hooks()?, loaded, kept, removed })
+        Ok(AppliedSet {
+            hooks: self.hooks()?,
+            loaded,
+            kept,
+            removed,
+        })
     }
 
     /// All hooks in force, by attach point.
@@ -142,7 +150,9 @@ impl HookSet {
     pub fn hooks(&self) -> Result<Vec<HookInfo>, SysError> {
         let mut infos = Vec::with_capacity(self.hooks.len());
         for (attach, hook) in &self.hooks {
-            let Some(member) = self.members.get(attach) else { continue };
+            let Some(member) = self.members.get(attach) else {
+                continue;
+            };
             let program = member.program.info()?;
             let stub = hook.stub().info()?;
             let slots = sys::map_info(hook.programs().as_fd())?;
@@ -169,9 +179,14 @@ impl HookSet {
         let mut loaded = 0;
         for object in objects {
             if prepared.contains_key(&object.attach) {
-                return Err(LoadError::DuplicateHook { name: describe(&object.attach) });
+                return Err(LoadError::DuplicateHook {
+                    name: describe(&object.attach),
+                });
             }
-            let known = self.members.get(&object.attach).filter(|member| member.elf == object.elf);
+            let known = self
+                .members
+                .get(&object.attach)
+                .filter(|member| member.elf == object.elf);
             let (program, kind, memlock_bytes) = match known {
                 Some(member) => (Arc::clone(&member.program), member.kind, member.memlock_bytes),
                 None => match self.load_object(&object) {
@@ -199,16 +214,23 @@ impl HookSet {
             };
             prepared.insert(source.attach.clone(), Prepared { member, source });
         }
-        if problems.is_empty() { Ok((prepared, loaded)) } else { Err(LoadError::Policy(problems)) }
+        if problems.is_empty() {
+            Ok((prepared, loaded))
+        } else {
+            Err(LoadError::Policy(problems))
+        }
     }
 
     fn load_object(&self, object: &HookObject) -> Result<(Arc<LoadedProgram>, ProgramKind, u64), LoadError> {
         let one = |diagnostic| LoadError::Policy(vec![diagnostic]);
-        let kind = ProgramKind::of(&object.attach, &self.kernel).map_err(|missing| one(rejection::missing_target(object, &missing)))?;
+        let kind = ProgramKind::of(&object.attach, &self.kernel)
+            .map_err(|missing| one(rejection::missing_target(object, &missing)))?;
         let name = describe(&object.attach);
         let loaded = LoadedObject::load(&name, &object.elf, &self.maps)?;
         let code = loaded.assemble(&object.section, &object.symbol, &self.kernel, &self.maps)?;
-        if code.instructions.iter().any(|instruction| instruction.code == 0x85 && instruction.source() == 0 && instruction.immediate == OVERRIDE_RETURN) {
+        if code.instructions.iter().any(|instruction| {
+            instruction.code == 0x85 && instruction.source() == 0 && instruction.immediate == OVERRIDE_RETURN
+        }) {
             return Err(one(rejection::cannot_be_swapped(object)));
         }
         let program = loaded
@@ -218,7 +240,11 @@ impl HookSet {
     }
 
     /// Fills the slots of the next generation at all hooks, and attaches the hooks that are new.
-    fn fill(&self, next: Generation, prepared: &BTreeMap<AttachPoint, Prepared>) -> Result<Vec<(AttachPoint, Hook)>, LoadError> {
+    fn fill(
+        &self,
+        next: Generation,
+        prepared: &BTreeMap<AttachPoint, Prepared>,
+    ) -> Result<Vec<(AttachPoint, Hook)>, LoadError> {
         for (attach, hook) in &self.hooks {
             hook.set(next, prepared.get(attach).map(|prepared| &*prepared.member.program))?;
         }
@@ -231,10 +257,16 @@ impl HookSet {
             match Hook::attach(attach, member.kind, self.maps.active(), next, &member.program) {
                 Ok(hook) => added.push((attach.clone(), hook)),
                 Err(HookError::Sys(error)) => problems.push(rejection::not_attached(source, &error, "")),
-                Err(HookError::Stub(rejected)) => problems.push(rejection::not_attached(source, &rejected.error, &rejected.log)),
+                Err(HookError::Stub(rejected)) => {
+                    problems.push(rejection::not_attached(source, &rejected.error, &rejected.log))
+                }
             }
         }
-        if problems.is_empty() { Ok(added) } else { Err(LoadError::Policy(problems)) }
+        if problems.is_empty() {
+            Ok(added)
+        } else {
+            Err(LoadError::Policy(problems))
+        }
     }
 
     /// Empties a generation that is not active.
@@ -265,7 +297,13 @@ struct Barrier {
 
 impl Barrier {
     fn new() -> Result<Self, SysError> {
-        let shape = |map_type| MapShape { map_type, key_size: 4, value_size: 4, max_entries: 1, flags: 0 };
+        let shape = |map_type| MapShape {
+            map_type,
+            key_size: 4,
+            value_size: 4,
+            max_entries: 1,
+            flags: 0,
+        };
         let inner = Map::create("tetra_barrier", shape(MapType::Array), None)?;
         let outer = Map::create("tetra_barrier", shape(MapType::ArrayOfMaps), Some(inner.as_fd()))?;
         Ok(Self { outer, inner })
@@ -279,6 +317,8 @@ impl Barrier {
 impl SharedMaps {
     /// Puts a generation into force, at all hooks at once.
     fn set_active(&self, generation: u32) -> Result<(), SysError> {
-        self.active().update(&0u32.to_ne_bytes(), &generation.to_ne_bytes(), UpdateMode::Any).map(|_| ())
+        self.active()
+            .update(&0u32.to_ne_bytes(), &generation.to_ne_bytes(), UpdateMode::Any)
+            .map(|_| ())
     }
 }

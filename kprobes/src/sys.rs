@@ -3,7 +3,10 @@
 //! This is the only module of the project with `unsafe`, and the only one that knows `union bpf_attr`. Everything it
 //! hands out owns its descriptor or its mapping, and every failure names the call, the object and the error.
 //! It knows nothing of policies: what to load and where stands in the modules above.
-#![allow(unsafe_code, reason = "system calls and shared memory; each block says why it is sound")]
+#![allow(
+    unsafe_code,
+    reason = "system calls and shared memory; each block says why it is sound"
+)]
 
 mod attr;
 mod canary;
@@ -32,8 +35,8 @@ pub use object::{MapInfo, ProgramInfo, link_id, map_info, map_shape_of, obj_get,
 pub use perf::{perf_kprobe, perf_set_program, perf_tracepoint};
 pub use poll::Poll;
 pub use program::{
-    FuncInfo, Instruction, LineInfo, Loaded, ProgramLoad, ProgramType, Rejected, TestRun, attach_type, btf_load, prog_load, test_run,
-    test_run_context,
+    FuncInfo, Instruction, LineInfo, Loaded, ProgramLoad, ProgramType, Rejected, TestRun, attach_type, btf_load,
+    prog_load, test_run, test_run_context,
 };
 pub(crate) use ring::{RingMapping, RingRecord};
 pub use rlimit::raise_memlock;
@@ -56,12 +59,22 @@ impl SysError {
     /// Captures `errno` of the call that has just failed.
     pub(crate) fn last(syscall: &'static str, object: impl Into<String>) -> Self {
         let errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
-        Self { syscall, object: object.into(), errno, hint: None }
+        Self {
+            syscall,
+            object: object.into(),
+            errno,
+            hint: None,
+        }
     }
 
     /// An error of a file operation.
     pub(crate) fn io(syscall: &'static str, object: impl Into<String>, error: &io::Error) -> Self {
-        Self { syscall, object: object.into(), errno: error.raw_os_error().unwrap_or(libc::EIO), hint: None }
+        Self {
+            syscall,
+            object: object.into(),
+            errno: error.raw_os_error().unwrap_or(libc::EIO),
+            hint: None,
+        }
     }
 
     /// Adds what to do about it.
@@ -137,7 +150,14 @@ fn bpf<T>(command: u32, attr: &mut T) -> Result<i64, i32> {
         // SAFETY: `attr` is a live, initialised `#[repr(C)]` structure of `attr` module types, exactly as long as the size
         // passed; the kernel reads and writes only these bytes and the buffers they point to, and the callers in this
         // module keep those buffers alive and long enough until the call returns.
-        let result = unsafe { libc::syscall(libc::SYS_bpf, command as libc::c_long, std::ptr::from_mut(attr), size_of::<T>()) };
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                command as libc::c_long,
+                std::ptr::from_mut(attr),
+                size_of::<T>(),
+            )
+        };
         if result >= 0 {
             return Ok(result);
         }
@@ -170,7 +190,11 @@ fn text_of(buffer: &[u8]) -> String {
 fn object_name(name: &str) -> [u8; 16] {
     let mut bytes = [0; 16];
     for (to, from) in bytes.iter_mut().take(15).zip(name.bytes()) {
-        *to = if from.is_ascii_alphanumeric() || from == b'_' || from == b'.' { from } else { b'_' };
+        *to = if from.is_ascii_alphanumeric() || from == b'_' || from == b'.' {
+            from
+        } else {
+            b'_'
+        };
     }
     bytes
 }
@@ -181,7 +205,12 @@ mod tests {
 
     #[test]
     fn an_error_names_call_object_and_errno() {
-        let error = SysError { syscall: "bpf(BPF_MAP_CREATE)", object: "tetra_rings".into(), errno: libc::EPERM, hint: Some("run as root") };
+        let error = SysError {
+            syscall: "bpf(BPF_MAP_CREATE)",
+            object: "tetra_rings".into(),
+            errno: libc::EPERM,
+            hint: Some("run as root"),
+        };
         assert_eq!(
             error.to_string(),
             "bpf(BPF_MAP_CREATE) of `tetra_rings` failed: operation not permitted (EPERM); help: run as root"

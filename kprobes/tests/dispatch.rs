@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use kprobes::sys::getpgid_of_self;
 use kprobes::{HookSet, LoadError, SensorOptions, SharedMaps, rejection};
@@ -10,8 +11,8 @@ use policy_compiler::output::{AttachPoint, HookObject};
 
 mod support;
 
-use support::objects::{Objects, attach_points, compile, program_of};
 use support::guard;
+use support::objects::{Objects, attach_points, compile, program_of};
 
 /// First slots of the two variants of each program.
 const RED: u32 = 0;
@@ -32,10 +33,21 @@ fn setup() -> Option<Setup> {
     if !guard::can_load() {
         return None;
     }
-    let maps = SharedMaps::create(&SensorOptions { ring_bytes: 1 << 16, enforcement_ring_bytes: 1 << 16, ..SensorOptions::default() }).expect("maps");
+    let maps = SharedMaps::create(&SensorOptions {
+        ring_bytes: 1 << 16,
+        enforcement_ring_bytes: 1 << 16,
+        ..SensorOptions::default()
+    })
+    .expect("maps");
     let set = HookSet::new(&maps).expect("an empty set");
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    Some(Setup { set, red: compile(RED)?, blue: compile(BLUE)?, maps, _alone: alone })
+    Some(Setup {
+        set,
+        red: compile(RED)?,
+        blue: compile(BLUE)?,
+        maps,
+        _alone: alone,
+    })
 }
 
 impl Setup {
@@ -45,12 +57,15 @@ impl Setup {
     }
 
     fn apply(&mut self, objects: Vec<HookObject>) -> kprobes::AppliedSet {
-        self.set.apply(objects).unwrap_or_else(|error| panic!("{error}\n{error:?}"))
+        self.set
+            .apply(objects)
+            .unwrap_or_else(|error| panic!("{error}\n{error:?}"))
     }
 }
 
 fn count(maps: &SharedMaps, first_slot: u32, attach: &AttachPoint) -> u64 {
-    maps.policy_counters(first_slot + program_of(attach).slot).expect("a slot")[0]
+    maps.policy_counters(first_slot + program_of(attach).slot)
+        .expect("a slot")[0]
 }
 
 fn is_denying(attach: &AttachPoint) -> bool {
@@ -66,11 +81,15 @@ fn calls(number: u32) -> u32 {
 fn together() -> Vec<AttachPoint> {
     let all = attach_points();
     let has_lsm = all.iter().any(|attach| matches!(attach, AttachPoint::Lsm { .. }));
-    all.into_iter().filter(|attach| !(has_lsm && matches!(attach, AttachPoint::FmodRet { .. }))).collect()
+    all.into_iter()
+        .filter(|attach| !(has_lsm && matches!(attach, AttachPoint::FmodRet { .. })))
+        .collect()
 }
 
 fn raw_tp() -> AttachPoint {
-    AttachPoint::RawTracepoint { event: "sys_enter".into() }
+    AttachPoint::RawTracepoint {
+        event: "sys_enter".into(),
+    }
 }
 
 #[test]
@@ -88,12 +107,20 @@ fn every_attach_point_runs_its_program_and_only_that() {
         let applied = setup.apply(vec![setup.blue.hook(attach.clone())]);
         assert_eq!((applied.loaded, applied.kept, applied.removed), (1, 0, 0), "{name}");
         calls(10);
-        assert_eq!((setup.count(RED, &attach), setup.count(BLUE, &attach)), (10, 10), "{name} after the swap");
+        assert_eq!(
+            (setup.count(RED, &attach), setup.count(BLUE, &attach)),
+            (10, 10),
+            "{name} after the swap"
+        );
 
         let applied = setup.apply(Vec::new());
         assert_eq!((applied.removed, applied.hooks.len()), (1, 0), "{name}");
         assert_eq!(calls(10), 0, "{name} is gone");
-        assert_eq!((setup.count(RED, &attach), setup.count(BLUE, &attach)), (10, 10), "{name} is gone");
+        assert_eq!(
+            (setup.count(RED, &attach), setup.count(BLUE, &attach)),
+            (10, 10),
+            "{name} is gone"
+        );
     }
 }
 
@@ -101,7 +128,12 @@ fn every_attach_point_runs_its_program_and_only_that() {
 fn swapping_under_load_loses_and_doubles_nothing() {
     let Some(mut setup) = setup() else { return };
     let attach_points = together();
-    setup.apply(attach_points.iter().map(|attach| setup.red.hook(attach.clone())).collect());
+    setup.apply(
+        attach_points
+            .iter()
+            .map(|attach| setup.red.hook(attach.clone()))
+            .collect(),
+    );
     let stop = AtomicBool::new(false);
     let made = AtomicU64::new(0);
     thread::scope(|scope| {
@@ -113,10 +145,16 @@ fn swapping_under_load_loses_and_doubles_nothing() {
                 }
             });
         }
-        for round in 0..100 {
+        // A hundred times where that is quick; under emulation at least so often that every combination has its turn.
+        let start = Instant::now();
+        for round in (0..100).take_while(|round| *round < 12 || start.elapsed() < Duration::from_secs(20)) {
             // One half changes, the other half stays, in turns.
             let objects = attach_points.iter().enumerate().map(|(index, attach)| {
-                let variant = if (round + index) % 4 < 2 { &setup.red } else { &setup.blue };
+                let variant = if (round + index) % 4 < 2 {
+                    &setup.red
+                } else {
+                    &setup.blue
+                };
                 variant.hook(attach.clone())
             });
             let objects = objects.collect();
@@ -138,12 +176,18 @@ fn swapping_under_load_loses_and_doubles_nothing() {
 #[test]
 fn unchanged_objects_keep_their_program() {
     let Some(mut setup) = setup() else { return };
-    let tp_btf = AttachPoint::TpBtf { event: "sys_enter".into() };
+    let tp_btf = AttachPoint::TpBtf {
+        event: "sys_enter".into(),
+    };
     let first = setup.apply(vec![setup.red.hook(raw_tp())]);
     let second = setup.apply(vec![setup.red.hook(raw_tp()), setup.red.hook(tp_btf.clone())]);
     assert_eq!((second.loaded, second.kept), (1, 1));
     let of = |hooks: &[kprobes::HookInfo]| {
-        let hook = hooks.iter().find(|hook| hook.attach == raw_tp()).expect("the hook").clone();
+        let hook = hooks
+            .iter()
+            .find(|hook| hook.attach == raw_tp())
+            .expect("the hook")
+            .clone();
         (hook.program_id, hook.stub_id, hook.link_id)
     };
     assert_eq!(of(&first.hooks), of(&second.hooks));
@@ -158,22 +202,43 @@ fn a_set_with_a_bad_object_changes_nothing() {
     let bad = vec![
         setup.blue.hook(raw_tp()),
         setup.blue.bad("sched_switch"),
-        setup.blue.hook(AttachPoint::TpBtf { event: "no_such_event".into() }),
+        setup.blue.hook(AttachPoint::TpBtf {
+            event: "no_such_event".into(),
+        }),
     ];
-    let Err(LoadError::Policy(problems)) = setup.set.apply(bad) else { panic!("this must not be loaded") };
+    let Err(LoadError::Policy(problems)) = setup.set.apply(bad) else {
+        panic!("this must not be loaded")
+    };
     let codes: Vec<_> = problems.iter().map(|problem| problem.code).collect();
     assert_eq!(codes, [rejection::VERIFIER_REJECTED, rejection::TARGET_MISSING]);
-    let [rejected, _] = problems.as_slice() else { panic!("two") };
-    assert_eq!(rejected.source.slice(rejected.primary.span), "*address = 1; /* no pointer for the verifier */", "{rejected:?}");
+    let [rejected, _] = problems.as_slice() else {
+        panic!("two")
+    };
+    assert_eq!(
+        rejected.source.slice(rejected.primary.span),
+        "*address = 1; /* no pointer for the verifier */",
+        "{rejected:?}"
+    );
     assert!(rejected.message.contains("invalid mem access"), "{}", rejected.message);
 
     // Loads, but there is nothing to attach to.
-    let nowhere = vec![setup.blue.hook(raw_tp()), setup.blue.hook(AttachPoint::RawTracepoint { event: "no_such_event".into() })];
-    let Err(LoadError::Policy(problems)) = setup.set.apply(nowhere) else { panic!("this must not be attached") };
+    let nowhere = vec![
+        setup.blue.hook(raw_tp()),
+        setup.blue.hook(AttachPoint::RawTracepoint {
+            event: "no_such_event".into(),
+        }),
+    ];
+    let Err(LoadError::Policy(problems)) = setup.set.apply(nowhere) else {
+        panic!("this must not be attached")
+    };
     assert_eq!(problems[0].code, rejection::NOT_ATTACHED);
 
     calls(5);
-    assert_eq!((setup.count(RED, &raw_tp()), setup.count(BLUE, &raw_tp())), (5, 0), "the old set is in force");
+    assert_eq!(
+        (setup.count(RED, &raw_tp()), setup.count(BLUE, &raw_tp())),
+        (5, 0),
+        "the old set is in force"
+    );
     setup.apply(vec![setup.blue.hook(raw_tp())]);
     calls(5);
     assert_eq!((setup.count(RED, &raw_tp()), setup.count(BLUE, &raw_tp())), (5, 5));
@@ -183,7 +248,12 @@ fn a_set_with_a_bad_object_changes_nothing() {
 fn dropping_the_set_detaches_everything() {
     let Some(mut setup) = setup() else { return };
     let attach_points = together();
-    setup.apply(attach_points.iter().map(|attach| setup.red.hook(attach.clone())).collect());
+    setup.apply(
+        attach_points
+            .iter()
+            .map(|attach| setup.red.hook(attach.clone()))
+            .collect(),
+    );
     calls(3);
     let Setup { set, maps, _alone, .. } = setup;
     let before: Vec<_> = attach_points.iter().map(|attach| count(&maps, RED, attach)).collect();
@@ -198,9 +268,20 @@ fn dropping_the_set_detaches_everything() {
 fn policy_modes_and_counters() {
     let Some(setup) = setup() else { return };
     assert_eq!(setup.maps.policy_mode(7).expect("a slot"), kprobes::PolicyMode::Enforce);
-    setup.maps.set_policy_mode(7, kprobes::PolicyMode::Monitor).expect("a slot");
+    setup
+        .maps
+        .set_policy_mode(7, kprobes::PolicyMode::Monitor)
+        .expect("a slot");
     assert_eq!(setup.maps.policy_mode(7).expect("a slot"), kprobes::PolicyMode::Monitor);
-    assert!(setup.maps.set_policy_mode(setup.maps.policy_slots(), kprobes::PolicyMode::Monitor).is_err());
+    assert!(
+        setup
+            .maps
+            .set_policy_mode(setup.maps.policy_slots(), kprobes::PolicyMode::Monitor)
+            .is_err()
+    );
     setup.maps.clear_policy_counters(7).expect("a slot");
-    assert_eq!(setup.maps.policy_counters(7).expect("a slot"), kprobes::PolicyCounters::default());
+    assert_eq!(
+        setup.maps.policy_counters(7).expect("a slot"),
+        kprobes::PolicyCounters::default()
+    );
 }

@@ -1,6 +1,9 @@
 //! The probes on the running kernel. What must hold everywhere is asserted; the rest is printed, and compared with what is
 //! known of the lab's kernels.
-#![allow(clippy::print_stdout, reason = "the findings are the point of running this in the lab")]
+#![allow(
+    clippy::print_stdout,
+    reason = "the findings are the point of running this in the lab"
+)]
 
 use kprobes::probe::{self, Feature, Needs};
 
@@ -10,19 +13,39 @@ use support::guard;
 
 /// What is known to work on the kernels of the lab (Debian's), by release prefix. `Signal` and the tracepoints work on all.
 fn expected(release: &str) -> Option<Vec<Feature>> {
-    use Feature::{CurrentTaskBtf, Fentry, FmodRet, FmodRetSyscall, Kprobe, KprobeMulti, Loop, Lsm, SleepableSyscall, SyscallProgram};
+    use Feature::{
+        CurrentTaskBtf, Fentry, FmodRet, FmodRetSyscall, Kprobe, KprobeMulti, Loop, Lsm, SleepableSyscall,
+        SyscallProgram,
+    };
     let all = vec![Kprobe, Fentry, FmodRet];
     let since_6_1 = [Loop, CurrentTaskBtf, SyscallProgram];
     let features = match release.split('.').take(2).collect::<Vec<_>>().join(".").as_str() {
         "5.10" => all,
         "6.1" => [all, since_6_1.to_vec()].concat(),
         "6.12" => [all, since_6_1.to_vec(), vec![KprobeMulti]].concat(),
-        "7.3" => [all, since_6_1.to_vec(), vec![KprobeMulti, FmodRetSyscall, SleepableSyscall]].concat(),
+        "7.3" => [
+            all,
+            since_6_1.to_vec(),
+            vec![KprobeMulti, FmodRetSyscall, SleepableSyscall],
+        ]
+        .concat(),
         _ => return None,
     };
     // 5.10 has BPF LSM, too, but Debian does not switch it on; the others depend on the command line.
     let lsm = lsm_is_active().then_some(Lsm);
-    Some([features, lsm.into_iter().collect(), vec![Feature::Tracepoint, Feature::RawTracepoint, Feature::TpBtf, Feature::Signal]].concat())
+    Some(
+        [
+            features,
+            lsm.into_iter().collect(),
+            vec![
+                Feature::Tracepoint,
+                Feature::RawTracepoint,
+                Feature::TpBtf,
+                Feature::Signal,
+            ],
+        ]
+        .concat(),
+    )
 }
 
 /// Whether the kernel was started with `bpf` among its LSMs. The probe does not ask: it tries.
@@ -38,7 +61,11 @@ fn every_feature_works_or_has_a_reason() {
     }
     let report = probe::report().expect("the guard allowed it");
     for finding in &report.findings {
-        println!("{:18} {}", finding.feature.name(), finding.outcome.as_ref().err().map_or("works", String::as_str));
+        println!(
+            "{:18} {}",
+            finding.feature.name(),
+            finding.outcome.as_ref().err().map_or("works", String::as_str)
+        );
     }
     for feature in [Feature::RawTracepoint, Feature::TpBtf] {
         assert_eq!(report.reason(feature), None, "the sensor needs {}", feature.name());
@@ -46,7 +73,13 @@ fn every_feature_works_or_has_a_reason() {
     let release = kprobes::kernel::kernel_release();
     if let Some(expected) = expected(&release) {
         for feature in Feature::ALL {
-            assert_eq!(report.has(feature), expected.contains(&feature), "{} on {release}: {:?}", feature.name(), report.reason(feature));
+            assert_eq!(
+                report.has(feature),
+                expected.contains(&feature),
+                "{} on {release}: {:?}",
+                feature.name(),
+                report.reason(feature)
+            );
         }
     }
 }
@@ -57,14 +90,26 @@ fn facts_hold_what_was_asked_for() {
         return;
     }
     let name = |subsystem: &str, event: &str| (subsystem.to_owned(), event.to_owned());
-    let needs = Needs { tracepoints: vec![name("sched", "sched_switch"), name("sched", "no_such_event")], functions: true };
+    let needs = Needs {
+        tracepoints: vec![name("sched", "sched_switch"), name("sched", "no_such_event")],
+        functions: true,
+    };
     let facts = probe::collect(&needs).expect("facts");
     assert!(facts.btf.struct_by_name("task_struct").is_some());
     let format = &facts.tracepoints[&name("sched", "sched_switch")];
-    assert!(format.fields.iter().any(|field| field.name == "prev_pid" && field.size == 4));
+    assert!(
+        format
+            .fields
+            .iter()
+            .any(|field| field.name == "prev_pid" && field.size == 4)
+    );
     assert!(!facts.tracepoints.contains_key(&name("sched", "no_such_event")));
     if facts.features.kprobe {
-        assert!(facts.functions.contains("security_file_open"), "{} functions", facts.functions.len());
+        assert!(
+            facts.functions.contains("security_file_open"),
+            "{} functions",
+            facts.functions.len()
+        );
     }
     assert!(facts.host_namespaces["Pid"] != 0);
 }

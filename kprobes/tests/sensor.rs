@@ -16,7 +16,10 @@ fn exec_and_exit_of_a_process_are_read() {
     if !guard::can_load() {
         return;
     }
-    let sensor = match Sensor::load(&SensorOptions { ring_bytes: 1 << 20, ..SensorOptions::default() }) {
+    let sensor = match Sensor::load(&SensorOptions {
+        ring_bytes: 1 << 20,
+        ..SensorOptions::default()
+    }) {
         Ok(sensor) => sensor,
         Err(error @ LoadError::Environment(_)) => panic!("the guard should have seen this: {error}"),
         Err(error) => panic!("{error}"),
@@ -54,7 +57,11 @@ fn exec_and_exit_of_a_process_are_read() {
     let counters = sensor.maps().counters().expect("counters");
     assert!(counters[0] >= 1, "execs sent: {counters:?}");
     assert_eq!(counters[1], 0, "execs lost");
-    assert_eq!(sensor.maps().processes().lookup(tgid).expect("lookup"), None, "the table forgets a process that is gone");
+    assert_eq!(
+        sensor.maps().processes().lookup(tgid).expect("lookup"),
+        None,
+        "the table forgets a process that is gone"
+    );
     let own = sensor.maps().processes().lookup(std::process::id()).expect("lookup");
     assert_eq!(own, None, "a process from before is only known after a scan of /proc");
 }

@@ -57,7 +57,8 @@ impl SharedMaps {
     /// `E2BIG` for a slot beyond the end, otherwise what the map commands say.
     pub fn clear_policy_counters(&self, slot: u32) -> Result<(), SysError> {
         let map = self.map(maps::POLICY_COUNTER_VALUES.name);
-        map.update(&slot.to_ne_bytes(), &vec![0; map.user_value_size()], UpdateMode::Any).map(|_| ())
+        map.update(&slot.to_ne_bytes(), &vec![0; map.user_value_size()], UpdateMode::Any)
+            .map(|_| ())
     }
 
     /// Sets the mode of a policy slot; programs that run see it at once.
@@ -69,7 +70,9 @@ impl SharedMaps {
             PolicyMode::Enforce => POLICY_MODE_ENFORCE,
             PolicyMode::Monitor => POLICY_MODE_MONITOR,
         };
-        self.map(maps::POLICY_MODES.name).update(&slot.to_ne_bytes(), &number.to_ne_bytes(), UpdateMode::Any).map(|_| ())
+        self.map(maps::POLICY_MODES.name)
+            .update(&slot.to_ne_bytes(), &number.to_ne_bytes(), UpdateMode::Any)
+            .map(|_| ())
     }
 
     /// The mode of a policy slot.
@@ -77,8 +80,15 @@ impl SharedMaps {
     /// # Errors
     /// `ENOENT` for a slot beyond the end, otherwise what the map commands say.
     pub fn policy_mode(&self, slot: u32) -> Result<PolicyMode, SysError> {
-        let value = self.map(maps::POLICY_MODES.name).lookup(&slot.to_ne_bytes())?.ok_or_else(|| no_slot(slot))?;
-        Ok(if value == POLICY_MODE_MONITOR.to_ne_bytes() { PolicyMode::Monitor } else { PolicyMode::Enforce })
+        let value = self
+            .map(maps::POLICY_MODES.name)
+            .lookup(&slot.to_ne_bytes())?
+            .ok_or_else(|| no_slot(slot))?;
+        Ok(if value == POLICY_MODE_MONITOR.to_ne_bytes() {
+            PolicyMode::Monitor
+        } else {
+            PolicyMode::Enforce
+        })
     }
 
     /// How many policy slots there are.
@@ -88,9 +98,16 @@ impl SharedMaps {
 }
 
 fn words(value: &[u8]) -> impl Iterator<Item = u64> + '_ {
-    value.chunks_exact(8).map(|chunk| u64::from_ne_bytes(chunk.try_into().expect("chunks of 8")))
+    value
+        .chunks_exact(8)
+        .map(|chunk| u64::from_ne_bytes(chunk.try_into().expect("chunks of 8")))
 }
 
 fn no_slot(slot: u32) -> SysError {
-    SysError { syscall: "bpf(BPF_MAP_LOOKUP_ELEM)", object: format!("policy slot {slot}"), errno: libc::ENOENT, hint: None }
+    SysError {
+        syscall: "bpf(BPF_MAP_LOOKUP_ELEM)",
+        object: format!("policy slot {slot}"),
+        errno: libc::ENOENT,
+        hint: None,
+    }
 }

@@ -24,7 +24,8 @@ impl<'a> ProcessTable<'a> {
     /// # Errors
     /// `E2BIG` if the table is full.
     pub fn insert(&self, tgid: u32, process: &Process) -> Result<bool, SysError> {
-        self.map.update(&tgid.to_ne_bytes(), process.as_bytes(), UpdateMode::Create)
+        self.map
+            .update(&tgid.to_ne_bytes(), process.as_bytes(), UpdateMode::Create)
     }
 
     /// Adds or replaces a process.
@@ -32,7 +33,9 @@ impl<'a> ProcessTable<'a> {
     /// # Errors
     /// `E2BIG` if the table is full.
     pub fn replace(&self, tgid: u32, process: &Process) -> Result<(), SysError> {
-        self.map.update(&tgid.to_ne_bytes(), process.as_bytes(), UpdateMode::Any).map(|_| ())
+        self.map
+            .update(&tgid.to_ne_bytes(), process.as_bytes(), UpdateMode::Any)
+            .map(|_| ())
     }
 
     /// Reads a process.
@@ -41,7 +44,10 @@ impl<'a> ProcessTable<'a> {
     /// What `BPF_MAP_LOOKUP_ELEM` says.
     pub fn lookup(&self, tgid: u32) -> Result<Option<Process>, SysError> {
         let mut process = Process::default();
-        Ok(self.map.lookup_into(&tgid.to_ne_bytes(), process.as_mut_bytes())?.then_some(process))
+        Ok(self
+            .map
+            .lookup_into(&tgid.to_ne_bytes(), process.as_mut_bytes())?
+            .then_some(process))
     }
 
     /// Removes a process; `false` if it was not there.

@@ -82,7 +82,11 @@ pub(super) fn assemble<'fd>(
     assembler.resolve_references();
     assembler.apply_core(kernel)?;
     let (func_info, line_info) = assembler.info();
-    Ok(Assembled { instructions: assembler.instructions, func_info, line_info })
+    Ok(Assembled {
+        instructions: assembler.instructions,
+        func_info,
+        line_info,
+    })
 }
 
 impl Assembler<'_> {
@@ -98,12 +102,25 @@ impl Assembler<'_> {
         let (index, offset) = place;
         let section = self.section(index);
         let name = || format!("{}+{offset:#x}", section.name);
-        let size = self.function_size(place).ok_or_else(|| ObjectError::NoFunction(name()))?;
-        let bytes = offset.checked_add(size).and_then(|end| section.data.get(offset as usize..end as usize));
-        let bytes = bytes.filter(|bytes| bytes.len() % 8 == 0 && !bytes.is_empty()).ok_or_else(|| ObjectError::BadFunction(name()))?;
-        let code: Vec<_> = bytes.chunks_exact(8).map(|chunk| Instruction::from_bytes(chunk.try_into().expect("chunks of 8"))).collect();
+        let size = self
+            .function_size(place)
+            .ok_or_else(|| ObjectError::NoFunction(name()))?;
+        let bytes = offset
+            .checked_add(size)
+            .and_then(|end| section.data.get(offset as usize..end as usize));
+        let bytes = bytes
+            .filter(|bytes| bytes.len() % 8 == 0 && !bytes.is_empty())
+            .ok_or_else(|| ObjectError::BadFunction(name()))?;
+        let code: Vec<_> = bytes
+            .chunks_exact(8)
+            .map(|chunk| Instruction::from_bytes(chunk.try_into().expect("chunks of 8")))
+            .collect();
         self.by_place.insert(place, self.functions.len());
-        self.functions.push(Function { place, start: self.instructions.len(), len: code.len() });
+        self.functions.push(Function {
+            place,
+            start: self.instructions.len(),
+            len: code.len(),
+        });
         self.instructions.extend(code);
         Ok(())
     }
@@ -111,19 +128,35 @@ impl Assembler<'_> {
     /// Bytes of the function that starts at a place.
     fn function_size(&self, (index, offset): Place) -> Option<u64> {
         let section = self.object.sections.get(&index).filter(|section| section.is_code)?;
-        let starts = || self.object.symbols.values().filter(|symbol| symbol.is_function && symbol.section == Some(index));
+        let starts = || {
+            self.object
+                .symbols
+                .values()
+                .filter(|symbol| symbol.is_function && symbol.section == Some(index))
+        };
         let symbol = starts().find(|symbol| symbol.address == offset)?;
         if symbol.size != 0 {
             return Some(symbol.size);
         }
         // Without a size it reaches to the next function.
-        let next = starts().map(|symbol| symbol.address).filter(|address| *address > offset).min();
+        let next = starts()
+            .map(|symbol| symbol.address)
+            .filter(|address| *address > offset)
+            .min();
         Some(next.unwrap_or(section.data.len() as u64) - offset)
     }
 
     /// Resolves the relocations and calls of one function.
-    fn relocate<'fd>(&mut self, function: usize, map_fd: &dyn Fn(&str) -> Option<BorrowedFd<'fd>>) -> Result<(), ObjectError> {
-        let Function { place: (index, base), start, len } = self.functions[function];
+    fn relocate<'fd>(
+        &mut self,
+        function: usize,
+        map_fd: &dyn Fn(&str) -> Option<BorrowedFd<'fd>>,
+    ) -> Result<(), ObjectError> {
+        let Function {
+            place: (index, base),
+            start,
+            len,
+        } = self.functions[function];
         let mut position = 0;
         while position < len {
             let at = start + position;
@@ -132,17 +165,26 @@ impl Assembler<'_> {
             let wide = instruction.code == LOAD_IMMEDIATE;
             if let Some(relocation) = self.section(index).relocations.get(&offset).copied() {
                 match relocation.kind {
-                    R_BPF_64_64 if wide && position + 1 < len => self.relocate_load(at, index, offset, relocation.symbol, map_fd)?,
+                    R_BPF_64_64 if wide && position + 1 < len => {
+                        self.relocate_load(at, index, offset, relocation.symbol, map_fd)?
+                    }
                     R_BPF_64_32 if instruction.code == CALL => {
                         let target = self.call_target(index, offset, relocation.symbol, instruction)?;
                         self.refer(at, PSEUDO_CALL, target)?;
                     }
-                    kind => return Err(self.bad(index, offset, format!("type {kind} on opcode {:#04x}", instruction.code))),
+                    kind => {
+                        return Err(self.bad(
+                            index,
+                            offset,
+                            format!("type {kind} on opcode {:#04x}", instruction.code),
+                        ));
+                    }
                 }
             } else if instruction.code == CALL && instruction.source() == PSEUDO_CALL {
                 // A call inside one section needs no relocation.
                 let target = offset as i64 + (i64::from(instruction.immediate) + 1) * INSTRUCTION_BYTES as i64;
-                let target = u64::try_from(target).map_err(|_| self.bad(index, offset, "call to before the section"))?;
+                let target =
+                    u64::try_from(target).map_err(|_| self.bad(index, offset, "call to before the section"))?;
                 self.refer(at, PSEUDO_CALL, (index, target))?;
             }
             position += if wide { 2 } else { 1 };
@@ -150,9 +192,21 @@ impl Assembler<'_> {
         Ok(())
     }
 
-    fn call_target(&self, index: usize, offset: u64, symbol: usize, instruction: Instruction) -> Result<Place, ObjectError> {
-        let target = self.object.symbols.get(&symbol).ok_or_else(|| self.bad(index, offset, "no such symbol"))?;
-        let section = target.section.ok_or_else(|| self.bad(index, offset, format!("`{}` is not defined", target.name)))?;
+    fn call_target(
+        &self,
+        index: usize,
+        offset: u64,
+        symbol: usize,
+        instruction: Instruction,
+    ) -> Result<Place, ObjectError> {
+        let target = self
+            .object
+            .symbols
+            .get(&symbol)
+            .ok_or_else(|| self.bad(index, offset, "no such symbol"))?;
+        let section = target
+            .section
+            .ok_or_else(|| self.bad(index, offset, format!("`{}` is not defined", target.name)))?;
         if target.is_function {
             return Ok((section, target.address));
         }
@@ -171,30 +225,57 @@ impl Assembler<'_> {
         map_fd: &dyn Fn(&str) -> Option<BorrowedFd<'fd>>,
     ) -> Result<(), ObjectError> {
         let object = self.object;
-        let symbol = object.symbols.get(&symbol).ok_or_else(|| self.bad(index, offset, "no such symbol"))?;
-        let section = symbol.section.ok_or_else(|| self.bad(index, offset, format!("`{}` is not defined", symbol.name)))?;
+        let symbol = object
+            .symbols
+            .get(&symbol)
+            .ok_or_else(|| self.bad(index, offset, "no such symbol"))?;
+        let section = symbol
+            .section
+            .ok_or_else(|| self.bad(index, offset, format!("`{}` is not defined", symbol.name)))?;
         let section_name = self.section(section).name.as_str();
         let instruction = self.instructions[at];
         if self.section(section).is_code {
-            let addend = if symbol.is_function { 0 } else { u64::from(instruction.immediate as u32) };
+            let addend = if symbol.is_function {
+                0
+            } else {
+                u64::from(instruction.immediate as u32)
+            };
             return self.refer(at, PSEUDO_FUNC, (section, symbol.address + addend));
         }
-        let fd_of = |name: &str| map_fd(name).map(|fd| fd.as_raw_fd()).ok_or_else(|| ObjectError::NoMap(name.to_owned()));
+        let fd_of = |name: &str| {
+            map_fd(name)
+                .map(|fd| fd.as_raw_fd())
+                .ok_or_else(|| ObjectError::NoMap(name.to_owned()))
+        };
         if is_data(section_name) {
             // The address of a variable: the map that holds the section, and the offset in its value.
             let within = symbol.address as i32 + instruction.immediate;
             let fd = fd_of(section_name)?;
-            self.instructions[at] = Instruction { immediate: fd, ..instruction.with_source(PSEUDO_MAP_VALUE) };
+            self.instructions[at] = Instruction {
+                immediate: fd,
+                ..instruction.with_source(PSEUDO_MAP_VALUE)
+            };
             self.instructions[at + 1].immediate = within;
             return Ok(());
         }
         if section_name != ".maps" {
-            return Err(self.bad(index, offset, format!("`{}` in section `{section_name}` is no map", symbol.name)));
+            return Err(self.bad(
+                index,
+                offset,
+                format!("`{}` in section `{section_name}` is no map", symbol.name),
+            ));
         }
         let fd = fd_of(&symbol.name)?;
         // An instruction that asks for the address of the value carries the offset in its second half.
-        let source = if instruction.source() == PSEUDO_MAP_VALUE { PSEUDO_MAP_VALUE } else { PSEUDO_MAP_FD };
-        self.instructions[at] = Instruction { immediate: fd, ..instruction.with_source(source) };
+        let source = if instruction.source() == PSEUDO_MAP_VALUE {
+            PSEUDO_MAP_VALUE
+        } else {
+            PSEUDO_MAP_FD
+        };
+        self.instructions[at] = Instruction {
+            immediate: fd,
+            ..instruction.with_source(source)
+        };
         Ok(())
     }
 
@@ -210,7 +291,8 @@ impl Assembler<'_> {
     fn resolve_references(&mut self) {
         for reference in &self.references {
             let target = self.functions[self.by_place[&reference.target]].start;
-            self.instructions[reference.instruction].immediate = (target as i64 - reference.instruction as i64 - 1) as i32;
+            self.instructions[reference.instruction].immediate =
+                (target as i64 - reference.instruction as i64 - 1) as i32;
         }
     }
 
@@ -225,19 +307,29 @@ impl Assembler<'_> {
 
     fn section_of_info(&self, name: u32) -> Option<usize> {
         let name = self.object.btf.string(name);
-        self.object.sections.iter().find(|(_, section)| section.name == name).map(|(index, _)| *index)
+        self.object
+            .sections
+            .iter()
+            .find(|(_, section)| section.name == name)
+            .map(|(index, _)| *index)
     }
 
     fn apply_core(&mut self, kernel: &Btf) -> Result<(), ObjectError> {
         let object = self.object;
         for info in &object.ext.sections {
-            let Some(section) = self.section_of_info(info.name) else { continue };
+            let Some(section) = self.section_of_info(info.name) else {
+                continue;
+            };
             for relocation in &info.relocations {
-                let Some(at) = self.locate(section, relocation.offset) else { continue };
-                core::apply(&object.btf, kernel, relocation, &mut self.instructions[at..]).map_err(|error| ObjectError::Core {
-                    section: object.sections[&section].name.clone(),
-                    offset: relocation.offset,
-                    error,
+                let Some(at) = self.locate(section, relocation.offset) else {
+                    continue;
+                };
+                core::apply(&object.btf, kernel, relocation, &mut self.instructions[at..]).map_err(|error| {
+                    ObjectError::Core {
+                        section: object.sections[&section].name.clone(),
+                        offset: relocation.offset,
+                        error,
+                    }
                 })?;
             }
         }
@@ -248,10 +340,15 @@ impl Assembler<'_> {
         let mut functions = Vec::new();
         let mut lines = Vec::new();
         for info in &self.object.ext.sections {
-            let Some(section) = self.section_of_info(info.name) else { continue };
+            let Some(section) = self.section_of_info(info.name) else {
+                continue;
+            };
             for function in &info.functions {
                 if let Some(at) = self.by_place.get(&(section, u64::from(function.offset))) {
-                    functions.push(FuncInfo { instruction: self.functions[*at].start as u32, type_id: function.type_id.0 });
+                    functions.push(FuncInfo {
+                        instruction: self.functions[*at].start as u32,
+                        type_id: function.type_id.0,
+                    });
                 }
             }
             for line in &info.lines {
@@ -269,7 +366,11 @@ impl Assembler<'_> {
         lines.sort_by_key(|line| line.instruction);
         lines.dedup_by_key(|line| line.instruction);
         // The kernel wants a function's first line at its first instruction, and info for all functions or none.
-        let has_first_lines = self.functions.iter().all(|function| lines.binary_search_by_key(&(function.start as u32), |line| line.instruction).is_ok());
+        let has_first_lines = self.functions.iter().all(|function| {
+            lines
+                .binary_search_by_key(&(function.start as u32), |line| line.instruction)
+                .is_ok()
+        });
         if !has_first_lines {
             lines.clear();
         }
@@ -281,6 +382,10 @@ impl Assembler<'_> {
     }
 
     fn bad(&self, section: usize, offset: u64, reason: impl Into<String>) -> ObjectError {
-        ObjectError::BadRelocation { section: self.section(section).name.clone(), offset, reason: reason.into() }
+        ObjectError::BadRelocation {
+            section: self.section(section).name.clone(),
+            offset,
+            reason: reason.into(),
+        }
     }
 }

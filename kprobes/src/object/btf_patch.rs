@@ -32,14 +32,20 @@ pub(super) fn patch(object: &ObjectFile) -> Vec<u8> {
 
 fn patch_section(object: &ObjectFile, bytes: &mut [u8], at: usize, count: usize) {
     let name = object.btf.string(read(bytes, at)).to_owned();
-    let Some((&index, section)) = object.sections.iter().find(|(_, section)| section.name == name) else { return };
+    let Some((&index, section)) = object.sections.iter().find(|(_, section)| section.name == name) else {
+        return;
+    };
     write(bytes, at + 8, section.data.len() as u32);
     let mut variables: Vec<[u32; 3]> = (0..count)
         .map(|variable| {
             let record = at + 12 + variable * 12;
             let [id, mut offset, size] = [read(bytes, record), read(bytes, record + 4), read(bytes, record + 8)];
             let variable_name = object.btf.name(policy_compiler::btf::TypeId(id));
-            if let Some(symbol) = object.symbols.values().find(|symbol| symbol.section == Some(index) && symbol.name == variable_name) {
+            if let Some(symbol) = object
+                .symbols
+                .values()
+                .find(|symbol| symbol.section == Some(index) && symbol.name == variable_name)
+            {
                 offset = symbol.address as u32;
             }
             [id, offset, size]
@@ -55,7 +61,10 @@ fn patch_section(object: &ObjectFile, bytes: &mut [u8], at: usize, count: usize)
 }
 
 fn is_static(object: &ObjectFile, function: &str) -> bool {
-    object.symbols.values().any(|symbol| symbol.is_function && symbol.is_static && symbol.name == function)
+    object
+        .symbols
+        .values()
+        .any(|symbol| symbol.is_function && symbol.is_static && symbol.name == function)
 }
 
 /// Bytes after the common three words. The section was parsed before, so other kinds do not occur.

@@ -74,9 +74,18 @@ enum Answer {
 }
 
 /// Makes one relocation; `code` starts at the instruction.
-pub(super) fn apply(local: &Btf, kernel: &Btf, relocation: &CoreRelocation, code: &mut [Instruction]) -> Result<(), CoreError> {
+pub(super) fn apply(
+    local: &Btf,
+    kernel: &Btf,
+    relocation: &CoreRelocation,
+    code: &mut [Instruction],
+) -> Result<(), CoreError> {
     let answer = answer(local, kernel, relocation)?;
-    let own_size = if relocation.kind == FIELD_BYTE_OFFSET { field(local, relocation)?.and_then(|field| local.size(field.type_id)) } else { None };
+    let own_size = if relocation.kind == FIELD_BYTE_OFFSET {
+        field(local, relocation)?.and_then(|field| local.size(field.type_id))
+    } else {
+        None
+    };
     patch(code, answer, own_size)
 }
 
@@ -104,8 +113,12 @@ fn enum_answer(local: &Btf, kernel: &Btf, relocation: &CoreRelocation) -> Result
     let index: usize = access.parse().map_err(|_| bad())?;
     let wanted = local.enum_values(relocation.type_id).nth(index).ok_or_else(bad)?;
     let wanted = essential(wanted.name);
-    let found = candidates(local, kernel, relocation.type_id)
-        .find_map(|id| kernel.enum_values(id).find(|value| essential(value.name) == wanted).map(|value| value.value));
+    let found = candidates(local, kernel, relocation.type_id).find_map(|id| {
+        kernel
+            .enum_values(id)
+            .find(|value| essential(value.name) == wanted)
+            .map(|value| value.value)
+    });
     Ok(match (relocation.kind, found) {
         (ENUM_VALUE_EXISTS, found) => Answer::Value(u64::from(found.is_some()), None),
         (_, Some(value)) => Answer::Value(value as u64, None),
@@ -115,10 +128,14 @@ fn enum_answer(local: &Btf, kernel: &Btf, relocation: &CoreRelocation) -> Result
 
 fn field_answer(local: &Btf, kernel: &Btf, relocation: &CoreRelocation) -> Result<Answer, CoreError> {
     let (first, steps) = steps(local, relocation)?;
-    let Some(own) = field(local, relocation)? else { return Err(CoreError::BadAccess(local.string(relocation.access).to_owned())) };
+    let Some(own) = field(local, relocation)? else {
+        return Err(CoreError::BadAccess(local.string(relocation.access).to_owned()));
+    };
     let mut result: Option<Answer> = None;
     for candidate in candidates(local, kernel, relocation.type_id) {
-        let Some(found) = walk(kernel, candidate, first, &steps) else { continue };
+        let Some(found) = walk(kernel, candidate, first, &steps) else {
+            continue;
+        };
         if !compatible(local, own.type_id, kernel, found.type_id, MAX_DEPTH) {
             continue;
         }
@@ -129,7 +146,11 @@ fn field_answer(local: &Btf, kernel: &Btf, relocation: &CoreRelocation) -> Resul
             Some(_) => return Err(CoreError::Ambiguous(local.name(relocation.type_id).to_owned())),
         }
     }
-    Ok(result.unwrap_or(if relocation.kind == FIELD_EXISTS { Answer::Value(0, None) } else { Answer::Missing }))
+    Ok(result.unwrap_or(if relocation.kind == FIELD_EXISTS {
+        Answer::Value(0, None)
+    } else {
+        Answer::Missing
+    }))
 }
 
 /// The value asked for, of a field that exists.
@@ -137,7 +158,11 @@ fn describe(btf: &Btf, field: Field, kind: u32) -> Answer {
     let type_size = btf.size(field.type_id);
     let size = type_size.unwrap_or(0);
     let bits = field.bitfield_size.unwrap_or(size * 8);
-    let (byte_offset, unit) = if field.bitfield_size.is_some() { storage_unit(field.bit_offset, bits, size) } else { (field.bit_offset / 8, size) };
+    let (byte_offset, unit) = if field.bitfield_size.is_some() {
+        storage_unit(field.bit_offset, bits, size)
+    } else {
+        (field.bit_offset / 8, size)
+    };
     let value = match kind {
         FIELD_EXISTS => 1,
         FIELD_BYTE_OFFSET => {
@@ -205,7 +230,11 @@ fn field(local: &Btf, relocation: &CoreRelocation) -> Result<Option<Field>, Core
 
 /// Follows a path by names.
 fn walk(btf: &Btf, root: TypeId, first: u32, steps: &[Step<'_>]) -> Option<Field> {
-    let mut field = Field { type_id: root, bit_offset: 0, bitfield_size: None };
+    let mut field = Field {
+        type_id: root,
+        bit_offset: 0,
+        bitfield_size: None,
+    };
     if first != 0 {
         field.bit_offset = btf.size(root)?.checked_mul(first)?.checked_mul(8)?;
     }
@@ -221,13 +250,19 @@ fn walk(btf: &Btf, root: TypeId, first: u32, steps: &[Step<'_>]) -> Option<Field
                 };
             }
             Step::Element(index) => {
-                let Kind::Array { element, count } = btf.kind(current) else { return None };
+                let Kind::Array { element, count } = btf.kind(current) else {
+                    return None;
+                };
                 // A flexible array at the end of a struct has no bound.
                 if count != 0 && *index >= count {
                     return None;
                 }
                 let offset = btf.size(element)?.checked_mul(*index)?.checked_mul(8)?;
-                field = Field { type_id: element, bit_offset: field.bit_offset + offset, bitfield_size: None };
+                field = Field {
+                    type_id: element,
+                    bit_offset: field.bit_offset + offset,
+                    bitfield_size: None,
+                };
             }
         }
     }
@@ -238,7 +273,9 @@ fn walk(btf: &Btf, root: TypeId, first: u32, steps: &[Step<'_>]) -> Option<Field
 fn candidates<'a>(local: &'a Btf, kernel: &'a Btf, id: TypeId) -> impl Iterator<Item = TypeId> + 'a {
     let named = named_type(local, id);
     let kind = discriminant(local.kind(named));
-    kernel.ids_by_name(essential(local.name(named))).filter(move |candidate| discriminant(kernel.kind(*candidate)) == kind)
+    kernel
+        .ids_by_name(essential(local.name(named)))
+        .filter(move |candidate| discriminant(kernel.kind(*candidate)) == kind)
 }
 
 /// Strips qualifiers, and typedefs of what has a name of its own.
@@ -271,7 +308,9 @@ fn essential(name: &str) -> &str {
 
 /// Whether a field of one type may be read as the other: same kind, integers of any size.
 fn compatible(local: &Btf, own: TypeId, kernel: &Btf, theirs: TypeId, depth: usize) -> bool {
-    let Some(depth) = depth.checked_sub(1) else { return false };
+    let Some(depth) = depth.checked_sub(1) else {
+        return false;
+    };
     let (own, theirs) = (local.resolve(own), kernel.resolve(theirs));
     match (local.kind(own), kernel.kind(theirs)) {
         (Kind::Struct { .. } | Kind::Union { .. }, Kind::Struct { .. } | Kind::Union { .. })
@@ -297,14 +336,26 @@ const ALU64: u8 = 7;
 const SIZE_MASK: u8 = 0x18;
 
 fn patch(code: &mut [Instruction], answer: Answer, own_size: Option<u32>) -> Result<(), CoreError> {
-    let Some(instruction) = code.first().copied() else { return Err(CoreError::BadInstruction { code: 0, value: 0 }) };
+    let Some(instruction) = code.first().copied() else {
+        return Err(CoreError::BadInstruction { code: 0, value: 0 });
+    };
     let wide = instruction.code == 0x18;
     let Answer::Value(value, size) = answer else {
-        let poison = Instruction { code: 0x85, registers: 0, offset: 0, immediate: POISON };
-        code.iter_mut().take(if wide { 2 } else { 1 }).for_each(|slot| *slot = poison);
+        let poison = Instruction {
+            code: 0x85,
+            registers: 0,
+            offset: 0,
+            immediate: POISON,
+        };
+        code.iter_mut()
+            .take(if wide { 2 } else { 1 })
+            .for_each(|slot| *slot = poison);
         return Ok(());
     };
-    let bad = CoreError::BadInstruction { code: instruction.code, value };
+    let bad = CoreError::BadInstruction {
+        code: instruction.code,
+        value,
+    };
     match instruction.code & CLASS_MASK {
         ALU | ALU64 if instruction.code & 0x08 == 0 => {
             code[0].immediate = u32::try_from(value).map_err(|_| bad)? as i32;

@@ -34,14 +34,22 @@ pub(super) fn definitions(object: &ObjectFile) -> Result<Vec<MapDefinition>, Obj
             max_entries: 1,
             flags: if is_constant { READ_ONLY_FOR_PROGRAMS } else { 0 },
         };
-        maps.push(MapDefinition { name: section.name.clone(), shape, inner: None, data: Some(Arc::from(section.data.as_slice())) });
+        maps.push(MapDefinition {
+            name: section.name.clone(),
+            shape,
+            inner: None,
+            data: Some(Arc::from(section.data.as_slice())),
+        });
     }
     Ok(maps)
 }
 
 /// Whether a section holds variables.
 pub(super) fn is_data(name: &str) -> bool {
-    [".rodata", ".data", ".bss"].into_iter().any(|prefix| name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+    [".rodata", ".data", ".bss"].into_iter().any(|prefix| {
+        name.strip_prefix(prefix)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
 }
 
 fn definition(btf: &Btf, name: &str, type_id: TypeId) -> Result<MapDefinition, ObjectError> {
@@ -49,21 +57,35 @@ fn definition(btf: &Btf, name: &str, type_id: TypeId) -> Result<MapDefinition, O
     if map.shape.map_type == MapType::ArrayOfMaps && map.inner.is_none() {
         return Err(bad(name, "an array of maps needs `values`"));
     }
-    map.name = name.to_owned();
+    name.clone_into(&mut map.name);
     Ok(map)
 }
 
 fn shape(btf: &Btf, name: &str, type_id: TypeId) -> Result<MapDefinition, ObjectError> {
     let mut map_type = None;
-    let mut shape = MapShape { map_type: MapType::Array, key_size: 0, value_size: 0, max_entries: 0, flags: 0 };
+    let mut shape = MapShape {
+        map_type: MapType::Array,
+        key_size: 0,
+        value_size: 0,
+        max_entries: 0,
+        flags: 0,
+    };
     let mut inner = None;
     for member in btf.members(type_id) {
-        let number = || number(btf, member.type_id).ok_or_else(|| bad(name, format!("`{}` is not a number", member.name)));
-        let pointee_size = || pointee(btf, member.type_id).and_then(|id| btf.size(id)).ok_or_else(|| bad(name, format!("`{}` has no size", member.name)));
+        let number =
+            || number(btf, member.type_id).ok_or_else(|| bad(name, format!("`{}` is not a number", member.name)));
+        let pointee_size = || {
+            pointee(btf, member.type_id)
+                .and_then(|id| btf.size(id))
+                .ok_or_else(|| bad(name, format!("`{}` has no size", member.name)))
+        };
         match member.name {
             "type" => {
                 let number = number()?;
-                map_type = Some(MapType::from_number(number).ok_or_else(|| bad(name, format!("map type {number} is not supported")))?);
+                map_type = Some(
+                    MapType::from_number(number)
+                        .ok_or_else(|| bad(name, format!("map type {number} is not supported")))?,
+                );
             }
             "max_entries" => shape.max_entries = number()?,
             "map_flags" => shape.flags = number()?,
@@ -82,7 +104,12 @@ fn shape(btf: &Btf, name: &str, type_id: TypeId) -> Result<MapDefinition, Object
         }
     }
     shape.map_type = map_type.ok_or_else(|| bad(name, "it has no `type`"))?;
-    Ok(MapDefinition { name: String::new(), shape, inner, data: None })
+    Ok(MapDefinition {
+        name: String::new(),
+        shape,
+        inner,
+        data: None,
+    })
 }
 
 /// `int (*member)[N]`
@@ -101,5 +128,8 @@ fn pointee(btf: &Btf, type_id: TypeId) -> Option<TypeId> {
 }
 
 fn bad(name: &str, reason: impl Into<String>) -> ObjectError {
-    ObjectError::BadMap { name: name.to_owned(), reason: reason.into() }
+    ObjectError::BadMap {
+        name: name.to_owned(),
+        reason: reason.into(),
+    }
 }

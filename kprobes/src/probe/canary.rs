@@ -35,14 +35,30 @@ pub(super) type Action = Vec<Instruction>;
 impl<'a> Canary<'a> {
     /// For the calling thread.
     pub(super) fn new(kernel: &'a Btf) -> Result<Self, String> {
-        let shape = MapShape { map_type: MapType::Array, key_size: 4, value_size: 8, max_entries: 1, flags: 0 };
+        let shape = MapShape {
+            map_type: MapType::Array,
+            key_size: 4,
+            value_size: 8,
+            max_entries: 1,
+            flags: 0,
+        };
         let hits = Map::create("tetra_canary", shape, None).map_err(|error| error.to_string())?;
-        Ok(Self { kernel, hits, thread: thread_in_kernel().map_err(|error| error.to_string())? })
+        Ok(Self {
+            kernel,
+            hits,
+            thread: thread_in_kernel(),
+        })
     }
 
     /// Loads and attaches the canary, makes it run, and returns what the watched call said.
     /// `Err` if it cannot be loaded or attached, or if it did not run.
-    pub(super) fn run(&self, attach: &AttachPoint, flags: u32, action: &Action, verdict: i32) -> Result<Outcome, String> {
+    pub(super) fn run(
+        &self,
+        attach: &AttachPoint,
+        flags: u32,
+        action: &Action,
+        verdict: i32,
+    ) -> Result<Outcome, String> {
         let kind = ProgramKind::of(attach, self.kernel).map_err(|missing| missing.to_string())?;
         let code = self.program(action, verdict);
         let load = ProgramLoad {
@@ -53,11 +69,17 @@ impl<'a> Canary<'a> {
         };
         let program = LoadedProgram::load(&load).map_err(|rejected| load_reason(&rejected))?;
         let zero = 0u32.to_ne_bytes();
-        self.hits.update(&zero, &0u64.to_ne_bytes(), UpdateMode::Any).map_err(|error| error.to_string())?;
+        self.hits
+            .update(&zero, &0u64.to_ne_bytes(), UpdateMode::Any)
+            .map_err(|error| error.to_string())?;
         let link = Link::attach(attach, program.as_fd()).map_err(|error| format!("cannot be attached: {error}"))?;
         let call = sys::getpgid_of_self();
         drop(link);
-        let hits = self.hits.lookup(&zero).map_err(|error| error.to_string())?.unwrap_or_default();
+        let hits = self
+            .hits
+            .lookup(&zero)
+            .map_err(|error| error.to_string())?
+            .unwrap_or_default();
         let hits = <[u8; 8]>::try_from(hits).map_or(0, i64::from_ne_bytes);
         if hits == 0 {
             return Err("programs attach, but never run".to_owned());
@@ -73,7 +95,11 @@ impl<'a> Canary<'a> {
         act.extend([mov(7, 0), add_immediate(7, 1)]);
         act.extend(load_map_value(1, self.hits.as_fd()));
         act.extend([store64(1, 7, 0), mov_immediate(0, verdict), exit()]);
-        let mut code = vec![mov(6, 1), call(GET_CURRENT_PID_TGID), jump_if_not_equal32(0, self.thread as i32, act.len() as i16)];
+        let mut code = vec![
+            mov(6, 1),
+            call(GET_CURRENT_PID_TGID),
+            jump_if_not_equal32(0, self.thread as i32, act.len() as i16),
+        ];
         code.extend(act);
         code.extend([mov_immediate(0, 0), exit()]);
         code
@@ -89,13 +115,13 @@ pub(super) struct Outcome {
 }
 
 /// The calling thread's id as programs see it. In a container `gettid` says another number, so a program is asked.
-fn thread_in_kernel() -> Result<u32, SysError> {
+fn thread_in_kernel() -> u32 {
     let code = [call(GET_CURRENT_PID_TGID), exit()];
     let asked = LoadedProgram::load(&ProgramLoad::new("tetra_tid", ProgramType::RawTracepoint, &code))
         .map_err(|rejected| rejected.error)
         .and_then(|program| sys::test_run_context(program.as_fd(), &mut []));
     // Raw tracepoint programs can be run since 5.10.
-    Ok(asked.map_or_else(|_| sys::thread_id(), |run| run.return_value))
+    asked.map_or_else(|_| sys::thread_id(), |run| run.return_value)
 }
 
 /// Why a program was not loaded, in one line.

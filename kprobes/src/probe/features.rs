@@ -10,7 +10,8 @@ use policy_compiler::output::AttachPoint;
 use super::canary::{Canary, DENY, Outcome, load_reason};
 use super::{Feature, Finding, Report};
 use crate::assembler::{
-    COPY_FROM_USER, GET_CURRENT_TASK_BTF, LOOP, OVERRIDE_RETURN, SEND_SIGNAL, add_immediate, call, exit, load_function, mov, mov_immediate,
+    COPY_FROM_USER, GET_CURRENT_TASK_BTF, LOOP, OVERRIDE_RETURN, SEND_SIGNAL, add_immediate, call, exit, load_function,
+    mov, mov_immediate,
 };
 use crate::program::LoadedProgram;
 use crate::sys::{self, Filesystem, FuncInfo, Instruction, ProgramLoad, ProgramType, ensure_mounted};
@@ -19,7 +20,11 @@ use crate::sys::{self, Filesystem, FuncInfo, Instruction, ProgramLoad, ProgramTy
 const SLEEPABLE: u32 = 1 << 4;
 
 /// The system call that the canary watches.
-const SYSCALL: &str = if cfg!(target_arch = "aarch64") { "__arm64_sys_getpgid" } else { "__x64_sys_getpgid" };
+const SYSCALL: &str = if cfg!(target_arch = "aarch64") {
+    "__arm64_sys_getpgid"
+} else {
+    "__x64_sys_getpgid"
+};
 /// What it passes on its way.
 const SECURITY_FUNCTION: &str = "security_task_getpgid";
 const LSM_HOOK: &str = "task_getpgid";
@@ -34,7 +39,9 @@ pub(super) fn try_all(kernel: &Btf) -> Report {
         };
         Finding { feature, outcome }
     });
-    Report { findings: findings.into() }
+    Report {
+        findings: findings.into(),
+    }
 }
 
 fn try_one(feature: Feature, canary: &Canary<'_>) -> Result<(), String> {
@@ -43,13 +50,36 @@ fn try_one(feature: Feature, canary: &Canary<'_>) -> Result<(), String> {
     match feature {
         Feature::Kprobe => fires(&AttachPoint::Kprobe { symbol: SYSCALL.into() })
             .and_then(|()| fires(&AttachPoint::Kretprobe { symbol: SYSCALL.into() })),
-        Feature::KprobeMulti => fires(&AttachPoint::KprobeMulti { symbols: vec![SYSCALL.into(), SECURITY_FUNCTION.into()] }),
-        Feature::Fentry => {
-            fires(&AttachPoint::Fentry { function: SYSCALL.into() }).and_then(|()| fires(&AttachPoint::Fexit { function: SYSCALL.into() }))
+        Feature::KprobeMulti => fires(&AttachPoint::KprobeMulti {
+            symbols: vec![SYSCALL.into(), SECURITY_FUNCTION.into()],
+        }),
+        Feature::Fentry => fires(&AttachPoint::Fentry {
+            function: SYSCALL.into(),
+        })
+        .and_then(|()| {
+            fires(&AttachPoint::Fexit {
+                function: SYSCALL.into(),
+            })
+        }),
+        Feature::FmodRet => denies(canary.run(
+            &AttachPoint::FmodRet {
+                function: SECURITY_FUNCTION.into(),
+            },
+            0,
+            &nothing,
+            DENY,
+        )),
+        Feature::FmodRetSyscall => denies(canary.run(
+            &AttachPoint::FmodRet {
+                function: SYSCALL.into(),
+            },
+            0,
+            &nothing,
+            DENY,
+        )),
+        Feature::Lsm => {
+            denies(canary.run(&AttachPoint::Lsm { hook: LSM_HOOK.into() }, 0, &nothing, DENY)).map_err(with_lsm_list)
         }
-        Feature::FmodRet => denies(canary.run(&AttachPoint::FmodRet { function: SECURITY_FUNCTION.into() }, 0, &nothing, DENY)),
-        Feature::FmodRetSyscall => denies(canary.run(&AttachPoint::FmodRet { function: SYSCALL.into() }, 0, &nothing, DENY)),
-        Feature::Lsm => denies(canary.run(&AttachPoint::Lsm { hook: LSM_HOOK.into() }, 0, &nothing, DENY)).map_err(with_lsm_list),
         Feature::OverrideReturn => {
             let action = vec![mov(1, 6), mov_immediate(2, DENY), call(OVERRIDE_RETURN)];
             denies(canary.run(&AttachPoint::Kprobe { symbol: SYSCALL.into() }, 0, &action, 0))
@@ -57,29 +87,67 @@ fn try_one(feature: Feature, canary: &Canary<'_>) -> Result<(), String> {
         Feature::Signal => {
             // SIGURG is ignored unless somebody asked for it.
             let action = vec![mov_immediate(1, libc::SIGURG), call(SEND_SIGNAL)];
-            match canary.run(&AttachPoint::TpBtf { event: "sys_enter".into() }, 0, &action, 0)?.action {
+            match canary
+                .run(
+                    &AttachPoint::TpBtf {
+                        event: "sys_enter".into(),
+                    },
+                    0,
+                    &action,
+                    0,
+                )?
+                .action
+            {
                 0 => Ok(()),
                 error => Err(format!("bpf_send_signal returned {error}")),
             }
         }
         Feature::Tracepoint => {
-            let tracepoint = |subsystem: &str, event: &str| AttachPoint::Tracepoint { subsystem: subsystem.into(), event: event.into() };
+            let tracepoint = |subsystem: &str, event: &str| AttachPoint::Tracepoint {
+                subsystem: subsystem.into(),
+                event: event.into(),
+            };
             fires(&tracepoint("raw_syscalls", "sys_enter"))
         }
-        Feature::RawTracepoint => fires(&AttachPoint::RawTracepoint { event: "sys_enter".into() }),
-        Feature::TpBtf => fires(&AttachPoint::TpBtf { event: "sys_enter".into() }),
+        Feature::RawTracepoint => fires(&AttachPoint::RawTracepoint {
+            event: "sys_enter".into(),
+        }),
+        Feature::TpBtf => fires(&AttachPoint::TpBtf {
+            event: "sys_enter".into(),
+        }),
         Feature::Loop => bpf_loop(),
         Feature::CurrentTaskBtf => {
             let code = [call(GET_CURRENT_TASK_BTF), mov_immediate(0, 7), exit()];
             runs(&ProgramLoad::new("tetra_task", ProgramType::RawTracepoint, &code), 7)
         }
         Feature::SleepableSyscall => {
-            let action = vec![mov(1, 10), add_immediate(1, -8), mov_immediate(2, 8), mov_immediate(3, 0), call(COPY_FROM_USER)];
-            canary.run(&AttachPoint::Fentry { function: SYSCALL.into() }, SLEEPABLE, &action, 0).map(|_| ())
+            let action = vec![
+                mov(1, 10),
+                add_immediate(1, -8),
+                mov_immediate(2, 8),
+                mov_immediate(3, 0),
+                call(COPY_FROM_USER),
+            ];
+            canary
+                .run(
+                    &AttachPoint::Fentry {
+                        function: SYSCALL.into(),
+                    },
+                    SLEEPABLE,
+                    &action,
+                    0,
+                )
+                .map(|_| ())
         }
         Feature::SyscallProgram => {
             let code = [mov_immediate(0, 7), exit()];
-            runs(&ProgramLoad { flags: SLEEPABLE, ..ProgramLoad::new("tetra_syscall", ProgramType::Syscall, &code) }, 7)
+            runs(
+                &ProgramLoad {
+                    flags: SLEEPABLE,
+                    ..ProgramLoad::new("tetra_syscall", ProgramType::Syscall, &code)
+                },
+                7,
+            )
         }
     }
 }
@@ -95,10 +163,16 @@ fn denies(outcome: Result<Outcome, String>) -> Result<(), String> {
 
 /// Names the LSMs that the kernel started with: BPF LSM programs attach whether or not `bpf` is one of them.
 fn with_lsm_list(reason: String) -> String {
-    let list = ensure_mounted(Filesystem::Securityfs).ok().and_then(|root| fs::read_to_string(root.join("lsm")).ok());
+    let list = ensure_mounted(Filesystem::Securityfs)
+        .ok()
+        .and_then(|root| fs::read_to_string(root.join("lsm")).ok());
     match list {
         Some(list) if !list.trim().split(',').any(|name| name == "bpf") => {
-            format!("{reason}: `bpf` is not among the active LSMs ({}); boot with `lsm={},bpf`", list.trim(), list.trim())
+            format!(
+                "{reason}: `bpf` is not among the active LSMs ({}); boot with `lsm={},bpf`",
+                list.trim(),
+                list.trim()
+            )
         }
         _ => reason,
     }
@@ -108,7 +182,14 @@ fn with_lsm_list(reason: String) -> String {
 fn runs(load: &ProgramLoad<'_>, expected: u32) -> Result<(), String> {
     let program = LoadedProgram::load(load).map_err(|rejected| load_reason(&rejected))?;
     let run = sys::test_run_context(program.as_fd(), &mut []).map_err(|error| error.to_string())?;
-    if run.return_value == expected { Ok(()) } else { Err(format!("a test run returned {} instead of {expected}", run.return_value)) }
+    if run.return_value == expected {
+        Ok(())
+    } else {
+        Err(format!(
+            "a test run returned {} instead of {expected}",
+            run.return_value
+        ))
+    }
 }
 
 /// A loop of four rounds, whose callback needs BTF.
@@ -128,7 +209,16 @@ fn bpf_loop() -> Result<(), String> {
     code.extend([mov_immediate(3, 0), mov_immediate(4, 0), call(LOOP), exit()]);
     let start = code.len() as u32;
     code.extend([mov_immediate(0, 0), exit()]);
-    let functions = [FuncInfo { instruction: 0, type_id: entry.0 }, FuncInfo { instruction: start, type_id: callback.0 }];
+    let functions = [
+        FuncInfo {
+            instruction: 0,
+            type_id: entry.0,
+        },
+        FuncInfo {
+            instruction: start,
+            type_id: callback.0,
+        },
+    ];
     let load = ProgramLoad {
         btf: Some(btf.as_fd()),
         func_info: &functions,

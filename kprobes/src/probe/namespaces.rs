@@ -23,9 +23,18 @@ const FIRST_DYNAMIC: u32 = 0xf000_0000;
 /// Inode numbers by the language's names. Those that cannot be found out are missing: a kernel without this kind of namespace,
 /// or pid 1 out of reach (no `CAP_SYS_PTRACE`) and our own namespace not provably the host's.
 pub(super) fn of_host() -> BTreeMap<String, u32> {
-    let inode = |process: &str, name: &str| parse(&fs::read_link(format!("/proc/{process}/ns/{name}")).ok()?.to_string_lossy());
+    let inode = |process: &str, name: &str| {
+        parse(
+            &fs::read_link(format!("/proc/{process}/ns/{name}"))
+                .ok()?
+                .to_string_lossy(),
+        )
+    };
     let of_host = |name| inode("1", name).or_else(|| inode("self", name).filter(|number| *number < FIRST_DYNAMIC));
-    NAMES.into_iter().filter_map(|(name, file)| Some((name.to_owned(), of_host(file)?))).collect()
+    NAMES
+        .into_iter()
+        .filter_map(|(name, file)| Some((name.to_owned(), of_host(file)?)))
+        .collect()
 }
 
 /// The number in `mnt:[4026531841]`.

@@ -11,7 +11,12 @@ use crate::sys::{Filesystem, ensure_mounted};
 /// The format of a tracepoint; `None` if there is no such tracepoint.
 pub(super) fn format(subsystem: &str, event: &str) -> Option<TracepointFormat> {
     // Names come from policies: each must be one component of a path.
-    let is_name = |name: &str| matches!(Path::new(name).components().collect::<Vec<_>>().as_slice(), [Component::Normal(_)]);
+    let is_name = |name: &str| {
+        matches!(
+            Path::new(name).components().collect::<Vec<_>>().as_slice(),
+            [Component::Normal(_)]
+        )
+    };
     if !is_name(subsystem) || !is_name(event) {
         return None;
     }
@@ -24,14 +29,22 @@ pub(super) fn format(subsystem: &str, event: &str) -> Option<TracepointFormat> {
 ///     field:const char * filename;    offset:16;    size:8;    signed:0;
 /// ```
 fn parse_format(text: &str) -> TracepointFormat {
-    TracepointFormat { fields: text.lines().filter_map(parse_field).collect() }
+    TracepointFormat {
+        fields: text.lines().filter_map(parse_field).collect(),
+    }
 }
 
 fn parse_field(line: &str) -> Option<TracepointField> {
     let mut parts = line.trim().split(';').map(str::trim);
     let declaration = parts.next()?.strip_prefix("field:")?;
     let (declaration, name) = split_declaration(declaration)?;
-    let mut field = TracepointField { declaration, name, offset: 0, size: 0, signed: false };
+    let mut field = TracepointField {
+        declaration,
+        name,
+        offset: 0,
+        size: 0,
+        signed: false,
+    };
     for part in parts {
         match part.split_once(':') {
             Some(("offset", value)) => field.offset = value.parse().ok()?,
@@ -50,7 +63,9 @@ fn split_declaration(text: &str) -> Option<(String, String)> {
         Some(at) if text.ends_with(']') => text.split_at(at),
         _ => (text, ""),
     };
-    let start = head.rfind(|c: char| !(c.is_alphanumeric() || c == '_')).map_or(0, |at| at + 1);
+    let start = head
+        .rfind(|c: char| !(c.is_alphanumeric() || c == '_'))
+        .map_or(0, |at| at + 1);
     let (before, name) = head.split_at(start);
     if name.is_empty() {
         return None;
@@ -60,14 +75,24 @@ fn split_declaration(text: &str) -> Option<(String, String)> {
 
 /// Functions that can be probed; empty if the kernel does not say.
 pub(super) fn functions() -> BTreeSet<String> {
-    let Ok(root) = ensure_mounted(Filesystem::Tracefs) else { return BTreeSet::new() };
+    let Ok(root) = ensure_mounted(Filesystem::Tracefs) else {
+        return BTreeSet::new();
+    };
     let list = fs::read_to_string(root.join("available_filter_functions")).unwrap_or_default();
     if !list.is_empty() {
-        return list.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect();
+        return list
+            .lines()
+            .filter_map(|line| line.split_whitespace().next())
+            .map(str::to_owned)
+            .collect();
     }
     // Without ftrace: every function of the kernel, though some of them are on the kprobe blacklist.
     let symbols = fs::read_to_string("/proc/kallsyms").unwrap_or_default();
-    symbols.lines().filter_map(kallsyms_function).map(str::to_owned).collect()
+    symbols
+        .lines()
+        .filter_map(kallsyms_function)
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The name in `ffffffff81000000 T name [module]` if it is a function.
@@ -86,9 +111,14 @@ mod tests {
         let text = "name: sys_enter_openat\nID: 641\nformat:\n\tfield:unsigned short common_type;\toffset:0;\tsize:2;\tsigned:0;\n\n\
                     \tfield:const char * filename;\toffset:24;\tsize:8;\tsigned:0;\n\tfield:char comm[16];\toffset:32;\tsize:16;\tsigned:1;\n\
                     \tfield:__data_loc char[] name;\toffset:48;\tsize:4;\tsigned:0;\n\nprint fmt: \"x\"\n";
-        let fields: Vec<_> =
-            parse_format(text).fields.into_iter().map(|f| (f.declaration, f.name, f.offset, f.size, f.signed)).collect();
-        let field = |declaration: &str, name: &str, offset, size, signed| (declaration.to_owned(), name.to_owned(), offset, size, signed);
+        let fields: Vec<_> = parse_format(text)
+            .fields
+            .into_iter()
+            .map(|f| (f.declaration, f.name, f.offset, f.size, f.signed))
+            .collect();
+        let field = |declaration: &str, name: &str, offset, size, signed| {
+            (declaration.to_owned(), name.to_owned(), offset, size, signed)
+        };
         assert_eq!(
             fields,
             [
@@ -109,7 +139,10 @@ mod tests {
     #[test]
     fn functions_of_kallsyms() {
         assert_eq!(kallsyms_function("0000000000000000 T vfs_read"), Some("vfs_read"));
-        assert_eq!(kallsyms_function("0000000000000000 t btrfs_x\t[btrfs]"), Some("btrfs_x"));
+        assert_eq!(
+            kallsyms_function("0000000000000000 t btrfs_x\t[btrfs]"),
+            Some("btrfs_x")
+        );
         assert_eq!(kallsyms_function("0000000000000000 D jiffies"), None);
     }
 }

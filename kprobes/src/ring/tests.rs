@@ -17,21 +17,46 @@ struct Source {
 /// `None`, with the reason printed, where programs cannot be loaded.
 fn sources(count: usize, bytes: u32) -> Option<Vec<Source>> {
     if let Err(error) = crate::kernel::check_environment() {
-        assert!(std::env::var_os("REQUIRE_KERNEL").is_none(), "REQUIRE_KERNEL is set, but: {error}");
-        #[allow(clippy::print_stderr, reason = "the reason of a skip belongs to the output of the test")]
+        assert!(
+            std::env::var_os("REQUIRE_KERNEL").is_none(),
+            "REQUIRE_KERNEL is set, but: {error}"
+        );
+        #[allow(
+            clippy::print_stderr,
+            reason = "the reason of a skip belongs to the output of the test"
+        )]
         {
             eprintln!("skipped: {error}");
         }
         return None;
     }
     let source = |index| {
-        let shape = MapShape { map_type: MapType::RingBuf, key_size: 0, value_size: 0, max_entries: bytes, flags: 0 };
+        let shape = MapShape {
+            map_type: MapType::RingBuf,
+            key_size: 0,
+            value_size: 0,
+            max_entries: bytes,
+            flags: 0,
+        };
         let map = Map::create("tetra_test", shape, None).expect("ring");
         // { ring index, time from the context }
-        let mut code = vec![load64(7, 1, 0), mov_immediate(6, index), store64(10, 6, -16), store64(10, 7, -8)];
+        let mut code = vec![
+            load64(7, 1, 0),
+            mov_immediate(6, index),
+            store64(10, 6, -16),
+            store64(10, 7, -8),
+        ];
         code.extend(load_map(1, map.as_fd()));
-        code.extend([mov(2, 10), add_immediate(2, -16), mov_immediate(3, RECORD as i32), mov_immediate(4, 0), call(RINGBUF_OUTPUT), exit()]);
-        let program = LoadedProgram::load(&ProgramLoad::new("tetra_test", ProgramType::RawTracepoint, &code)).expect("program");
+        code.extend([
+            mov(2, 10),
+            add_immediate(2, -16),
+            mov_immediate(3, RECORD as i32),
+            mov_immediate(4, 0),
+            call(RINGBUF_OUTPUT),
+            exit(),
+        ]);
+        let program =
+            LoadedProgram::load(&ProgramLoad::new("tetra_test", ProgramType::RawTracepoint, &code)).expect("program");
         Source { map, program }
     };
     Some((0..count as i32).map(source).collect())
@@ -43,12 +68,21 @@ impl Source {
         // Twelve arguments is what a test run of a raw tracepoint may pass.
         let mut context = [0; 96];
         context[..8].copy_from_slice(&ktime.to_ne_bytes());
-        sys::test_run_context(self.program.as_fd(), &mut context).expect("test run").return_value == 0
+        sys::test_run_context(self.program.as_fd(), &mut context)
+            .expect("test run")
+            .return_value
+            == 0
     }
 }
 
 fn reader(sources: &[Source]) -> Rings {
-    Rings::new(sources.iter().map(|source| source.map.as_fd().try_clone_to_owned().expect("dup")).collect()).expect("rings")
+    Rings::new(
+        sources
+            .iter()
+            .map(|source| source.map.as_fd().try_clone_to_owned().expect("dup"))
+            .collect(),
+    )
+    .expect("rings")
 }
 
 fn word(record: &[u8], index: usize) -> u64 {
@@ -62,13 +96,19 @@ fn scatter(state: &mut u64) -> usize {
 }
 
 fn check_order(ring_count: usize, records: usize) {
-    let Some(sources) = sources(ring_count, 1 << 20) else { return };
+    let Some(sources) = sources(ring_count, 1 << 20) else {
+        return;
+    };
     let mut rings = reader(&sources);
     let mut sent = vec![0u64; ring_count];
     let mut state = 7;
     for ktime in 1..=records as u64 {
         // Long runs in one ring, so that batches end at different times.
-        let ring = if scatter(&mut state) % 4 == 0 { scatter(&mut state) % ring_count } else { 0 };
+        let ring = if scatter(&mut state).is_multiple_of(4) {
+            scatter(&mut state) % ring_count
+        } else {
+            0
+        };
         assert!(sources[ring].send(ktime), "the ring has room");
         sent[ring] += 1;
     }
@@ -84,7 +124,10 @@ fn check_order(ring_count: usize, records: usize) {
         .expect("drain");
     assert_eq!((drained.records, drained.held), (records, false));
     assert_eq!(got, sent);
-    assert!(rings.unread_bytes().iter().all(|bytes| *bytes == 0), "all space is given back");
+    assert!(
+        rings.unread_bytes().iter().all(|bytes| *bytes == 0),
+        "all space is given back"
+    );
 }
 
 #[test]
@@ -105,9 +148,21 @@ fn what_is_newer_than_the_pass_waits_for_the_next() {
     assert!(sources[0].send(10) && sources[0].send(future) && sources[1].send(20));
     let mut times = Vec::new();
     let drained = rings.drain(|record| times.push(word(record, 1))).expect("drain");
-    assert_eq!((times.as_slice(), drained), ([10, 20].as_slice(), Drained { records: 2, held: true }));
+    assert_eq!(
+        (times.as_slice(), drained),
+        ([10, 20].as_slice(), Drained { records: 2, held: true })
+    );
     let drained = rings.drain_all(|record| times.push(word(record, 1))).expect("drain");
-    assert_eq!((times.as_slice(), drained), ([10, 20, future].as_slice(), Drained { records: 1, held: false }));
+    assert_eq!(
+        (times.as_slice(), drained),
+        (
+            [10, 20, future].as_slice(),
+            Drained {
+                records: 1,
+                held: false
+            }
+        )
+    );
 }
 
 #[test]
@@ -124,7 +179,10 @@ fn a_full_ring_is_usable_again_after_a_pass() {
         assert_eq!(drained.records, sent);
         total += sent;
     }
-    assert!(total > 20 * 100, "{total} records of 24 bytes in a ring of a page, twenty times");
+    assert!(
+        total > 20 * 100,
+        "{total} records of 24 bytes in a ring of a page, twenty times"
+    );
 }
 
 #[test]

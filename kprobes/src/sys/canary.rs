@@ -15,5 +15,9 @@ pub fn thread_id() -> u32 {
 pub fn getpgid_of_self() -> Result<(), SysError> {
     // SAFETY: getpid takes no arguments; getpgid only takes a number.
     let result = unsafe { libc::getpgid(libc::getpid()) };
-    if result >= 0 { Ok(()) } else { Err(SysError::last("getpgid", "self")) }
+    if result >= 0 {
+        Ok(())
+    } else {
+        Err(SysError::last("getpgid", "self"))
+    }
 }

@@ -67,9 +67,20 @@ pub fn link_perf_event(program: BorrowedFd<'_>, event: BorrowedFd<'_>, cookie: u
 ///
 /// # Panics
 /// If there are cookies, but not one for each symbol.
-pub fn link_kprobe_multi(program: BorrowedFd<'_>, symbols: &[&str], cookies: &[u64], at_return: bool) -> Result<OwnedFd, SysError> {
-    assert!(cookies.is_empty() || cookies.len() == symbols.len(), "one cookie for each symbol");
-    let texts: Vec<CString> = symbols.iter().map(|name| symbol(LINK_CREATE, name)).collect::<Result<_, _>>()?;
+pub fn link_kprobe_multi(
+    program: BorrowedFd<'_>,
+    symbols: &[&str],
+    cookies: &[u64],
+    at_return: bool,
+) -> Result<OwnedFd, SysError> {
+    assert!(
+        cookies.is_empty() || cookies.len() == symbols.len(),
+        "one cookie for each symbol"
+    );
+    let texts: Vec<CString> = symbols
+        .iter()
+        .map(|name| symbol(LINK_CREATE, name))
+        .collect::<Result<_, _>>()?;
     let pointers: Vec<u64> = texts.iter().map(|text| text.as_ptr() as u64).collect();
     let mut attr = LinkKprobeMulti {
         prog_fd: program.as_raw_fd() as u32,
@@ -91,5 +102,10 @@ pub fn link_kprobe_multi(program: BorrowedFd<'_>, symbols: &[&str], cookies: &[u
 }
 
 fn error(object: &str, errno: i32) -> SysError {
-    SysError { syscall: LINK_CREATE, object: object.to_owned(), errno, hint: None }
+    SysError {
+        syscall: LINK_CREATE,
+        object: object.to_owned(),
+        errno,
+        hint: None,
+    }
 }

@@ -97,14 +97,25 @@ impl Map {
             ..MapCreate::default()
         };
         match bpf_fd(attr::BPF_MAP_CREATE, &mut attr) {
-            Ok(fd) => Ok(Self { fd, name: name.to_owned(), shape }),
+            Ok(fd) => Ok(Self {
+                fd,
+                name: name.to_owned(),
+                shape,
+            }),
             Err(errno) => {
                 let hint = match errno {
-                    libc::EPERM => Some("run as root or with CAP_BPF; before 5.11 the locked-memory limit (`ulimit -l`) may also be too low"),
+                    libc::EPERM => Some(
+                        "run as root or with CAP_BPF; before 5.11 the locked-memory limit (`ulimit -l`) may also be too low",
+                    ),
                     libc::ENOMEM => Some("not enough memory for this map: make the tables or rings smaller"),
                     _ => None,
                 };
-                Err(SysError { syscall: "bpf(BPF_MAP_CREATE)", object: name.to_owned(), errno, hint })
+                Err(SysError {
+                    syscall: "bpf(BPF_MAP_CREATE)",
+                    object: name.to_owned(),
+                    errno,
+                    hint,
+                })
             }
         }
     }
@@ -122,7 +133,11 @@ impl Map {
     /// Bytes of a value as user space sees it: for per-CPU maps one 8-byte aligned value for each possible CPU.
     pub fn user_value_size(&self) -> usize {
         let size = self.shape.value_size as usize;
-        if self.shape.map_type.is_percpu() { size.next_multiple_of(8) * possible_cpus() } else { size }
+        if self.shape.map_type.is_percpu() {
+            size.next_multiple_of(8) * possible_cpus()
+        } else {
+            size
+        }
     }
 
     /// Reads the value of a key into `value`; `false` if there is none.
@@ -177,7 +192,8 @@ impl Map {
     /// # Errors
     /// `EINVAL` if program and array do not fit, otherwise what `BPF_MAP_UPDATE_ELEM` says.
     pub fn update_fd(&self, index: u32, fd: BorrowedFd<'_>) -> Result<(), SysError> {
-        self.update(&index.to_ne_bytes(), &fd.as_raw_fd().to_ne_bytes(), UpdateMode::Any).map(|_| ())
+        self.update(&index.to_ne_bytes(), &fd.as_raw_fd().to_ne_bytes(), UpdateMode::Any)
+            .map(|_| ())
     }
 
     /// Removes an element; `false` if there was none.
@@ -223,12 +239,21 @@ impl Map {
     /// # Errors
     /// What `BPF_MAP_FREEZE` says.
     pub fn freeze(&self) -> Result<(), SysError> {
-        let mut attr = MapFreeze { map_fd: self.fd.as_raw_fd() as u32 };
-        bpf(attr::BPF_MAP_FREEZE, &mut attr).map(|_| ()).map_err(|errno| self.error("bpf(BPF_MAP_FREEZE)", errno))
+        let mut attr = MapFreeze {
+            map_fd: self.fd.as_raw_fd() as u32,
+        };
+        bpf(attr::BPF_MAP_FREEZE, &mut attr)
+            .map(|_| ())
+            .map_err(|errno| self.error("bpf(BPF_MAP_FREEZE)", errno))
     }
 
     fn element(&self, key: &[u8], value: u64) -> MapElement {
-        MapElement { map_fd: self.fd.as_raw_fd() as u32, key: key.as_ptr() as u64, value, ..MapElement::default() }
+        MapElement {
+            map_fd: self.fd.as_raw_fd() as u32,
+            key: key.as_ptr() as u64,
+            value,
+            ..MapElement::default()
+        }
     }
 
     fn check_key(&self, key: &[u8]) {
@@ -236,7 +261,12 @@ impl Map {
     }
 
     fn error(&self, syscall: &'static str, errno: i32) -> SysError {
-        SysError { syscall, object: self.name.clone(), errno, hint: None }
+        SysError {
+            syscall,
+            object: self.name.clone(),
+            errno,
+            hint: None,
+        }
     }
 }
 
@@ -261,7 +291,12 @@ pub fn possible_cpus() -> usize {
 
 /// The highest CPU of a list like `0-3,8`, plus one.
 fn parse_cpu_list(text: &str) -> Option<usize> {
-    text.trim().rsplit([',', '-']).next()?.parse::<usize>().ok().map(|last| last + 1)
+    text.trim()
+        .rsplit([',', '-'])
+        .next()?
+        .parse::<usize>()
+        .ok()
+        .map(|last| last + 1)
 }
 
 #[cfg(test)]

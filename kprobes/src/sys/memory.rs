@@ -18,11 +18,28 @@ unsafe impl Send for Mapping {}
 
 impl Mapping {
     /// Maps `length` bytes from `offset` of `fd`.
-    pub(super) fn new(fd: BorrowedFd<'_>, offset: usize, length: usize, writable: bool, what: &str) -> Result<Self, SysError> {
-        let protection = if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
+    pub(super) fn new(
+        fd: BorrowedFd<'_>,
+        offset: usize,
+        length: usize,
+        writable: bool,
+        what: &str,
+    ) -> Result<Self, SysError> {
+        let protection = if writable {
+            libc::PROT_READ | libc::PROT_WRITE
+        } else {
+            libc::PROT_READ
+        };
         // SAFETY: the kernel chooses the address, so no existing mapping is touched; `fd` is open.
         let address = unsafe {
-            libc::mmap(std::ptr::null_mut(), length, protection, libc::MAP_SHARED, fd.as_raw_fd(), offset as libc::off_t)
+            libc::mmap(
+                std::ptr::null_mut(),
+                length,
+                protection,
+                libc::MAP_SHARED,
+                fd.as_raw_fd(),
+                offset as libc::off_t,
+            )
         };
         if address == libc::MAP_FAILED {
             return Err(SysError::last("mmap", what));

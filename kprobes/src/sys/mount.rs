@@ -86,5 +86,6 @@ fn is_mounted(place: &str, magic: i64) -> bool {
         return false;
     }
     // SAFETY: the structure was zeroed, which is a valid value of it, and then filled by the call.
-    unsafe { info.assume_init() }.f_type as i64 == magic
+    let info = unsafe { info.assume_init() };
+    info.f_type == magic
 }

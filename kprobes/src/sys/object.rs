@@ -46,7 +46,12 @@ fn get_info<T: Default>(fd: BorrowedFd<'_>, what: &'static str) -> Result<T, Sys
     };
     match bpf(attr::BPF_OBJ_GET_INFO_BY_FD, &mut attr) {
         Ok(_) => Ok(info),
-        Err(errno) => Err(SysError { syscall: "bpf(BPF_OBJ_GET_INFO_BY_FD)", object: what.to_owned(), errno, hint: None }),
+        Err(errno) => Err(SysError {
+            syscall: "bpf(BPF_OBJ_GET_INFO_BY_FD)",
+            object: what.to_owned(),
+            errno,
+            hint: None,
+        }),
     }
 }
 
@@ -73,7 +78,11 @@ pub fn program_info(program: BorrowedFd<'_>) -> Result<ProgramInfo, SysError> {
 /// What `BPF_OBJ_GET_INFO_BY_FD` says.
 pub fn map_info(map: BorrowedFd<'_>) -> Result<MapInfo, SysError> {
     let info: attr::MapInfo = get_info(map, "map")?;
-    Ok(MapInfo { id: info.id, name: text_of(&info.name), memlock_bytes: memlock(map) })
+    Ok(MapInfo {
+        id: info.id,
+        name: text_of(&info.name),
+        memlock_bytes: memlock(map),
+    })
 }
 
 /// What a map is made of, asked of the kernel.
@@ -88,7 +97,13 @@ pub fn map_shape_of(map: BorrowedFd<'_>) -> Result<MapShape, SysError> {
         errno: libc::EINVAL,
         hint: None,
     })?;
-    Ok(MapShape { map_type, key_size: info.key_size, value_size: info.value_size, max_entries: info.max_entries, flags: info.map_flags })
+    Ok(MapShape {
+        map_type,
+        key_size: info.key_size,
+        value_size: info.value_size,
+        max_entries: info.max_entries,
+        flags: info.map_flags,
+    })
 }
 
 /// The number of a link, as `bpftool link` shows it.
@@ -102,7 +117,10 @@ pub fn link_id(link: BorrowedFd<'_>) -> Result<u32, SysError> {
 /// `memlock:` of fdinfo; 0 where the kernel does not say.
 fn memlock(fd: BorrowedFd<'_>) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).unwrap_or_default();
-    text.lines().find_map(|line| line.strip_prefix("memlock:")).and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+    text.lines()
+        .find_map(|line| line.strip_prefix("memlock:"))
+        .and_then(|value| value.trim().parse().ok())
+        .unwrap_or(0)
 }
 
 /// Pins an object in a bpf file system.
@@ -112,7 +130,11 @@ fn memlock(fd: BorrowedFd<'_>) -> u64 {
 pub fn obj_pin(object: BorrowedFd<'_>, path: &Path) -> Result<(), SysError> {
     let text = path.display().to_string();
     let name = c_string("bpf(BPF_OBJ_PIN)", &text)?;
-    let mut attr = ObjectPath { pathname: name.as_ptr() as u64, bpf_fd: object.as_raw_fd() as u32, file_flags: 0 };
+    let mut attr = ObjectPath {
+        pathname: name.as_ptr() as u64,
+        bpf_fd: object.as_raw_fd() as u32,
+        file_flags: 0,
+    };
     bpf(attr::BPF_OBJ_PIN, &mut attr).map(|_| ()).map_err(|errno| SysError {
         syscall: "bpf(BPF_OBJ_PIN)",
         object: text,
@@ -128,7 +150,11 @@ pub fn obj_pin(object: BorrowedFd<'_>, path: &Path) -> Result<(), SysError> {
 pub fn obj_get(path: &Path) -> Result<OwnedFd, SysError> {
     let text = path.display().to_string();
     let name = c_string("bpf(BPF_OBJ_GET)", &text)?;
-    let mut attr = ObjectPath { pathname: name.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
+    let mut attr = ObjectPath {
+        pathname: name.as_ptr() as u64,
+        bpf_fd: 0,
+        file_flags: 0,
+    };
     bpf_fd(attr::BPF_OBJ_GET, &mut attr).map_err(|errno| SysError {
         syscall: "bpf(BPF_OBJ_GET)",
         object: text,

@@ -19,7 +19,9 @@ const KPROBE_PMU: &str = "/sys/bus/event_source/devices/kprobe/type";
 /// # Errors
 /// `ENODEV` if the kernel has no kprobes, `ENOENT` if it has no such symbol, `EINVAL` if the function may not be probed.
 pub fn perf_kprobe(function: &str, at_return: bool) -> Result<OwnedFd, SysError> {
-    let number = fs::read_to_string(KPROBE_PMU).ok().and_then(|text| text.trim().parse::<u32>().ok());
+    let number = fs::read_to_string(KPROBE_PMU)
+        .ok()
+        .and_then(|text| text.trim().parse::<u32>().ok());
     let Some(event_type) = number else {
         return Err(SysError {
             syscall: "perf_event_open(kprobe)",
@@ -67,7 +69,16 @@ pub fn perf_tracepoint(name: &str, id: u64) -> Result<OwnedFd, SysError> {
 fn open(attr: &PerfEvent) -> Result<OwnedFd, SysError> {
     // SAFETY: `attr` is a live structure of the size it says, and the name it may point to outlives the call. All processes,
     // one CPU: a program of a probe belongs to the probe and runs on every CPU.
-    let fd = unsafe { libc::syscall(libc::SYS_perf_event_open, std::ptr::from_ref(attr), -1, 0, -1, PERF_FLAG_FD_CLOEXEC) };
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_perf_event_open,
+            std::ptr::from_ref(attr),
+            -1,
+            0,
+            -1,
+            PERF_FLAG_FD_CLOEXEC,
+        )
+    };
     if fd >= 0 {
         return Ok(own(fd as RawFd));
     }

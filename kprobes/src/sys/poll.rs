@@ -20,7 +20,11 @@ impl Poll {
     pub fn new() -> Result<Self, SysError> {
         // SAFETY: the call only takes a flag.
         let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
-        if fd < 0 { Err(SysError::last("epoll_create1", "rings")) } else { Ok(Self { fd: own(fd) }) }
+        if fd < 0 {
+            Err(SysError::last("epoll_create1", "rings"))
+        } else {
+            Ok(Self { fd: own(fd) })
+        }
     }
 
     /// Adds a descriptor.
@@ -28,10 +32,18 @@ impl Poll {
     /// # Errors
     /// What epoll_ctl(2) says.
     pub fn add(&self, fd: BorrowedFd<'_>) -> Result<(), SysError> {
-        let mut event = libc::epoll_event { events: (libc::EPOLLIN | libc::EPOLLET) as u32, u64: 0 };
+        let mut event = libc::epoll_event {
+            events: (libc::EPOLLIN | libc::EPOLLET) as u32,
+            u64: 0,
+        };
         // SAFETY: both descriptors are open for the length of the call and `event` is valid to read.
-        let result = unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_ADD, fd.as_raw_fd(), &raw mut event) };
-        if result < 0 { Err(SysError::last("epoll_ctl(EPOLL_CTL_ADD)", "ring")) } else { Ok(()) }
+        let result =
+            unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_ADD, fd.as_raw_fd(), &raw mut event) };
+        if result < 0 {
+            Err(SysError::last("epoll_ctl(EPOLL_CTL_ADD)", "ring"))
+        } else {
+            Ok(())
+        }
     }
 
     /// Waits until a descriptor became readable since the last call, or until the timeout is over; `true` if one did.
@@ -42,7 +54,14 @@ impl Poll {
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; 64];
         let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: `events` has room for the number of events passed.
-        let ready = unsafe { libc::epoll_wait(self.fd.as_raw_fd(), events.as_mut_ptr(), events.len() as i32, milliseconds) };
+        let ready = unsafe {
+            libc::epoll_wait(
+                self.fd.as_raw_fd(),
+                events.as_mut_ptr(),
+                events.len() as i32,
+                milliseconds,
+            )
+        };
         if ready >= 0 {
             return Ok(ready > 0);
         }

@@ -54,7 +54,12 @@ impl Instruction {
     /// Reads an instruction from its 8 little-endian bytes.
     pub fn from_bytes(bytes: [u8; 8]) -> Self {
         let [code, registers, o0, o1, i0, i1, i2, i3] = bytes;
-        Self { code, registers, offset: i16::from_le_bytes([o0, o1]), immediate: i32::from_le_bytes([i0, i1, i2, i3]) }
+        Self {
+            code,
+            registers,
+            offset: i16::from_le_bytes([o0, o1]),
+            immediate: i32::from_le_bytes([i0, i1, i2, i3]),
+        }
     }
 
     /// Its source register.
@@ -65,7 +70,10 @@ impl Instruction {
     /// The same with another source register.
     #[must_use]
     pub fn with_source(self, source: u8) -> Self {
-        Self { registers: (self.registers & 0x0f) | (source << 4), ..self }
+        Self {
+            registers: (self.registers & 0x0f) | (source << 4),
+            ..self
+        }
     }
 }
 
@@ -167,13 +175,19 @@ const LOG_BYTES: usize = (1 << 24) - 1;
 pub fn prog_load(load: &ProgramLoad<'_>) -> Result<Loaded, Rejected> {
     let mut stats = vec![0; STATS_BYTES];
     match try_load(load, LOG_STATS, &mut stats) {
-        Ok(fd) => Ok(Loaded { fd, verified_instructions: processed(&text_of(&stats)).unwrap_or(0) }),
+        Ok(fd) => Ok(Loaded {
+            fd,
+            verified_instructions: processed(&text_of(&stats)).unwrap_or(0),
+        }),
         Err(first) => {
             // A zeroed allocation of this size is not backed by memory until the kernel writes to it.
             let mut log = vec![0; LOG_BYTES];
             match try_load(load, LOG_FULL | LOG_STATS, &mut log) {
                 // Refused for a passing reason (memory, an interruption): the second answer counts.
-                Ok(fd) => Ok(Loaded { fd, verified_instructions: processed(&tail_of(&log)).unwrap_or(0) }),
+                Ok(fd) => Ok(Loaded {
+                    fd,
+                    verified_instructions: processed(&tail_of(&log)).unwrap_or(0),
+                }),
                 Err(libc::ENOSPC) => Err(rejected(load, first, text_of(&log))),
                 Err(errno) => Err(rejected(load, errno, text_of(&log))),
             }
@@ -183,10 +197,20 @@ pub fn prog_load(load: &ProgramLoad<'_>) -> Result<Loaded, Rejected> {
 
 fn rejected(load: &ProgramLoad<'_>, errno: i32, log: String) -> Rejected {
     let hint = match errno {
-        libc::EPERM if log.is_empty() => Some("run as root or with CAP_BPF and CAP_PERFMON; kernel lockdown may also forbid it"),
+        libc::EPERM if log.is_empty() => {
+            Some("run as root or with CAP_BPF and CAP_PERFMON; kernel lockdown may also forbid it")
+        }
         _ => None,
     };
-    Rejected { error: SysError { syscall: "bpf(BPF_PROG_LOAD)", object: load.name.to_owned(), errno, hint }, log }
+    Rejected {
+        error: SysError {
+            syscall: "bpf(BPF_PROG_LOAD)",
+            object: load.name.to_owned(),
+            errno,
+            hint,
+        },
+        log,
+    }
 }
 
 fn try_load(load: &ProgramLoad<'_>, log_level: u32, log: &mut [u8]) -> Result<OwnedFd, i32> {
@@ -234,7 +258,11 @@ fn processed(log: &str) -> Option<u32> {
 /// # Errors
 /// [`Rejected`], with the kernel's log.
 pub fn btf_load(name: &str, btf: &[u8]) -> Result<OwnedFd, Rejected> {
-    let mut attr = BtfLoad { btf: btf.as_ptr() as u64, size: btf.len() as u32, ..BtfLoad::default() };
+    let mut attr = BtfLoad {
+        btf: btf.as_ptr() as u64,
+        size: btf.len() as u32,
+        ..BtfLoad::default()
+    };
     if let Ok(fd) = bpf_fd(attr::BPF_BTF_LOAD, &mut attr) {
         return Ok(fd);
     }
@@ -248,7 +276,12 @@ pub fn btf_load(name: &str, btf: &[u8]) -> Result<OwnedFd, Rejected> {
         ..BtfLoad::default()
     };
     bpf_fd(attr::BPF_BTF_LOAD, &mut attr).map_err(|errno| Rejected {
-        error: SysError { syscall: "bpf(BPF_BTF_LOAD)", object: name.to_owned(), errno, hint: None },
+        error: SysError {
+            syscall: "bpf(BPF_BTF_LOAD)",
+            object: name.to_owned(),
+            errno,
+            hint: None,
+        },
         log: text_of(&log),
     })
 }
@@ -271,7 +304,11 @@ pub fn test_run_context(program: BorrowedFd<'_>, context: &mut [u8]) -> Result<T
     let mut attr = attr::TestRun {
         prog_fd: program.as_raw_fd() as u32,
         ctx_size_in: context.len() as u32,
-        ctx_in: if context.is_empty() { 0 } else { context.as_mut_ptr() as u64 },
+        ctx_in: if context.is_empty() {
+            0
+        } else {
+            context.as_mut_ptr() as u64
+        },
         ..attr::TestRun::default()
     };
     run(&mut attr)
@@ -294,8 +331,16 @@ pub fn test_run(program: BorrowedFd<'_>, data: &[u8], repeat: u32) -> Result<Tes
 
 fn run(attr: &mut attr::TestRun) -> Result<TestRun, SysError> {
     match bpf(attr::BPF_PROG_TEST_RUN, attr) {
-        Ok(_) => Ok(TestRun { return_value: attr.retval, duration_ns: attr.duration }),
-        Err(errno) => Err(SysError { syscall: "bpf(BPF_PROG_TEST_RUN)", object: "program".into(), errno, hint: None }),
+        Ok(_) => Ok(TestRun {
+            return_value: attr.retval,
+            duration_ns: attr.duration,
+        }),
+        Err(errno) => Err(SysError {
+            syscall: "bpf(BPF_PROG_TEST_RUN)",
+            object: "program".into(),
+            errno,
+            hint: None,
+        }),
     }
 }
 
@@ -316,14 +361,25 @@ mod tests {
 
     #[test]
     fn statistics() {
-        assert_eq!(processed("verification time 5 usec\nstack depth 8\nprocessed 37 insns (limit 1000000) max_states"), Some(37));
+        assert_eq!(
+            processed("verification time 5 usec\nstack depth 8\nprocessed 37 insns (limit 1000000) max_states"),
+            Some(37)
+        );
         assert_eq!(processed(""), None);
     }
 
     #[test]
     fn instructions_are_read_as_the_kernel_lays_them_out() {
         let instruction = Instruction::from_bytes([0x18, 0x16, 0xfe, 0xff, 7, 0, 0, 0x80]);
-        assert_eq!(instruction, Instruction { code: 0x18, registers: 0x16, offset: -2, immediate: 0x8000_0007_u32 as i32 });
+        assert_eq!(
+            instruction,
+            Instruction {
+                code: 0x18,
+                registers: 0x16,
+                offset: -2,
+                immediate: 0x8000_0007_u32 as i32
+            }
+        );
         assert_eq!(instruction.source(), 1);
         assert_eq!(instruction.with_source(4).registers, 0x46);
     }

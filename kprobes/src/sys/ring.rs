@@ -38,6 +38,10 @@ pub(crate) struct RingMapping {
     size: usize,
 }
 
+#[expect(
+    clippy::cast_ptr_alignment,
+    reason = "mappings start at a page, and all offsets are multiples of 8"
+)]
 impl RingMapping {
     /// Maps the ring buffer map `fd` of `size` bytes.
     ///
@@ -46,11 +50,21 @@ impl RingMapping {
     pub(crate) fn new(fd: BorrowedFd<'_>, size: usize) -> Result<Self, SysError> {
         let page = page_size();
         if !size.is_power_of_two() || size < page {
-            return Err(SysError { syscall: "mmap", object: format!("ring of {size} bytes"), errno: libc::EINVAL, hint: None });
+            return Err(SysError {
+                syscall: "mmap",
+                object: format!("ring of {size} bytes"),
+                errno: libc::EINVAL,
+                hint: None,
+            });
         }
         let consumer = Mapping::new(fd, 0, page, true, "ring consumer page")?;
         let producer = Mapping::new(fd, page, page + 2 * size, false, "ring data")?;
-        Ok(Self { consumer, producer, data_offset: page, size })
+        Ok(Self {
+            consumer,
+            producer,
+            data_offset: page,
+            size,
+        })
     }
 
     /// The position up to which the reader has given space back.
@@ -81,7 +95,14 @@ impl RingMapping {
         let offset = (position as usize & (self.size - 1)) & !7;
         // SAFETY: `offset` is a multiple of 8 below `size`, so the word lies in the first copy of the data area, which the
         // producer mapping contains; it is aligned, lives as long as `self`, and is only ever accessed atomically.
-        let header = unsafe { &*self.producer.address().as_ptr().add(self.data_offset + offset).cast::<AtomicU32>() };
+        let header = unsafe {
+            &*self
+                .producer
+                .address()
+                .as_ptr()
+                .add(self.data_offset + offset)
+                .cast::<AtomicU32>()
+        };
         // Pairs with xchg of the header in bpf_ringbuf_commit: a clear busy bit means that the payload is complete.
         let word = header.load(Ordering::Acquire);
         if word & BUSY != 0 {
@@ -99,7 +120,10 @@ impl RingMapping {
         // SAFETY: offset < size and HEADER + length <= size, so the slice ends inside the double mapping; the kernel does not
         // write to a committed record before `consume` moves past it, and that takes `&mut self`.
         let data = unsafe {
-            std::slice::from_raw_parts(self.producer.address().as_ptr().add(self.data_offset + offset + HEADER), length)
+            std::slice::from_raw_parts(
+                self.producer.address().as_ptr().add(self.data_offset + offset + HEADER),
+                length,
+            )
         };
         RingRecord::Data(data, next)
     }

@@ -9,10 +9,14 @@ use super::SysError;
 /// # Errors
 /// `EPERM` without `CAP_SYS_RESOURCE`.
 pub fn raise_memlock() -> Result<(), SysError> {
-    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    let limit = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
     // SAFETY: `limit` is a valid rlimit structure that the call only reads.
     if unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) } == 0 {
         return Ok(());
     }
-    Err(SysError::last("setrlimit(RLIMIT_MEMLOCK)", "infinity").with_hint("start with CAP_SYS_RESOURCE or `ulimit -l unlimited`"))
+    Err(SysError::last("setrlimit(RLIMIT_MEMLOCK)", "infinity")
+        .with_hint("start with CAP_SYS_RESOURCE or `ulimit -l unlimited`"))
 }

@@ -1,6 +1,9 @@
 //! Says why a test that needs the kernel is skipped; with `REQUIRE_KERNEL=1` a skip is a failure.
 
-#![allow(clippy::print_stderr, reason = "the reason of a skip belongs to the output of the test")]
+#![allow(
+    clippy::print_stderr,
+    reason = "the reason of a skip belongs to the output of the test"
+)]
 
 /// Whether eBPF programs can be loaded here at all.
 pub(crate) fn can_load() -> bool {
@@ -12,7 +15,10 @@ pub(crate) fn can_load() -> bool {
 
 /// Skips for a reason.
 pub(crate) fn skip(reason: &str) -> bool {
-    assert!(std::env::var_os("REQUIRE_KERNEL").is_none(), "REQUIRE_KERNEL is set, but: {reason}");
+    assert!(
+        std::env::var_os("REQUIRE_KERNEL").is_none(),
+        "REQUIRE_KERNEL is set, but: {reason}"
+    );
     eprintln!("skipped: {reason}");
     false
 }

@@ -12,7 +12,11 @@ use super::guard;
 const SOURCE: &str = include_str!("../programs/hooks.bpf.c");
 
 /// The system call wrapper, and what it passes.
-pub(crate) const SYSCALL: &str = if cfg!(target_arch = "aarch64") { "__arm64_sys_getpgid" } else { "__x64_sys_getpgid" };
+pub(crate) const SYSCALL: &str = if cfg!(target_arch = "aarch64") {
+    "__arm64_sys_getpgid"
+} else {
+    "__x64_sys_getpgid"
+};
 pub(crate) const SECURITY_FUNCTION: &str = "security_task_getpgid";
 
 /// The compiled programs, which count from policy slot `slot` on.
@@ -43,7 +47,10 @@ pub(crate) fn compile(slot: u32) -> Option<Objects> {
         .arg(&object)
         .output();
     match output {
-        Ok(output) if output.status.success() => Some(Objects { elf: read(&object), slot }),
+        Ok(output) if output.status.success() => Some(Objects {
+            elf: read(&object),
+            slot,
+        }),
         Ok(output) => panic!("clang: {}", String::from_utf8_lossy(&output.stderr)),
         Err(error) => {
             guard::skip(&format!("clang cannot be run: {error}"));
@@ -65,7 +72,14 @@ impl Objects {
 
     /// A program that the verifier refuses.
     pub(crate) fn bad(&self, event: &str) -> HookObject {
-        self.object(AttachPoint::RawTracepoint { event: event.to_owned() }, "raw_tp/bad", "on_bad", self.slot)
+        self.object(
+            AttachPoint::RawTracepoint {
+                event: event.to_owned(),
+            },
+            "raw_tp/bad",
+            "on_bad",
+            self.slot,
+        )
     }
 
     fn object(&self, attach: AttachPoint, section: &str, symbol: &str, slot: u32) -> HookObject {
@@ -115,15 +129,49 @@ pub(crate) fn attach_points() -> Vec<AttachPoint> {
     let all = [
         (Feature::Kprobe, AttachPoint::Kprobe { symbol: syscall() }),
         (Feature::Kprobe, AttachPoint::Kretprobe { symbol: syscall() }),
-        (Feature::KprobeMulti, AttachPoint::KprobeMulti { symbols: vec![syscall()] }),
+        (
+            Feature::KprobeMulti,
+            AttachPoint::KprobeMulti {
+                symbols: vec![syscall()],
+            },
+        ),
         (Feature::Fentry, AttachPoint::Fentry { function: syscall() }),
         (Feature::Fentry, AttachPoint::Fexit { function: syscall() }),
-        (Feature::Tracepoint, AttachPoint::Tracepoint { subsystem: "raw_syscalls".into(), event: "sys_enter".into() }),
-        (Feature::RawTracepoint, AttachPoint::RawTracepoint { event: "sys_enter".into() }),
-        (Feature::TpBtf, AttachPoint::TpBtf { event: "sys_enter".into() }),
-        (Feature::FmodRet, AttachPoint::FmodRet { function: SECURITY_FUNCTION.into() }),
-        (Feature::Lsm, AttachPoint::Lsm { hook: "task_getpgid".into() }),
+        (
+            Feature::Tracepoint,
+            AttachPoint::Tracepoint {
+                subsystem: "raw_syscalls".into(),
+                event: "sys_enter".into(),
+            },
+        ),
+        (
+            Feature::RawTracepoint,
+            AttachPoint::RawTracepoint {
+                event: "sys_enter".into(),
+            },
+        ),
+        (
+            Feature::TpBtf,
+            AttachPoint::TpBtf {
+                event: "sys_enter".into(),
+            },
+        ),
+        (
+            Feature::FmodRet,
+            AttachPoint::FmodRet {
+                function: SECURITY_FUNCTION.into(),
+            },
+        ),
+        (
+            Feature::Lsm,
+            AttachPoint::Lsm {
+                hook: "task_getpgid".into(),
+            },
+        ),
     ];
     // What is lacking is no skip: the probe's own test knows where it must not be.
-    all.into_iter().filter(|(feature, _)| report.has(*feature)).map(|(_, attach)| attach).collect()
+    all.into_iter()
+        .filter(|(feature, _)| report.has(*feature))
+        .map(|(_, attach)| attach)
+        .collect()
 }
