@@ -299,7 +299,7 @@ impl Reader<'_> {
             } => (entries, seen, merges, key),
         };
         match std::mem::replace(key, PendingKey::None) {
-            PendingKey::None => *key = self.key(&node, span, seen),
+            PendingKey::None => *key = self.key(&node, seen),
             PendingKey::Key(name, key_span) => entries.push(Entry {
                 key: name,
                 key_span,
@@ -329,7 +329,8 @@ impl Reader<'_> {
     }
 
     /// Reads `node` as a key of a mapping.
-    fn key(&mut self, node: &Node, span: Span, seen: &mut HashMap<String, Span>) -> PendingKey {
+    fn key(&mut self, node: &Node, seen: &mut HashMap<String, Span>) -> PendingKey {
+        let span = node.span;
         let name = match &node.kind {
             NodeKind::Scalar(Scalar::String(name)) if name == "<<" && self.source.slice(span) == "<<" => {
                 return PendingKey::Merge(span);
