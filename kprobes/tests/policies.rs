@@ -1,0 +1,99 @@
+//! What the compiler accepts for a kernel, that kernel loads (invariant 2 of the architecture), tried with the policies of
+//! `examples/` and of the directories in `TETRA_POLICIES` (separated by colons), each by itself and all together.
+#![allow(clippy::print_stdout, reason = "the table of verified instructions is worth reading")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use kprobes::probe::{Needs, collect};
+use kprobes::{HookSet, LoadError, SensorOptions, SharedMaps};
+use policy_compiler::{Options, PolicySet, compile, tracepoints_needed};
+use tracingpolicy_crd::{Policy, Source, parse, render};
+
+mod support;
+
+use support::guard;
+
+fn yaml_files(directory: &Path, files: &mut Vec<PathBuf>) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        if path.is_dir() {
+            yaml_files(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            files.push(path);
+        }
+    }
+}
+
+/// The policies of a file; empty if it does not hold valid ones, which is not the matter here.
+fn policies_of(path: &Path) -> Vec<Policy> {
+    let Ok(text) = fs::read_to_string(path) else { return Vec::new() };
+    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let parsed = parse(&Source::new(name, text));
+    if parsed.diagnostics.iter().any(tracingpolicy_crd::Diagnostic::is_error) { Vec::new() } else { parsed.policies }
+}
+
+#[test]
+fn what_is_compiled_is_loaded() {
+    if !guard::can_load() {
+        return;
+    }
+    let mut files = Vec::new();
+    yaml_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples"), &mut files);
+    let examples = files.len();
+    assert!(examples > 0, "there are examples");
+    for directory in std::env::var("TETRA_POLICIES").unwrap_or_default().split(':').filter(|name| !name.is_empty()) {
+        yaml_files(Path::new(directory), &mut files);
+    }
+    files.sort();
+
+    let small = SensorOptions { ring_bytes: 1 << 16, enforcement_ring_bytes: 1 << 16, ..SensorOptions::default() };
+    let maps = SharedMaps::create(&small).expect("maps");
+    let mut set = HookSet::new(&maps).expect("a set");
+    let mut failures = Vec::new();
+    let mut together = Vec::new();
+    let mut loaded = 0;
+    for file in &files {
+        let policies = policies_of(file);
+        if policies.is_empty() {
+            continue;
+        }
+        match load(&mut set, policies.clone()) {
+            Ok(Some(line)) => {
+                loaded += 1;
+                println!("{:44} {line}", file.file_name().unwrap_or_default().to_string_lossy());
+                together.extend(policies);
+            }
+            Ok(None) => println!("{:44} refused by the compiler", file.file_name().unwrap_or_default().to_string_lossy()),
+            Err(error) => failures.push(format!("{}:\n{}", file.display(), text_of(&error))),
+        }
+    }
+    println!("{loaded} of {} files loaded", files.len());
+    match load(&mut set, together) {
+        Ok(line) => println!("all together: {}", line.unwrap_or_default()),
+        Err(error) => failures.push(format!("all together:\n{}", text_of(&error))),
+    }
+    assert!(failures.is_empty(), "the compiler accepted what the kernel refuses:\n{}", failures.join("\n"));
+    assert!(loaded > 0, "at least tracepoints work everywhere");
+}
+
+/// Compiles and applies a set; its hooks and their verified instructions, or `None` if the compiler refuses it for this kernel.
+fn load(set: &mut HookSet, policies: Vec<Policy>) -> Result<Option<String>, LoadError> {
+    let needs = Needs { tracepoints: tracepoints_needed(&policies), functions: true };
+    let compilation = compile(&PolicySet::from_policies(policies), &collect(&needs)?, &Options::default());
+    if compilation.diagnostics.iter().any(tracingpolicy_crd::Diagnostic::is_error) {
+        return Ok(None);
+    }
+    let applied = set.apply(compilation.objects)?;
+    let mut hooks: Vec<String> = applied.hooks.iter().map(|hook| format!("{}={}", hook.name, hook.verified_instructions)).collect();
+    let more = hooks.len().saturating_sub(6);
+    hooks.truncate(6);
+    Ok(Some(format!("{}{}", hooks.join(" "), if more > 0 { format!(" and {more} more") } else { String::new() })))
+}
+
+fn text_of(error: &LoadError) -> String {
+    match error {
+        LoadError::Policy(diagnostics) => render::full(diagnostics, false),
+        other => other.to_string(),
+    }
+}
