@@ -1,6 +1,6 @@
 //! Clean-up before registers are allocated: constants become immediates, results that nobody reads are not computed.
 
-use crate::ir::{Function, Inst, Operand, Terminator};
+use crate::ir::{AluOp, Function, Inst, Operand, Terminator, Width};
 
 /// The function with small constants as immediates and without dead instructions.
 pub(super) fn simplify(function: &Function) -> Function {
@@ -31,9 +31,14 @@ fn propagate_constants(function: &mut Function) {
     for block in &mut function.blocks {
         for located in &mut block.insts {
             match &mut located.inst {
-                Inst::Alu { a, b, .. } => {
+                Inst::Alu { op, width, a, b, .. } => {
                     replace(a);
+                    let in_register = b.value().is_some();
                     replace(b);
+                    // in a register only the low bits of a shift count; an immediate must be in range
+                    if let (true, AluOp::Lsh | AluOp::Rsh | AluOp::Arsh, Operand::Imm(amount)) = (in_register, op, b) {
+                        *amount &= if *width == Width::W32 { 31 } else { 63 };
+                    }
                 }
                 Inst::Store { value, .. } => replace(value),
                 Inst::Call { args, .. } => args.iter_mut().for_each(replace),

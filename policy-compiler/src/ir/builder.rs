@@ -133,10 +133,11 @@ impl FunctionBuilder {
         let (a, b) = (a.into(), b.into());
         let result = match (op, width, a) {
             (AluOp::Add | AluOp::Sub, Width::W64, Operand::Value(base)) => match (self.type_of(base), b) {
-                (Type::MapValue { size }, Operand::Imm(offset)) if op == AluOp::Add => {
+                (Type::MapValue { size } | Type::MapValueOrNull { size }, Operand::Imm(offset)) if op == AluOp::Add => {
                     Type::MapValue { size: size.saturating_sub(u32::try_from(offset).unwrap_or(0)) }
                 }
-                (pointer @ (Type::MapValue { .. } | Type::Stack), _) => pointer,
+                (Type::MapValue { size } | Type::MapValueOrNull { size }, _) => Type::MapValue { size },
+                (Type::Stack, _) => Type::Stack,
                 _ => Type::Scalar,
             },
             _ => Type::Scalar,
