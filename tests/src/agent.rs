@@ -42,6 +42,8 @@ impl Agent {
             .arg("--export-filename")
             .arg(scratch.path("events.json"))
             .args(["--export-file-max-size-mb", "4000"])
+            .arg("--run-dir")
+            .arg(scratch.directory())
             .arg("--server-address")
             .arg(format!("unix://{}", scratch.text("sock")))
             .args(options)

@@ -31,6 +31,8 @@ impl Agent {
         let child = process::bound_to_us(agent)
             .arg("--server-address")
             .arg(format!("unix://{}", directory.join("sock").display()))
+            .arg("--run-dir")
+            .arg(directory)
             .args(options)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -69,7 +71,7 @@ impl Agent {
         process::text(self.tetra_command().args(arguments))
     }
 
-    /// Processor time the agent has used, user and system together, in clock ticks.
+    /// Process id of the agent.
     pub(crate) fn pid(&self) -> u32 {
         // setpriv has become the agent by exec
         self.process.0.id()
