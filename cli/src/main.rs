@@ -1,2 +1,8 @@
-//! .
-fn main() {}
+//! The program `tetra`.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tetra::run(std::env::args_os())
+}

@@ -24,11 +24,13 @@
 //! assert_eq!(serde_json::from_str::<GetEventsResponse>(&line).unwrap(), event);
 //! ```
 //!
-//! Features: `client` for the stubs, `server` for the service traits. Neither brings a transport;
+//! Features: `client` for the stubs, `server` for the service traits, `filter` for the meaning of filters. Neither brings a transport;
 //! a user takes `tonic` with the one it needs.
 
 mod envelope;
 mod event;
+#[cfg(feature = "filter")]
+pub mod filter;
 mod well_known;
 
 pub use event::Subject;

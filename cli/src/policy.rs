@@ -1,0 +1,43 @@
+//! `tetra policy`: policies without an agent.
+
+mod check;
+mod compile;
+mod explain;
+mod facts;
+mod mode;
+mod source;
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+pub(crate) use mode::with_mode;
+use tracingpolicy_crd::{Diagnostic, render};
+
+use crate::arguments::Policy;
+
+/// Runs the command.
+pub(crate) fn run(command: &Policy) -> anyhow::Result<ExitCode> {
+    match command {
+        Policy::Check { files, format, btf, color } => check::run(files, *format, btf.as_deref(), *color),
+        Policy::Compile { files, output, btf, emit } => compile::run(files, output.as_deref(), btf.as_deref(), emit),
+        Policy::Explain { subjects, btf } => explain::run(subjects, btf.as_deref()),
+    }
+}
+
+/// Writes diagnostics to standard error, for commands whose output is something else.
+fn report(diagnostics: &[Diagnostic]) -> io::Result<()> {
+    if diagnostics.is_empty() {
+        return Ok(());
+    }
+    let mut messages = io::stderr().lock();
+    let colours = messages.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    writeln!(messages, "{}\n", render::full(diagnostics, colours).trim_end())
+}
+
+/// Says on standard error that the features of the kernel were not tried.
+fn say_if_guessed(facts: &facts::Facts) -> io::Result<()> {
+    match &facts.guessed {
+        Some(reason) => writeln!(io::stderr().lock(), "note: {reason}"),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,70 @@
+//! Facts about the kernel that policies are checked, compiled or explained for.
+
+mod assumed;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use kprobes::probe::{Needs, collect};
+use policy_compiler::btf::Btf;
+use policy_compiler::facts::KernelFacts;
+use policy_compiler::tracepoints_needed;
+use tracingpolicy_crd::Policy;
+
+/// Types of the running kernel, which everybody may read.
+const RUNNING_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// Facts, and how sure they are.
+pub(super) struct Facts {
+    pub(super) kernel: KernelFacts,
+    /// Why features were guessed from the kernel's types rather than tried.
+    pub(super) guessed: Option<String>,
+}
+
+/// Collects what policies need to know: of the running kernel by trying, of another from its types.
+pub(super) fn collect_for(policies: &[Policy], btf: Option<&Path>) -> anyhow::Result<Facts> {
+    let tracepoints = tracepoints_needed(policies);
+    if let Some(file) = btf {
+        let kernel = from_types(file, &tracepoints)?;
+        return Ok(Facts { kernel, guessed: Some(format!("features are those that `{}` shows", file.display())) });
+    }
+    let functions = policies.iter().any(|policy| !policy.spec.kprobes.is_empty() || !policy.spec.lists.is_empty());
+    match collect(&Needs { tracepoints: tracepoints.clone(), functions }) {
+        Ok(kernel) => Ok(Facts { kernel, guessed: None }),
+        Err(error) => {
+            // without privileges the types can still be read
+            let mut kernel = from_types(Path::new(RUNNING_BTF), &tracepoints).with_context(|| error.to_string())?;
+            kernel.release = kprobes::kernel::kernel_release();
+            Ok(Facts { kernel, guessed: Some(format!("features are guessed from the kernel's types: {error}")) })
+        }
+    }
+}
+
+fn from_types(file: &Path, tracepoints: &[(String, String)]) -> anyhow::Result<KernelFacts> {
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read `{}`", file.display()))?;
+    let parsed = if bytes.starts_with(b"\x7fELF") { Btf::parse_object(&bytes) } else { Btf::parse(bytes) };
+    let btf = parsed.with_context(|| format!("`{}` holds no types of a kernel", file.display()))?;
+    let mut formats = std::collections::BTreeMap::new();
+    for (subsystem, event) in tracepoints {
+        match assumed::tracepoint_format(&btf, subsystem, event) {
+            Some(format) => drop(formats.insert((subsystem.clone(), event.clone()), format)),
+            // a compiler that is told of no format says that there is no such tracepoint
+            None if subsystem == "syscalls" => {}
+            None => bail!(
+                "`{}` does not tell the format of the tracepoint `{subsystem}/{event}`\nhelp: leave --btf out on a machine that \
+                 runs this kernel",
+                file.display()
+            ),
+        }
+    }
+    Ok(KernelFacts {
+        release: file.display().to_string(),
+        arch: assumed::arch(&btf),
+        features: assumed::features(&btf),
+        tracepoints: formats,
+        functions: std::collections::BTreeSet::new(),
+        host_namespaces: assumed::host_namespaces(),
+        btf: Arc::new(btf),
+    })
+}
