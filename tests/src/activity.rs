@@ -63,7 +63,11 @@ impl Activity {
             }
             command.args(*operation);
         }
-        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the activity program starts");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the activity program starts");
         Running(child)
     }
 
@@ -87,13 +91,20 @@ impl Running {
     /// If it prints something unexpected.
     pub fn wait(self) -> Done {
         let pid = self.0.id();
-        let output = self.0.wait_with_output().expect("the activity program can be waited for");
+        let output = self
+            .0
+            .wait_with_output()
+            .expect("the activity program can be waited for");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let results = text
             .lines()
             .map(|line| line.rsplit(' ').next().and_then(|number| number.parse().ok()))
             .map(|number| number.unwrap_or_else(|| panic!("the activity program printed:\n{text}")))
             .collect();
-        Done { status: output.status, pid, results }
+        Done {
+            status: output.status,
+            pid,
+            results,
+        }
     }
 }

@@ -52,7 +52,12 @@ impl Agent {
             .stderr(log)
             .spawn()
             .expect("the agent starts");
-        let mut agent = Self { child, scratch, sentinels: 0, _turn: turn };
+        let mut agent = Self {
+            child,
+            scratch,
+            sentinels: 0,
+            _turn: turn,
+        };
         await_some("the agent answers", || {
             if let Some(status) = agent.child.try_wait().expect("the agent can be asked for its status") {
                 panic!("the agent ended: {status}\n{}", agent.log());
@@ -88,13 +93,20 @@ impl Agent {
     /// If the command fails.
     pub fn tetra(&self, arguments: &[&str]) -> String {
         let (ok, text) = self.try_tetra(arguments);
-        assert!(ok, "tetra {arguments:?} failed:\n{text}\n--- log of the agent\n{}", self.log());
+        assert!(
+            ok,
+            "tetra {arguments:?} failed:\n{text}\n--- log of the agent\n{}",
+            self.log()
+        );
         text
     }
 
     fn tetra_command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program("tetra"));
-        command.arg("--server-address").arg(format!("unix://{}", self.scratch.text("sock"))).args(arguments);
+        command
+            .arg("--server-address")
+            .arg(format!("unix://{}", self.scratch.text("sock")))
+            .args(arguments);
         command
     }
 
@@ -171,7 +183,7 @@ impl Agent {
     /// # Panics
     /// If the map cannot be read.
     pub fn process_table_size(&self) -> usize {
-        self.map("tetra_processes").len()
+        dump_map("tetra_processes").len()
     }
 
     /// What the base sensor could not send, by its own counters.
@@ -180,20 +192,15 @@ impl Agent {
     /// If the map cannot be read.
     pub fn lost(&self) -> Lost {
         // enum sensor_counter of ebpf/c/record.h
-        let counters = self.map("tetra_sensor_counters");
+        let counters = dump_map("tetra_sensor_counters");
         let sum = |index: usize| {
             let values = counters[index]["values"].as_array().expect("a per-CPU map");
             values.iter().map(|value| integer(&value["value"])).sum()
         };
-        Lost { exec: sum(1), exit: sum(5) }
-    }
-
-    /// Entries of one of the agent's maps, as bpftool shows them: read behind the agent's back.
-    fn map(&self, name: &str) -> Vec<Value> {
-        // the kernel cuts names at 15 bytes
-        let name = &name[..name.len().min(15)];
-        let text = output_of(Command::new("bpftool").args(["-j", "map", "dump", "name", name]));
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("bpftool: {error}\n{text}"))
+        Lost {
+            exec: sum(1),
+            exit: sum(5),
+        }
     }
 
     /// Events of hooks (not exec and exit) of processes of `activity`.
@@ -211,8 +218,15 @@ impl Agent {
     /// If it cannot be read.
     pub fn resident_kb(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the agent runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has VmRSS");
-        line.trim().trim_end_matches(" kB").trim().parse().expect("VmRSS is a number of kB")
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .expect("a process has VmRSS");
+        line.trim()
+            .trim_end_matches(" kB")
+            .trim()
+            .parse()
+            .expect("VmRSS is a number of kB")
     }
 
     /// Ends it with SIGTERM.
@@ -221,7 +235,9 @@ impl Agent {
     /// If it does not end, or not well.
     pub fn stop(&mut self) {
         output_of(Command::new("kill").arg("-TERM").arg(self.pid().to_string()));
-        let status = await_some("the agent ends on SIGTERM", || self.child.try_wait().expect("it can be asked"));
+        let status = await_some("the agent ends on SIGTERM", || {
+            self.child.try_wait().expect("it can be asked")
+        });
         assert!(status.success(), "the agent ended with {status}\n{}", self.log());
     }
 }
@@ -234,7 +250,10 @@ impl Drop for Agent {
         if std::thread::panicking() {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
-            eprintln!("--- end of the agent's log\n{}", lines[lines.len().saturating_sub(20)..].join("\n"));
+            eprintln!(
+                "--- end of the agent's log\n{}",
+                lines[lines.len().saturating_sub(20)..].join("\n")
+            );
         }
     }
 }
@@ -255,6 +274,14 @@ fn integer(bytes: &Value) -> u64 {
         let text = byte.as_str().expect("a byte is text").trim_start_matches("0x");
         number << 8 | u64::from_str_radix(text, 16).expect("a byte is hexadecimal")
     })
+}
+
+/// Entries of one of the agent's maps, as bpftool shows them: read behind the agent's back.
+fn dump_map(name: &str) -> Vec<Value> {
+    // the kernel cuts names at 15 bytes
+    let name = &name[..name.len().min(15)];
+    let text = output_of(Command::new("bpftool").args(["-j", "map", "dump", "name", name]));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("bpftool: {error}\n{text}"))
 }
 
 /// Waits until no other test runs an agent.

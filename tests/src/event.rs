@@ -24,12 +24,16 @@ impl Event {
     /// `process_exec`, `process_kprobe`, …
     pub fn kind(&self) -> &str {
         let object = self.0.as_object();
-        object.and_then(|object| object.keys().find(|key| !ENVELOPE.contains(&key.as_str()))).map_or("", |key| key)
+        object
+            .and_then(|object| object.keys().find(|key| !ENVELOPE.contains(&key.as_str())))
+            .map_or("", |key| key)
     }
 
     /// The value at a JSON pointer below the event itself (`/process/binary`), or null.
     pub fn at(&self, pointer: &str) -> &Value {
-        self.0.pointer(&format!("/{}{pointer}", self.kind())).unwrap_or(&Value::Null)
+        self.0
+            .pointer(&format!("/{}{pointer}", self.kind()))
+            .unwrap_or(&Value::Null)
     }
 
     /// [`Self::at`] as text; empty if it is none.

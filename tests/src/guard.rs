@@ -49,8 +49,13 @@ impl Need {
 /// # Panics
 /// If something is missing and `REQUIRE_KERNEL` is set.
 pub fn allows(test: &str, needs: &[Need]) -> bool {
-    let Some(reason) = needs.iter().find_map(|need| need.missing()) else { return true };
-    assert!(std::env::var_os("REQUIRE_KERNEL").is_none(), "{test}: {reason}, and REQUIRE_KERNEL is set");
+    let Some(reason) = needs.iter().find_map(|need| need.missing()) else {
+        return true;
+    };
+    assert!(
+        std::env::var_os("REQUIRE_KERNEL").is_none(),
+        "{test}: {reason}, and REQUIRE_KERNEL is set"
+    );
     skip(test, reason);
     false
 }
@@ -62,8 +67,11 @@ pub fn allows(test: &str, needs: &[Need]) -> bool {
 pub fn skip(test: &str, reason: &str) {
     eprintln!("skipped {test}: {reason}");
     if let Some(path) = std::env::var_os("TETRA_SKIPS") {
-        let mut file =
-            std::fs::OpenOptions::new().create(true).append(true).open(path).expect("TETRA_SKIPS names a writable file");
+        let mut file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .expect("TETRA_SKIPS names a writable file");
         writeln!(file, "{test}: {reason}").expect("TETRA_SKIPS can be written");
     }
 }

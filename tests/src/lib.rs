@@ -20,7 +20,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// How long anything may take; generous, since guests are emulated on a machine that does other things too.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Calls `condition` until it gives something.
 ///
@@ -49,12 +49,21 @@ pub fn program(name: &str) -> PathBuf {
             let own = std::env::current_exe().expect("path of this test");
             let directory = own.parent().expect("a file is in a directory");
             let in_deps = directory.file_name().is_some_and(|name| name == "deps");
-            (if in_deps { directory.parent().expect("deps is in a directory") } else { directory }).to_owned()
+            (if in_deps {
+                directory.parent().expect("deps is in a directory")
+            } else {
+                directory
+            })
+            .to_owned()
         },
         PathBuf::from,
     );
     let path = directory.join(name);
-    assert!(path.is_file(), "`{}` is not built: `cargo build --workspace --bins`, or set TETRA_PROGRAMS", path.display());
+    assert!(
+        path.is_file(),
+        "`{}` is not built: `cargo build --workspace --bins`, or set TETRA_PROGRAMS",
+        path.display()
+    );
     path
 }
 

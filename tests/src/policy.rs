@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 /// # Panics
 /// Never: this package lies in it.
 pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the package lies in the workspace")
 }
 
 /// Text of `examples/NAME`, with replacements made.
@@ -63,11 +65,13 @@ pub fn openat(name: &str, selectors: &[(&str, &[String])]) -> String {
         text.push_str("      selectors:\n");
     }
     for (operator, values) in selectors {
-        text.push_str(&format!(
+        let part = format!(
             "        - matchArgs:\n            - index: 1\n              operator: {operator}\n              values:\n"
-        ));
+        );
+        text.push_str(&part);
         for value in *values {
-            text.push_str(&format!("                - \"{value}\"\n"));
+            let part = format!("                - \"{value}\"\n");
+            text.push_str(&part);
         }
     }
     text

@@ -22,7 +22,8 @@ fn response() -> MessageDescriptor {
     files.sort();
     let files = protox::compile(files, [include]).expect("the .proto files compile");
     let pool = DescriptorPool::decode(files.encode_to_vec().as_slice()).expect("descriptors can be read");
-    pool.get_message_by_name("tetragon.GetEventsResponse").expect("it is defined")
+    pool.get_message_by_name("tetragon.GetEventsResponse")
+        .expect("it is defined")
 }
 
 /// Reads `line`, refusing fields that the message does not have, and gives what it says in canonical form.
@@ -30,7 +31,9 @@ fn canonical(descriptor: &MessageDescriptor, line: &str) -> Value {
     let mut deserializer = serde_json::Deserializer::from_str(line);
     let message = DynamicMessage::deserialize(descriptor.clone(), &mut deserializer)
         .unwrap_or_else(|error| panic!("not protobuf JSON: {error}\n{line}"));
-    deserializer.end().unwrap_or_else(|error| panic!("more than one value: {error}\n{line}"));
+    deserializer
+        .end()
+        .unwrap_or_else(|error| panic!("more than one value: {error}\n{line}"));
     let options = prost_reflect::SerializeOptions::new().use_proto_field_name(true);
     let value = message.serialize_with_options(serde_json::value::Serializer, &options);
     value.unwrap_or_else(|error| panic!("cannot be written: {error}\n{line}"))
@@ -63,7 +66,12 @@ fn exported_events_are_protobuf_json() {
     let mut agent = Agent::start_with("export", &["--enable-process-cred", "--enable-process-ns"]);
     agent.add_policy(&policy::example("syscalls/setuid.yaml", &[]));
     agent.add_policy(&policy::openat("opens", &[("Prefix", &[scratch.text("")])]));
-    assert_eq!(activity.run(&[&["setuid", "0"], &["open", &scratch.text("nothing")]]).results, [0, 2]);
+    assert_eq!(
+        activity
+            .run(&[&["setuid", "0"], &["open", &scratch.text("nothing")]])
+            .results,
+        [0, 2]
+    );
     assert_eq!(agent.hook_events(&activity).len(), 2);
 
     let descriptor = response();

@@ -39,8 +39,11 @@ impl Agent {
             .stderr(log)
             .spawn()
             .context("starting the agent")?;
-        let mut agent =
-            Self { process: KillOnDrop(child), cli: cli.to_owned(), directory: directory.to_owned() };
+        let mut agent = Self {
+            process: KillOnDrop(child),
+            cli: cli.to_owned(),
+            directory: directory.to_owned(),
+        };
         let deadline = Instant::now() + patience;
         loop {
             if let Some(status) = agent.process.0.try_wait()? {
@@ -50,7 +53,11 @@ impl Agent {
                 return Ok(agent);
             }
             if Instant::now() > deadline {
-                bail!("the agent does not answer after {} s\n{}", patience.as_secs(), agent.log());
+                bail!(
+                    "the agent does not answer after {} s\n{}",
+                    patience.as_secs(),
+                    agent.log()
+                );
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -59,7 +66,9 @@ impl Agent {
     /// A call of the command line, with the agent's address.
     pub(crate) fn tetra_command(&self) -> Command {
         let mut command = Command::new(&self.cli);
-        command.arg("--server-address").arg(format!("unix://{}", self.directory.join("sock").display()));
+        command
+            .arg("--server-address")
+            .arg(format!("unix://{}", self.directory.join("sock").display()));
         command
     }
 

@@ -169,7 +169,11 @@ impl Sink for Collected {
 }
 
 fn kernel(arguments: &Arguments) -> Result<ExitCode> {
-    if let Some(unknown) = arguments.row.iter().find(|name| ROWS.iter().all(|row| row.name != name.as_str())) {
+    if let Some(unknown) = arguments
+        .row
+        .iter()
+        .find(|name| ROWS.iter().all(|row| row.name != name.as_str()))
+    {
         let known: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
         bail!("`{unknown}` is no row of the benchmark; rows are {}", known.join(", "));
     }
@@ -183,7 +187,11 @@ fn kernel(arguments: &Arguments) -> Result<ExitCode> {
     eprintln!("measuring on {}", arguments.kernel.name());
     let machine = Machine {
         kernel: arguments.kernel,
-        options: lab::Options { icount: true, timeout: Duration::from_mins(20), ..lab::Options::default() },
+        options: lab::Options {
+            icount: true,
+            timeout: Duration::from_mins(20),
+            ..lab::Options::default()
+        },
         environment: Vec::new(),
     };
     let mut command: Vec<String> = vec![std::env::current_exe()?.display().to_string()];
@@ -209,5 +217,9 @@ fn kernel(arguments: &Arguments) -> Result<ExitCode> {
         report.write_docs()?;
     }
     // a row that could not be measured is in the table, with its reason; it is a failure all the same
-    Ok(if report.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.is_complete() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -22,12 +22,27 @@ pub(crate) struct Programs {
 /// If the build fails.
 pub(crate) fn programs() -> Result<Programs> {
     eprintln!("building agent and command line");
-    let built = executables(&["build", "--release", "--package", "tetra-agent", "--package", "tetra", "--bins"])?;
+    let built = executables(&[
+        "build",
+        "--release",
+        "--package",
+        "tetra-agent",
+        "--package",
+        "tetra",
+        "--bins",
+    ])?;
     let find = |name: &str| {
-        let found = built.iter().find(|executable| executable.name == name && !executable.is_test);
-        found.map(|executable| executable.path.clone()).with_context(|| format!("cargo built no program `{name}`"))
+        let found = built
+            .iter()
+            .find(|executable| executable.name == name && !executable.is_test);
+        found
+            .map(|executable| executable.path.clone())
+            .with_context(|| format!("cargo built no program `{name}`"))
     };
-    Ok(Programs { agent: find("tetra-agent")?, cli: find("tetra")? })
+    Ok(Programs {
+        agent: find("tetra-agent")?,
+        cli: find("tetra")?,
+    })
 }
 
 /// Something cargo built that can be run.
@@ -48,18 +63,29 @@ pub(crate) struct Executable {
 /// If cargo fails.
 pub(crate) fn executables(arguments: &[&str]) -> Result<Vec<Executable>> {
     let mut command = process::cargo();
-    command.args(arguments).arg("--message-format=json-render-diagnostics").stdin(Stdio::null()).stderr(Stdio::inherit());
+    command
+        .args(arguments)
+        .arg("--message-format=json-render-diagnostics")
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit());
     let line = process::display(&command);
     let output = command.output().with_context(|| format!("running `{line}`"))?;
     if !output.status.success() {
         bail!("`{line}`: {}", output.status);
     }
     let mut found = Vec::new();
-    for message in output.stdout.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+    for message in output
+        .stdout
+        .split(|&byte| byte == b'\n')
+        .filter(|line| !line.is_empty())
+    {
         let message: Value = serde_json::from_slice(message).context("message of cargo")?;
         if let (Some(path), Some(name)) = (message["executable"].as_str(), message["target"]["name"].as_str()) {
             let manifest = PathBuf::from(message["manifest_path"].as_str().unwrap_or_default());
-            let package = manifest.parent().and_then(|directory| directory.file_name()).unwrap_or_default();
+            let package = manifest
+                .parent()
+                .and_then(|directory| directory.file_name())
+                .unwrap_or_default();
             found.push(Executable {
                 name: name.to_owned(),
                 package: package.to_string_lossy().into_owned(),
@@ -81,6 +107,12 @@ pub(crate) fn c_program(name: &str, source: &str, flags: &[&str]) -> Result<Path
     std::fs::create_dir_all(&directory)?;
     let (source_path, path) = (directory.join(format!("{name}.c")), directory.join(name));
     std::fs::write(&source_path, source)?;
-    process::output(Command::new("gcc").args(["-O2", "-static", "-o"]).arg(&path).args(flags).arg(&source_path))?;
+    process::output(
+        Command::new("gcc")
+            .args(["-O2", "-static", "-o"])
+            .arg(&path)
+            .args(flags)
+            .arg(&source_path),
+    )?;
     Ok(path)
 }

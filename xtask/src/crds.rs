@@ -21,12 +21,25 @@ pub(crate) struct Arguments {
 #[cfg(not(feature = "crds"))]
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut command = process::cargo();
-    command.args(["run", "--quiet", "--package", "xtask", "--features", "crds", "--", "crds"]);
+    command.args([
+        "run",
+        "--quiet",
+        "--package",
+        "xtask",
+        "--features",
+        "crds",
+        "--",
+        "crds",
+    ]);
     if arguments.check {
         command.arg("--check");
     }
     let status = command.status()?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Runs the task.
@@ -51,7 +64,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             continue;
         }
         if arguments.check {
-            eprintln!("`{}` is not what the policy types say: run `cargo xtask crds`", path.display());
+            eprintln!(
+                "`{}` is not what the policy types say: run `cargo xtask crds`",
+                path.display()
+            );
             stale = true;
         } else {
             std::fs::create_dir_all(&directory)?;

@@ -35,20 +35,35 @@ pub(crate) struct Arguments {
 /// If the agent does not start, or does not do what it should.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     packages::ensure(packages::BUILD, !arguments.no_install)?;
-    ensure!(process::text(Command::new("id").arg("-u"))? == "0", "loading eBPF programs needs root: run this as root");
+    ensure!(
+        process::text(Command::new("id").arg("-u"))? == "0",
+        "loading eBPF programs needs root: run this as root"
+    );
     let programs = build::programs()?;
     let stage = Stage::new()?;
     let policies = process::workspace().join("examples/quickstart");
 
-    println!("# the agent, with the policies in examples/quickstart, on kernel {}", process::text(Command::new("uname").arg("-r"))?);
-    println!("$ tetra-agent --tracing-policy-dir examples/quickstart --export-filename {}/events.json &", stage.state.display());
+    println!(
+        "# the agent, with the policies in examples/quickstart, on kernel {}",
+        process::text(Command::new("uname").arg("-r"))?
+    );
+    println!(
+        "$ tetra-agent --tracing-policy-dir examples/quickstart --export-filename {}/events.json &",
+        stage.state.display()
+    );
     let options = [
         "--tracing-policy-dir".to_owned(),
         policies.display().to_string(),
         "--export-filename".to_owned(),
         stage.state.join("events.json").display().to_string(),
     ];
-    let agent = Agent::start(&programs.agent, &programs.cli, &stage.state, &options, Duration::from_secs(30))?;
+    let agent = Agent::start(
+        &programs.agent,
+        &programs.cli,
+        &stage.state,
+        &options,
+        Duration::from_secs(30),
+    )?;
     println!("$ tetra tracingpolicy list\n{}", await_policies(&agent, 2)?);
 
     println!("\n# live events of cat and sh");
@@ -58,7 +73,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let forbidden = format!("{DIRECTORY}/forbidden/file");
 
     println!("\n# a process starts another, which reads a file that no policy watches");
-    let status = events.show(&["sh", "-c", "cat /etc/hostname > /dev/null; exit 3"], &["💥 exit", "exit 3"])?;
+    let status = events.show(
+        &["sh", "-c", "cat /etc/hostname > /dev/null; exit 3"],
+        &["💥 exit", "exit 3"],
+    )?;
     ensure!(status.code() == Some(3), "sh ended with {status}");
     println!("\n# a read of a watched file is reported (policy file-access)");
     events.show(&["cat", &watched], &["💥 exit", "watched/secret"])?;
@@ -81,8 +99,10 @@ struct Stage {
 
 impl Stage {
     fn new() -> Result<Self> {
-        let stage = Self { state: Path::new(DIRECTORY).join("agent") };
-        stage.remove();
+        let stage = Self {
+            state: Path::new(DIRECTORY).join("agent"),
+        };
+        remove_files();
         for directory in ["watched", "forbidden", "agent"] {
             std::fs::create_dir_all(Path::new(DIRECTORY).join(directory))?;
         }
@@ -90,16 +110,16 @@ impl Stage {
         std::fs::write(Path::new(DIRECTORY).join("forbidden/file"), "never read\n")?;
         Ok(stage)
     }
+}
 
-    fn remove(&self) {
-        // there is nothing to remove the first time
-        let _none = std::fs::remove_dir_all(DIRECTORY);
-    }
+fn remove_files() {
+    // there is nothing to remove the first time
+    let _none = std::fs::remove_dir_all(DIRECTORY);
 }
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        self.remove();
+        remove_files();
     }
 }
 
@@ -126,11 +146,27 @@ struct Events {
 
 impl Events {
     fn follow(agent: &Agent) -> Result<Self> {
-        let colour = if std::io::stdout().is_terminal() { "always" } else { "never" };
+        let colour = if std::io::stdout().is_terminal() {
+            "always"
+        } else {
+            "never"
+        };
         let mut command = agent.tetra_command();
-        command.args(["getevents", "-o", "compact", "--color", colour, "--process", "/(cat|sh|dash|bash)$"]);
+        command.args([
+            "getevents",
+            "-o",
+            "compact",
+            "--color",
+            colour,
+            "--process",
+            "/(cat|sh|dash|bash)$",
+        ]);
         // an input that is no terminal would be read as a log
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("starting tetra getevents")?;
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("starting tetra getevents")?;
         let output = BufReader::new(child.stdout.take().expect("piped"));
         let (sender, lines) = channel();
         // ends with the stream, which ends with the process
@@ -141,7 +177,10 @@ impl Events {
                 }
             }
         });
-        let mut events = Self { _process: KillOnDrop(child), lines };
+        let mut events = Self {
+            _process: KillOnDrop(child),
+            lines,
+        };
         events.await_connection()?;
         Ok(events)
     }
@@ -172,7 +211,10 @@ impl Events {
             .with_context(|| format!("running `{}`", command[0]))?;
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            match self
+                .lines
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
                 Ok(line) => {
                     println!("{line}");
                     if wanted.iter().all(|text| line.contains(text)) {
@@ -189,18 +231,40 @@ impl Events {
 /// Checks the export: what was shown is there, complete.
 fn check_export(path: &Path, watched: &str, forbidden: &str) -> Result<()> {
     let text = std::fs::read_to_string(path).with_context(|| format!("reading `{}`", path.display()))?;
-    let events: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>().context("the export")?;
+    let events: Vec<Value> = text
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()
+        .context("the export")?;
     let find = |what: &str, condition: &dyn Fn(&Value) -> bool| {
-        events.iter().find(|event| condition(event)).with_context(|| format!("the export has no {what}"))
+        events
+            .iter()
+            .find(|event| condition(event))
+            .with_context(|| format!("the export has no {what}"))
     };
-    let exec = find("exec event with arguments", &|event| event["process_exec"]["process"]["arguments"] == *watched)?;
-    ensure!(exec["process_exec"]["parent"]["pid"].is_u64(), "the exec event has no parent: {exec}");
-    let opens: Vec<&Value> =
-        events.iter().filter(|event| event["process_kprobe"]["policy_name"] == "file-access").collect();
-    let paths: Vec<&Value> = opens.iter().map(|event| &event["process_kprobe"]["args"][0]["string_arg"]).collect();
+    let exec = find("exec event with arguments", &|event| {
+        event["process_exec"]["process"]["arguments"] == *watched
+    })?;
+    ensure!(
+        exec["process_exec"]["parent"]["pid"].is_u64(),
+        "the exec event has no parent: {exec}"
+    );
+    let opens: Vec<&Value> = events
+        .iter()
+        .filter(|event| event["process_kprobe"]["policy_name"] == "file-access")
+        .collect();
+    let paths: Vec<&Value> = opens
+        .iter()
+        .map(|event| &event["process_kprobe"]["args"][0]["string_arg"])
+        .collect();
     ensure!(paths == [watched], "the file-access policy reported {paths:?}");
-    let kill = find("kill event", &|event| event["process_kprobe"]["action"] == "KPROBE_ACTION_SIGKILL")?;
-    ensure!(kill["process_kprobe"]["args"][0]["string_arg"] == *forbidden, "the wrong open was answered: {kill}");
+    let kill = find("kill event", &|event| {
+        event["process_kprobe"]["action"] == "KPROBE_ACTION_SIGKILL"
+    })?;
+    ensure!(
+        kill["process_kprobe"]["args"][0]["string_arg"] == *forbidden,
+        "the wrong open was answered: {kill}"
+    );
     find("exit event of the killed process", &|event| {
         event["process_exit"]["signal"] == "SIGKILL" && event["process_exit"]["process"]["arguments"] == *forbidden
     })?;

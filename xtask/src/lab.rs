@@ -87,10 +87,13 @@ impl Lab {
 
     /// virtiofsd of the distribution, or the one built into the lab.
     fn virtiofsd(&self) -> Option<PathBuf> {
-        [self.directory.join("cargo/bin/virtiofsd"), "/usr/libexec/virtiofsd".into()]
-            .into_iter()
-            .find(|path| path.is_file())
-            .or_else(|| crate::process::find("virtiofsd"))
+        [
+            self.directory.join("cargo/bin/virtiofsd"),
+            "/usr/libexec/virtiofsd".into(),
+        ]
+        .into_iter()
+        .find(|path| path.is_file())
+        .or_else(|| crate::process::find("virtiofsd"))
     }
 }
 
@@ -125,7 +128,11 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     setup(&lab, &[arguments.kernel], !arguments.no_install)?;
-    let machine = Machine { kernel: arguments.kernel, options: arguments.machine, environment: Vec::new() };
+    let machine = Machine {
+        kernel: arguments.kernel,
+        options: arguments.machine,
+        environment: Vec::new(),
+    };
     let timeout = machine.options.timeout;
     match machine.run(&lab, &arguments.command, &mut Streams)? {
         Outcome::Exited(status) => Ok(ExitCode::from(status)),

@@ -6,7 +6,11 @@
 //! * [`demo`]: the main job on this machine's kernel, as a user sees it
 //! * [`crds`]: generated CRD files
 #![forbid(unsafe_code)]
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the tasks talk to the person who runs them")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the tasks talk to the person who runs them"
+)]
 
 mod agent;
 mod bench;

@@ -20,24 +20,60 @@ pub(crate) struct Need {
 
 impl Need {
     fn is_met(&self) -> bool {
-        if self.proof.starts_with('/') { Path::new(self.proof).exists() } else { process::find(self.proof).is_some() }
+        if self.proof.starts_with('/') {
+            Path::new(self.proof).exists()
+        } else {
+            process::find(self.proof).is_some()
+        }
     }
 }
 
 /// What every build of the workspace needs.
 pub(crate) const BUILD: &[Need] = &[
-    Need { package: "gcc", proof: "cc", why: "links Rust programs and builds small test programs" },
-    Need { package: "libc6-dev", proof: "/usr/include/stdio.h", why: "headers for the small test programs" },
-    Need { package: "clang", proof: "clang", why: "compiles the kernel side in ebpf/" },
-    Need { package: "llvm", proof: "llvm-objdump", why: "reads the objects our compiler writes" },
-    Need { package: "libbpf-dev", proof: "/usr/include/bpf/bpf_helpers.h", why: "BPF headers for the kernel side" },
-    Need { package: "linux-libc-dev", proof: "/usr/include/linux/bpf.h", why: "BPF headers for the kernel side" },
+    Need {
+        package: "gcc",
+        proof: "cc",
+        why: "links Rust programs and builds small test programs",
+    },
+    Need {
+        package: "libc6-dev",
+        proof: "/usr/include/stdio.h",
+        why: "headers for the small test programs",
+    },
+    Need {
+        package: "clang",
+        proof: "clang",
+        why: "compiles the kernel side in ebpf/",
+    },
+    Need {
+        package: "llvm",
+        proof: "llvm-objdump",
+        why: "reads the objects our compiler writes",
+    },
+    Need {
+        package: "libbpf-dev",
+        proof: "/usr/include/bpf/bpf_helpers.h",
+        why: "BPF headers for the kernel side",
+    },
+    Need {
+        package: "linux-libc-dev",
+        proof: "/usr/include/linux/bpf.h",
+        why: "BPF headers for the kernel side",
+    },
 ];
 
 /// What the tests need besides.
 pub(crate) const TEST: &[Need] = &[
-    Need { package: "bpftool", proof: "bpftool", why: "independent loader and dumper of programs and links" },
-    Need { package: "procps", proof: "ps", why: "processes of the tests" },
+    Need {
+        package: "bpftool",
+        proof: "bpftool",
+        why: "independent loader and dumper of programs and links",
+    },
+    Need {
+        package: "procps",
+        proof: "ps",
+        why: "processes of the tests",
+    },
 ];
 
 /// Makes sure that all `needs` are met.
@@ -56,7 +92,11 @@ pub(crate) fn ensure(needs: &[Need], may_install: bool) -> Result<()> {
     let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
     install(&packages, None, may_install)?;
     if let Some(need) = missing.iter().find(|need| !need.is_met()) {
-        bail!("package `{}` was installed but `{}` is still missing", need.package, need.proof);
+        bail!(
+            "package `{}` was installed but `{}` is still missing",
+            need.package,
+            need.proof
+        );
     }
     Ok(())
 }
@@ -91,6 +131,8 @@ pub(crate) fn install(packages: &[&str], suite: Option<&str>, may_install: bool)
 /// apt-get that asks nothing.
 pub(crate) fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
-    command.env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C.UTF-8");
+    command
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .env("LC_ALL", "C.UTF-8");
     command
 }

@@ -25,9 +25,16 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 /// If it cannot be started or does not end with status 0; the message holds its error output.
 pub(crate) fn output(command: &mut Command) -> Result<Vec<u8>> {
     let line = display(command);
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("running `{line}`"))?;
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("running `{line}`"))?;
     if !output.status.success() {
-        bail!("`{line}`: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr).trim_end());
+        bail!(
+            "`{line}`: {}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim_end()
+        );
     }
     Ok(output.stdout)
 }
@@ -80,7 +87,9 @@ impl Drop for KillOnDrop {
 
 /// The root of the workspace.
 pub(crate) fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask lies in the workspace")
 }
 
 /// The cargo that runs us.

@@ -69,7 +69,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             eprintln!("{name}: {error:#}");
             Tally::failure()
         });
-        parts.push(Part { name, tally, seconds: begin.elapsed().as_secs() });
+        parts.push(Part {
+            name,
+            tally,
+            seconds: begin.elapsed().as_secs(),
+        });
     };
 
     eprintln!("\n=== build");
@@ -101,5 +105,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     // on standard output and last: what scripts read
     println!("{total}");
-    Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if total.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -22,8 +22,15 @@ fn check_mapped_opens(name: &str, how: &str) {
     assert_eq!(done.results, [CALLS as i64]);
 
     let events = agent.hook_events(&activity);
-    let seen = events.iter().filter(|event| event.text("/args/0/string_arg") == watched).count();
-    assert_eq!((seen, events.len()), (CALLS, CALLS), "of {CALLS} opens with the page {how}");
+    let seen = events
+        .iter()
+        .filter(|event| event.text("/args/0/string_arg") == watched)
+        .count();
+    assert_eq!(
+        (seen, events.len()),
+        (CALLS, CALLS),
+        "of {CALLS} opens with the page {how}"
+    );
     agent.stop();
 }
 

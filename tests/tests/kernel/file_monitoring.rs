@@ -15,7 +15,9 @@ fn shape(event: &Event) -> serde_json::Value {
     let arguments: Vec<serde_json::Value> = (0..event.at("/args").as_array().map_or(0, Vec::len))
         .map(|index| {
             let argument = event.at(&format!("/args/{index}"));
-            let path = argument.pointer("/file_arg/path").or_else(|| argument.pointer("/path_arg/path"));
+            let path = argument
+                .pointer("/file_arg/path")
+                .or_else(|| argument.pointer("/path_arg/path"));
             path.cloned().unwrap_or_else(|| argument.clone())
         })
         .collect();
@@ -24,7 +26,10 @@ fn shape(event: &Event) -> serde_json::Value {
 
 /// The example with its watched directory in `scratch`.
 fn policy_for(scratch: &Scratch, name: &str) -> String {
-    policy::example(&format!("file-monitoring/{name}.yaml"), &[("/root/.ssh/", &scratch.text("watched/"))])
+    policy::example(
+        &format!("file-monitoring/{name}.yaml"),
+        &[("/root/.ssh/", &scratch.text("watched/"))],
+    )
 }
 
 #[test]
@@ -79,14 +84,27 @@ fn the_enforcing_variant_kills() {
     let plain = scratch.write("home/notes", "content");
     agent.add_policy(&policy_for(&scratch, "enforce"));
 
-    assert_eq!(activity.run(&[&["read", &plain], &["write", &plain], &["truncate", &plain]]).results, [0; 3]);
-    for operation in
-        [["read", &watched], ["read", &shell], ["write", &watched], ["map-shared-writable", &watched], ["truncate", &watched]]
-    {
+    assert_eq!(
+        activity
+            .run(&[&["read", &plain], &["write", &plain], &["truncate", &plain]])
+            .results,
+        [0; 3]
+    );
+    for operation in [
+        ["read", &watched],
+        ["read", &shell],
+        ["write", &watched],
+        ["map-shared-writable", &watched],
+        ["truncate", &watched],
+    ] {
         let done = activity.run(&[&operation]);
         assert_eq!(done.status.signal(), Some(9), "{operation:?}");
     }
-    assert_eq!(std::fs::read(&watched).expect("it is still there"), b"content", "nothing was written or truncated");
+    assert_eq!(
+        std::fs::read(&watched).expect("it is still there"),
+        b"content",
+        "nothing was written or truncated"
+    );
     let killed = agent
         .events()
         .iter()

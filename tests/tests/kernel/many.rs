@@ -9,11 +9,14 @@ use tests::guard::Need;
 use tests::scratch::Scratch;
 use tests::{output_of, policy, requires};
 
+const SELECTORS: usize = 300;
+/// Values of each selector: 2,100 in all.
+const VALUES: usize = 7;
+const POLICIES: usize = 200;
+
 #[test]
 fn a_hook_takes_300_selectors_with_2000_values() {
     requires!(Need::Bpf);
-    const SELECTORS: usize = 300;
-    const VALUES: usize = 7;
     let scratch = Scratch::new("selectors");
     let activity = Activity::new(&scratch);
     let mut agent = Agent::start("selectors");
@@ -22,17 +25,34 @@ fn a_hook_takes_300_selectors_with_2000_values() {
         scratch.text(&format!("{}{selector}-{value}", "d".repeat(selector * value % 40)))
     };
     let operators = ["Equal", "Prefix", "Postfix"];
-    let values: Vec<Vec<String>> = (0..SELECTORS).map(|s| (0..VALUES).map(|v| path(s, v)).collect()).collect();
-    let selectors: Vec<(&str, &[String])> =
-        values.iter().enumerate().map(|(index, values)| (operators[index % 3], values.as_slice())).collect();
-    assert!(SELECTORS * VALUES >= 2000);
+    let values: Vec<Vec<String>> = (0..SELECTORS)
+        .map(|s| (0..VALUES).map(|v| path(s, v)).collect())
+        .collect();
+    let selectors: Vec<(&str, &[String])> = values
+        .iter()
+        .enumerate()
+        .map(|(index, values)| (operators[index % 3], values.as_slice()))
+        .collect();
     agent.add_policy(&policy::openat("large", &selectors));
 
-    let probed: Vec<String> = [(0, 0), (0, 6), (1, 3), (2, 5), (150, 1), (151, 0), (152, 6), (298, 6), (299, 0), (299, 6)]
+    let probed: Vec<String> = [
+        (0, 0),
+        (0, 6),
+        (1, 3),
+        (2, 5),
+        (150, 1),
+        (151, 0),
+        (152, 6),
+        (298, 6),
+        (299, 0),
+        (299, 6),
+    ]
+    .iter()
+    .map(|&(selector, value)| path(selector, value))
+    .collect();
+    let neighbours: Vec<String> = probed
         .iter()
-        .map(|&(selector, value)| path(selector, value))
-        .collect();
-    let neighbours: Vec<String> = probed.iter().map(|path| format!("{}/x{}", scratch.text("none"), &path[path.len() - 3..]))
+        .map(|path| format!("{}/x{}", scratch.text("none"), &path[path.len() - 3..]))
         .collect();
     let mut operations: Vec<Vec<&str>> = Vec::new();
     for (matching, neighbour) in probed.iter().zip(&neighbours) {
@@ -61,7 +81,6 @@ fn links_and_programs() -> (usize, usize) {
 #[test]
 fn policies_on_one_hook_share_one_attached_program() {
     requires!(Need::Bpf);
-    const POLICIES: usize = 200;
     let scratch = Scratch::new("policies");
     let activity = Activity::new(&scratch);
     let path = |index: usize| scratch.text(&format!("file-{index}"));
@@ -84,7 +103,11 @@ fn policies_on_one_hook_share_one_attached_program() {
     let all = write(POLICIES);
     let mut agent = Agent::start_with("policies-200", &["--tracing-policy-dir", &all]);
     agent.await_policies(POLICIES);
-    assert_eq!(links_and_programs(), with_one, "links and programs, with {POLICIES} policies and with one");
+    assert_eq!(
+        links_and_programs(),
+        with_one,
+        "links and programs, with {POLICIES} policies and with one"
+    );
 
     let names: Vec<String> = (0..POLICIES).map(path).collect();
     let operations: Vec<[&str; 2]> = names.iter().map(|name| ["open", name.as_str()]).collect();
@@ -92,10 +115,13 @@ fn policies_on_one_hook_share_one_attached_program() {
     activity.run(&operations);
     let mut seen: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for event in agent.hook_events(&activity) {
-        seen.entry(event.text("/policy_name").to_owned()).or_default().push(event.text("/args/0/string_arg").to_owned());
+        seen.entry(event.text("/policy_name").to_owned())
+            .or_default()
+            .push(event.text("/args/0/string_arg").to_owned());
     }
-    let expected: BTreeMap<String, Vec<String>> =
-        (0..POLICIES).map(|index| (format!("policy-{index}"), vec![path(index)])).collect();
+    let expected: BTreeMap<String, Vec<String>> = (0..POLICIES)
+        .map(|index| (format!("policy-{index}"), vec![path(index)]))
+        .collect();
     assert_eq!(seen, expected);
     agent.stop();
 }

@@ -24,8 +24,10 @@ fn connections_show_addresses_and_ports() {
         let (_stream, peer) = listener.accept().expect("a connection is there");
 
         let events = agent.hook_events(&activity);
-        let connects: Vec<_> =
-            events[before..].iter().filter(|event| event.text("/function_name") == "tcp_connect").collect();
+        let connects: Vec<_> = events[before..]
+            .iter()
+            .filter(|event| event.text("/function_name") == "tcp_connect")
+            .collect();
         assert_eq!(connects.len(), 1, "{events:#?}");
         let sock = connects[0].at("/args/0/sock_arg");
         assert_eq!(sock["family"], family);
@@ -34,7 +36,10 @@ fn connections_show_addresses_and_ports() {
         assert_eq!(sock["daddr"], address);
         assert_eq!(sock["dport"], port);
         assert_eq!(sock["sport"], peer.port());
-        let closes = events[before..].iter().filter(|event| event.text("/function_name") == "tcp_close").count();
+        let closes = events[before..]
+            .iter()
+            .filter(|event| event.text("/function_name") == "tcp_close")
+            .count();
         assert_eq!(closes, 1);
     }
     agent.stop();

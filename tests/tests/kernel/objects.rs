@@ -10,7 +10,12 @@ use tests::{output_of, policy, program, requires, test_name, try_output_of};
 /// Objects of the policies in `files`, compiled for this machine's kernel.
 fn compile(scratch: &Scratch, name: &str, files: &[PathBuf]) -> Vec<PathBuf> {
     let directory = scratch.path(name);
-    output_of(Command::new(program("tetra")).args(["policy", "compile", "-o"]).arg(&directory).args(files));
+    output_of(
+        Command::new(program("tetra"))
+            .args(["policy", "compile", "-o"])
+            .arg(&directory)
+            .args(files),
+    );
     let entries = std::fs::read_dir(&directory).expect("the objects can be listed");
     let mut objects: Vec<PathBuf> = entries
         .map(|entry| entry.expect("the objects can be listed").path())
@@ -24,8 +29,15 @@ fn compile(scratch: &Scratch, name: &str, files: &[PathBuf]) -> Vec<PathBuf> {
 /// The examples that this kernel can hook.
 fn usable_examples() -> Vec<PathBuf> {
     let functions = Need::KernelFunctions.missing().is_none();
-    let is_syscall = |path: &PathBuf| ["quickstart", "syscalls"].iter().any(|name| path.components().any(|c| c.as_os_str() == *name));
-    policy::examples().into_iter().filter(|path| functions || is_syscall(path)).collect()
+    let is_syscall = |path: &PathBuf| {
+        ["quickstart", "syscalls"]
+            .iter()
+            .any(|name| path.components().any(|c| c.as_os_str() == *name))
+    };
+    policy::examples()
+        .into_iter()
+        .filter(|path| functions || is_syscall(path))
+        .collect()
 }
 
 #[test]
@@ -34,8 +46,16 @@ fn equal_policies_give_equal_objects() {
     let scratch = Scratch::new("deterministic");
     let examples = usable_examples();
     let contents = |objects: Vec<PathBuf>| -> Vec<(String, Vec<u8>)> {
-        let name = |path: &PathBuf| path.file_name().expect("an object is a file").to_string_lossy().into_owned();
-        objects.iter().map(|path| (name(path), std::fs::read(path).expect("an object can be read"))).collect()
+        let name = |path: &PathBuf| {
+            path.file_name()
+                .expect("an object is a file")
+                .to_string_lossy()
+                .into_owned()
+        };
+        objects
+            .iter()
+            .map(|path| (name(path), std::fs::read(path).expect("an object can be read")))
+            .collect()
     };
     let first = contents(compile(&scratch, "first", &examples));
     let second = contents(compile(&scratch, "second", &examples));
@@ -74,7 +94,8 @@ impl Drop for Pinned {
 fn bpftool_loads_objects_and_shows_the_lines_of_the_policy() {
     requires!(Need::Bpf);
     if !std::path::Path::new("/sys/fs/bpf").is_dir()
-        || !try_output_of(Command::new("sh").args(["-c", "mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf"])).0
+        || !try_output_of(Command::new("sh").args(["-c", "mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf"]))
+            .0
     {
         return guard::skip(test_name!(), "the BPF file system cannot be mounted");
     }
@@ -85,8 +106,16 @@ fn bpftool_loads_objects_and_shows_the_lines_of_the_policy() {
         std::fs::create_dir_all(&pinned.0).expect("the BPF file system can be written");
         let pin = pinned.0.join("program");
         output_of(Command::new("bpftool").args(["prog", "load"]).arg(&object).arg(&pin));
-        let text = output_of(Command::new("bpftool").args(["prog", "dump", "xlated", "pinned"]).arg(&pin).arg("linum"));
+        let text = output_of(
+            Command::new("bpftool")
+                .args(["prog", "dump", "xlated", "pinned"])
+                .arg(&pin)
+                .arg("linum"),
+        );
         assert!(text.contains("file-access.yaml"), "no line of the policy in:\n{text}");
-        assert!(text.contains("/tmp/tetra-demo/watched/"), "not the text of the policy's lines:\n{text}");
+        assert!(
+            text.contains("/tmp/tetra-demo/watched/"),
+            "not the text of the policy's lines:\n{text}"
+        );
     }
 }

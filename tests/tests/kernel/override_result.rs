@@ -25,7 +25,11 @@ fn a_security_function_is_overridden() {
     assert_eq!(events[0].text("/action"), "KPROBE_ACTION_OVERRIDE");
     assert_eq!(events[0].text("/args/0/file_arg/path"), protected);
     agent.delete_policy("refuse-open");
-    assert_eq!(activity.run(&[&["open", &protected]]).results, [0], "the policy is out of force");
+    assert_eq!(
+        activity.run(&[&["open", &protected]]).results,
+        [0],
+        "the policy is out of force"
+    );
     agent.stop();
 }
 
@@ -36,7 +40,10 @@ fn directories_are_refused() {
     let activity = Activity::new(&scratch);
     let mut agent = Agent::start("override-mkdir");
     agent.add_policy(&policy::example("override/mkdir.yaml", &[]));
-    let done = activity.run(&[&["mkdir", &scratch.text("allowed")], &["mkdir", &scratch.text("forbidden")]]);
+    let done = activity.run(&[
+        &["mkdir", &scratch.text("allowed")],
+        &["mkdir", &scratch.text("forbidden")],
+    ]);
     assert_eq!(done.results, [0, 1], "EPERM");
     assert!(!scratch.path("forbidden").exists());
     assert_eq!(agent.hook_events(&activity).len(), 1);
@@ -56,7 +63,11 @@ fn a_security_module_hook_is_overridden() {
         &[("/usr/bin/head", activity.binary()), ("/etc/passwd", &protected)],
     ));
     assert_eq!(activity.run(&[&["open", &protected]]).results, [13], "EACCES");
-    assert_eq!(allowed.run(&[&["open", &protected]]).results, [0], "matchBinaries names another binary");
+    assert_eq!(
+        allowed.run(&[&["open", &protected]]).results,
+        [0],
+        "matchBinaries names another binary"
+    );
     let events = agent.hook_events(&activity);
     assert_eq!(events.len(), 1, "{events:#?}");
     assert_eq!(events[0].kind(), "process_lsm");

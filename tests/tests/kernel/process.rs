@@ -8,7 +8,10 @@ use tests::scratch::Scratch;
 use tests::{await_some, requires};
 
 fn of_binary<'a>(events: &'a [Event], kind: &str, binary: &str) -> Vec<&'a Event> {
-    events.iter().filter(|event| event.kind() == kind && event.binary() == binary).collect()
+    events
+        .iter()
+        .filter(|event| event.kind() == kind && event.binary() == binary)
+        .collect()
 }
 
 #[test]
@@ -90,7 +93,11 @@ fn count_in_export(agent: &Agent, binary: &str) -> (u64, u64) {
 fn a_storm_of_processes_is_accounted_for() {
     requires!(Need::Bpf);
     // an emulated machine is some thirty times slower
-    let count: u64 = if Need::Guest.missing().is_none() { 2_000 } else { 100_000 };
+    let count: u64 = if Need::Guest.missing().is_none() {
+        2_000
+    } else {
+        100_000
+    };
     let scratch = Scratch::new("storm");
     let starter = Activity::named(&scratch, "starter");
     let activity = Activity::named(&scratch, "stormy");
@@ -103,7 +110,10 @@ fn a_storm_of_processes_is_accounted_for() {
     agent.await_export();
     let (execs, exits) = count_in_export(&agent, activity.binary());
     let lost = agent.lost();
-    assert!(execs <= count && exits <= count, "reported twice: {execs} execs and {exits} exits of {count}");
+    assert!(
+        execs <= count && exits <= count,
+        "reported twice: {execs} execs and {exits} exits of {count}"
+    );
     assert!(
         execs + lost.exec >= count && exits + lost.exit >= count,
         "{count} processes, {execs} execs and {exits} exits reported, {lost:?} counted as lost"

@@ -15,8 +15,10 @@ fn opens_below_the_watched_prefix_are_reported_and_no_others() {
     let watched = scratch.write("watched/secret", "x");
     let missing = scratch.text("watched/missing");
     let other = scratch.write("watchedless", "x");
-    agent.add_policy(&policy::example("quickstart/file-access.yaml", &[("/tmp/tetra-demo", &scratch.text(""))]
-        .map(|(old, new)| (old, new.trim_end_matches('/')))));
+    agent.add_policy(&policy::example(
+        "quickstart/file-access.yaml",
+        &[("/tmp/tetra-demo", &scratch.text(""))].map(|(old, new)| (old, new.trim_end_matches('/'))),
+    ));
 
     let done = activity.run(&[&["open", &watched], &["open", &other], &["open", &missing]]);
     assert_eq!(done.results, [0, 0, 2]);

@@ -6,22 +6,29 @@ use tests::guard::Need;
 use tests::scratch::Scratch;
 use tests::{await_some, policy, requires};
 
+const REPLACEMENTS: usize = 100;
+
 #[test]
 fn a_hundred_replacements_under_load_lose_and_double_nothing() {
     requires!(Need::Bpf);
-    const REPLACEMENTS: usize = 100;
     let scratch = Scratch::new("replacement");
     let activity = Activity::new(&scratch);
     let mut agent = Agent::start("replacement");
     let watched = scratch.write("watched", "x");
     let stop = scratch.text("stop");
-    agent.add_policy(&policy::openat("constant", &[("Equal", std::slice::from_ref(&watched))]));
+    agent.add_policy(&policy::openat(
+        "constant",
+        &[("Equal", std::slice::from_ref(&watched))],
+    ));
 
     let load = activity.start(&[&["open-until", &watched, &stop]]);
     // each adds or removes a policy of the same hook, whose program is then another
     for round in 0..REPLACEMENTS / 2 {
         let name = format!("changing-{round}");
-        agent.add_policy(&policy::openat(&name, &[("Prefix", &[scratch.text(&format!("nothing-{round}"))])]));
+        agent.add_policy(&policy::openat(
+            &name,
+            &[("Prefix", &[scratch.text(&format!("nothing-{round}"))])],
+        ));
         agent.delete_policy(&name);
     }
     std::fs::write(&stop, "").expect("the load can be told to stop");
@@ -32,7 +39,11 @@ fn a_hundred_replacements_under_load_lose_and_double_nothing() {
         let events = agent.hook_events(&activity);
         (events.len() as i64 >= opened).then_some(events)
     });
-    assert_eq!(of_constant.len() as i64, opened, "opens of a path that one policy always watches");
+    assert_eq!(
+        of_constant.len() as i64,
+        opened,
+        "opens of a path that one policy always watches"
+    );
     assert!(of_constant.iter().all(|event| event.is_of_policy("constant")));
     agent.stop();
 }

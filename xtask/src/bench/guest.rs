@@ -38,16 +38,27 @@ pub(crate) struct Arguments {
 /// If the guest is not as it should be, or the agent does not start. What goes wrong with one row is reported in it.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     prepare(arguments)?;
-    let wanted: Vec<&Row> =
-        ROWS.iter().filter(|row| arguments.row.is_empty() || arguments.row.iter().any(|name| name == row.name)).collect();
+    let wanted: Vec<&Row> = ROWS
+        .iter()
+        .filter(|row| arguments.row.is_empty() || arguments.row.iter().any(|name| name == row.name))
+        .collect();
     let mut base = Vec::new();
     for row in &wanted {
         base.push(measure(row).with_context(|| format!("row {} without agent", row.name))?);
     }
     let state = Path::new(DIRECTORY).join("agent");
     std::fs::create_dir_all(&state)?;
-    let options = ["--export-filename".to_owned(), state.join("events.json").display().to_string()];
-    let agent = Agent::start(&arguments.agent, &arguments.cli, &state, &options, Duration::from_mins(2))?;
+    let options = [
+        "--export-filename".to_owned(),
+        state.join("events.json").display().to_string(),
+    ];
+    let agent = Agent::start(
+        &arguments.agent,
+        &arguments.cli,
+        &state,
+        &options,
+        Duration::from_mins(2),
+    )?;
     for (row, base) in wanted.iter().zip(base) {
         eprintln!("  {}", row.name);
         let line = match with_agent(row, &agent) {
@@ -78,7 +89,8 @@ fn prepare(arguments: &Arguments) -> Result<()> {
 fn measure(row: &Row) -> Result<u64> {
     let arguments = row.program.iter().map(|argument| argument.replace("{}", DIRECTORY));
     let text = process::text(Command::new(Path::new(DIRECTORY).join("bench")).args(arguments))?;
-    text.parse().with_context(|| format!("the benchmark program printed `{text}`"))
+    text.parse()
+        .with_context(|| format!("the benchmark program printed `{text}`"))
 }
 
 fn with_agent(row: &Row, agent: &Agent) -> Result<u64> {
@@ -87,7 +99,10 @@ fn with_agent(row: &Row, agent: &Agent) -> Result<u64> {
     agent.tetra(&["tracingpolicy", "add", &path.display().to_string()])?;
     let measured = measure(row);
     let text = std::fs::read_to_string(&path)?;
-    let name = text.lines().find_map(|line| line.trim().strip_prefix("name: ")).context("the policy has no name")?;
+    let name = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("name: "))
+        .context("the policy has no name")?;
     agent.tetra(&["tracingpolicy", "delete", name])?;
     measured
 }

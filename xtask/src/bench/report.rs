@@ -12,7 +12,10 @@ use crate::process;
 /// Lines of docs/PERFORMANCE.md between which a kernel's table stands.
 fn markers(kernel: Kernel) -> (String, String) {
     let name = kernel.name();
-    (format!("<!-- begin: cargo xtask bench kernel -k {name} --write-docs -->"), format!("<!-- end {name} -->"))
+    (
+        format!("<!-- begin: cargo xtask bench kernel -k {name} --write-docs -->"),
+        format!("<!-- end {name} -->"),
+    )
 }
 
 /// One measured row.
@@ -29,6 +32,7 @@ impl Measured {
     }
 
     /// How many times less than the reference; none where the reference adds nothing.
+    #[expect(clippy::cast_precision_loss, reason = "one digit after the point is shown")]
     fn ratio(&self) -> String {
         match self.added() {
             Some(added) if added > 0 && self.row.reference > 0 => {
@@ -52,9 +56,14 @@ impl Report {
         for line in output.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
             let value: Value = serde_json::from_slice(line)
                 .with_context(|| format!("the guest printed `{}`", String::from_utf8_lossy(line)))?;
-            let row = ROWS.iter().find(|row| value["row"] == row.name).context("the guest reports an unknown row")?;
+            let row = ROWS
+                .iter()
+                .find(|row| value["row"] == row.name)
+                .context("the guest reports an unknown row")?;
             let base = value["base"].as_u64().context("the guest reports no base")?;
-            let ours = value["ours"].as_u64().ok_or_else(|| value["error"].as_str().unwrap_or("no figure").to_owned());
+            let ours = value["ours"]
+                .as_u64()
+                .ok_or_else(|| value["error"].as_str().unwrap_or("no figure").to_owned());
             rows.push(Measured { row, base, ours });
         }
         Ok(Self { kernel, rows })
@@ -92,7 +101,10 @@ impl Report {
 
     /// The table for people.
     pub(super) fn text(&self) -> String {
-        let mut text = format!("instructions per operation, kernel {} (reference: Tetragon, on 6.12)\n\n", self.kernel.name());
+        let mut text = format!(
+            "instructions per operation, kernel {} (reference: Tetragon, on 6.12)\n\n",
+            self.kernel.name()
+        );
         let head = ["row", "no agent", "ours", "added", "reference", "ratio", "target"];
         // writing to a string cannot fail
         let _infallible = writeln!(

@@ -14,12 +14,19 @@ const PAYLOAD_OFFSET: usize = 0x248;
 const PAYLOAD_LENGTH: usize = 0x24c;
 
 /// How payloads begin, and the program that unpacks them from stdin to stdout.
-const COMPRESSIONS: [(&[u8], &str); 4] =
-    [(b"\x28\xb5\x2f\xfd", "zstd"), (b"\xfd7zX", "xz"), (b"\x1f\x8b", "gzip"), (b"\x02\x21\x4c\x18", "lz4")];
+const COMPRESSIONS: [(&[u8], &str); 4] = [
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"\xfd7zX", "xz"),
+    (b"\x1f\x8b", "gzip"),
+    (b"\x02\x21\x4c\x18", "lz4"),
+];
 
 /// The compressed payload of `image`.
 fn payload(image: &[u8]) -> Result<&[u8]> {
-    ensure!(image.get(HEADER_MAGIC..HEADER_MAGIC + 4) == Some(b"HdrS"), "not a bzImage: no `HdrS` at {HEADER_MAGIC:#x}");
+    ensure!(
+        image.get(HEADER_MAGIC..HEADER_MAGIC + 4) == Some(b"HdrS"),
+        "not a bzImage: no `HdrS` at {HEADER_MAGIC:#x}"
+    );
     let word = |at: usize| -> Result<usize> {
         let bytes = image.get(at..at + 4).context("bzImage ends in its header")?;
         Ok(u32::from_le_bytes(bytes.try_into().expect("four bytes")) as usize)
@@ -30,7 +37,9 @@ fn payload(image: &[u8]) -> Result<&[u8]> {
         n => usize::from(n),
     };
     let start = (sectors + 1) * 512 + word(PAYLOAD_OFFSET)?;
-    image.get(start..start + word(PAYLOAD_LENGTH)?).context("the payload lies past the end of the bzImage")
+    image
+        .get(start..start + word(PAYLOAD_LENGTH)?)
+        .context("the payload lies past the end of the bzImage")
 }
 
 /// The ELF kernel in `image`.
@@ -40,7 +49,10 @@ fn payload(image: &[u8]) -> Result<&[u8]> {
 pub(super) fn extract_vmlinux(image: &[u8]) -> Result<Vec<u8>> {
     let payload = payload(image)?;
     let Some((_, program)) = COMPRESSIONS.iter().find(|(magic, _)| payload.starts_with(magic)) else {
-        bail!("unknown compression of the kernel: it starts with {:02x?}", &payload[..payload.len().min(6)]);
+        bail!(
+            "unknown compression of the kernel: it starts with {:02x?}",
+            &payload[..payload.len().min(6)]
+        );
     };
     let mut child = Command::new(program)
         .arg("-dc")
@@ -55,7 +67,10 @@ pub(super) fn extract_vmlinux(image: &[u8]) -> Result<Vec<u8>> {
     let writer = std::thread::spawn(move || {
         let _refused = stdin.write_all(&compressed);
     });
-    let kernel = child.wait_with_output().with_context(|| format!("reading from `{program}`"))?.stdout;
+    let kernel = child
+        .wait_with_output()
+        .with_context(|| format!("reading from `{program}`"))?
+        .stdout;
     writer.join().expect("the writer does not panic");
     ensure!(kernel.starts_with(b"\x7fELF"), "`{program}` gave no ELF kernel");
     Ok(kernel)
@@ -78,7 +93,10 @@ mod tests {
 
     #[test]
     fn the_payload_is_found_by_the_setup_header() {
-        assert_eq!(payload(&image(7, 300, b"\x1f\x8bdata")).expect("a payload"), b"\x1f\x8bdata");
+        assert_eq!(
+            payload(&image(7, 300, b"\x1f\x8bdata")).expect("a payload"),
+            b"\x1f\x8bdata"
+        );
     }
 
     #[test]
@@ -91,7 +109,9 @@ mod tests {
 
     #[test]
     fn an_unknown_compression_is_named() {
-        let error = extract_vmlinux(&image(1, 100, b"strange")).expect_err("refused").to_string();
+        let error = extract_vmlinux(&image(1, 100, b"strange"))
+            .expect_err("refused")
+            .to_string();
         assert!(error.contains("unknown compression"), "{error}");
     }
 }

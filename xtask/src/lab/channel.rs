@@ -78,7 +78,10 @@ mod tests {
         send(&mut stream, b'o', b"hello").expect("written");
         send(&mut stream, b'x', b"137").expect("written");
         let mut reader = stream.as_slice();
-        assert_eq!(receive(&mut reader).expect("a frame"), Some(FromGuest::Output(b"hello".to_vec())));
+        assert_eq!(
+            receive(&mut reader).expect("a frame"),
+            Some(FromGuest::Output(b"hello".to_vec()))
+        );
         assert_eq!(receive(&mut reader).expect("a frame"), Some(FromGuest::Status(137)));
         assert_eq!(receive(&mut reader).expect("the end"), None);
     }

@@ -19,7 +19,10 @@ struct Archive {
 
 impl Archive {
     fn new() -> Self {
-        Self { bytes: Vec::new(), entries: 0 }
+        Self {
+            bytes: Vec::new(),
+            entries: 0,
+        }
     }
 
     /// Appends an entry; `mode` holds the file type too.
@@ -78,7 +81,7 @@ pub(super) fn build(directory: &Path, release: &str, init: &[u8]) -> Result<Vec<
     archive.file("init", 0o755, init);
     let mut list = String::new();
     for path in module_files(directory, release)? {
-        let bytes = if path.ends_with(".xz") {
+        let bytes = if Path::new(&path).extension().is_some_and(|extension| extension == "xz") {
             process::output(Command::new("xz").args(["-dc", &path]))?
         } else {
             std::fs::read(&path).with_context(|| format!("reading `{path}`"))?
@@ -129,7 +132,11 @@ mod tests {
         assert_eq!(bytes.len() % 4, 0);
         let second = 110 + 4 + 2; // header, `dev` and its NUL, padding to four
         assert_eq!(&bytes[second..second + 6], b"070701");
-        assert_eq!(&bytes[second + 14..second + 22], b"000081ed", "mode of a regular file 0755");
+        assert_eq!(
+            &bytes[second + 14..second + 22],
+            b"000081ed",
+            "mode of a regular file 0755"
+        );
         assert!(bytes.windows(10).any(|window| window == b"TRAILER!!!"));
     }
 }

@@ -131,7 +131,11 @@ impl Machine {
                 let text = String::from_utf8_lossy(&text);
                 let lines: Vec<&str> = text.lines().collect();
                 if !lines.is_empty() {
-                    message.push_str(&format!("\n--- {log}\n{}\n---", lines[lines.len().saturating_sub(40)..].join("\n")));
+                    let part = format!(
+                        "\n--- {log}\n{}\n---",
+                        lines[lines.len().saturating_sub(40)..].join("\n")
+                    );
+                    message.push_str(&part);
                 }
             }
             error.context(message)
@@ -144,7 +148,11 @@ impl Machine {
             .options
             .share
             .iter()
-            .map(|share| share.canonicalize().with_context(|| format!("share `{}`", share.display())))
+            .map(|share| {
+                share
+                    .canonicalize()
+                    .with_context(|| format!("share `{}`", share.display()))
+            })
             .collect::<Result<_>>()?;
 
         let mut filesystems = vec![start_virtiofsd(lab, directory, "root", Path::new("/"), true)?];
@@ -179,7 +187,10 @@ impl Machine {
                 }
             }
         });
-        let mut console = Console { path: directory.join("console"), shown: 0 };
+        let mut console = Console {
+            path: directory.join("console"),
+            shown: 0,
+        };
         let outcome = loop {
             if self.options.verbose {
                 console.show(sink);
@@ -194,7 +205,9 @@ impl Machine {
                 Ok(Ok(Some(FromGuest::Status(status)))) => break Ok(Outcome::Exited(status)),
                 Ok(Err(error)) => break Err(error.context("command channel")),
                 Ok(Ok(None)) | Err(RecvTimeoutError::Disconnected) => {
-                    break Err(anyhow::anyhow!("the guest went away before its command ended (kernel panic?)"));
+                    break Err(anyhow::anyhow!(
+                        "the guest went away before its command ended (kernel panic?)"
+                    ));
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     if let Some(status) = qemu.0.try_wait()? {
@@ -213,10 +226,15 @@ impl Machine {
     /// Few variables, so that a command sees the same environment whoever starts the guest.
     fn environment(&self) -> Vec<(String, String)> {
         let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
-        let mut environment: Vec<(String, String)> =
-            [("PATH", path.as_str()), ("HOME", "/root"), ("USER", "root"), ("LANG", "C.UTF-8"), ("TERM", "dumb")]
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .to_vec();
+        let mut environment: Vec<(String, String)> = [
+            ("PATH", path.as_str()),
+            ("HOME", "/root"),
+            ("USER", "root"),
+            ("LANG", "C.UTF-8"),
+            ("TERM", "dumb"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec();
         environment.push(("TETRA_LAB_KERNEL".to_owned(), self.kernel.name().to_owned()));
         environment.extend(self.environment.iter().cloned());
         environment
@@ -226,40 +244,67 @@ impl Machine {
         let kernel = lab.kernel_directory(self.kernel);
         let cpus = if self.options.icount { 1 } else { self.options.cpus };
         let mut qemu = process::bound_to_us("qemu-system-x86_64");
-        qemu.args(["-machine", "q35,memory-backend=mem,graphics=off,vmport=off,usb=off,hpet=off"])
-            .args(["-accel", if cpus > 1 { "tcg,thread=multi" } else { "tcg,thread=single" }])
-            .args(["-cpu", "max,-la57"])
-            .args(["-smp", &cpus.to_string()])
-            .args(["-m", &self.options.memory.to_string()])
-            // virtiofs needs guest memory that another process can map
-            .args(["-object", &format!("memory-backend-memfd,id=mem,size={}M,share=on", self.options.memory)])
-            .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
-            .arg("-kernel")
-            .arg(kernel.join("vmlinux"))
-            .arg("-initrd")
-            .arg(setup::initrd_path(lab, self.kernel)?)
-            .args(["-serial", &format!("file:{}", directory.join("console").display())])
-            .args(["-device", "virtio-serial-pci"])
-            .args(["-chardev", &format!("socket,id=control,path={}", directory.join("control.sock").display())])
-            .args(["-device", "virtserialport,chardev=control,name=tetra-lab"]);
+        qemu.args([
+            "-machine",
+            "q35,memory-backend=mem,graphics=off,vmport=off,usb=off,hpet=off",
+        ])
+        .args([
+            "-accel",
+            if cpus > 1 {
+                "tcg,thread=multi"
+            } else {
+                "tcg,thread=single"
+            },
+        ])
+        .args(["-cpu", "max,-la57"])
+        .args(["-smp", &cpus.to_string()])
+        .args(["-m", &self.options.memory.to_string()])
+        // virtiofs needs guest memory that another process can map
+        .args([
+            "-object",
+            &format!("memory-backend-memfd,id=mem,size={}M,share=on", self.options.memory),
+        ])
+        .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
+        .arg("-kernel")
+        .arg(kernel.join("vmlinux"))
+        .arg("-initrd")
+        .arg(setup::initrd_path(lab, self.kernel)?)
+        .args(["-serial", &format!("file:{}", directory.join("console").display())])
+        .args(["-device", "virtio-serial-pci"])
+        .args([
+            "-chardev",
+            &format!("socket,id=control,path={}", directory.join("control.sock").display()),
+        ])
+        .args(["-device", "virtserialport,chardev=control,name=tetra-lab"]);
         if self.options.icount {
             qemu.args(["-icount", "shift=0,sleep=off"]);
         }
         let tags = std::iter::once("root".to_owned()).chain((0..shares.len()).map(|index| format!("share{index}")));
         for tag in tags {
-            qemu.args(["-chardev", &format!("socket,id={tag},path={}", directory.join(format!("{tag}.sock")).display())])
-                .args(["-device", &format!("vhost-user-fs-pci,chardev={tag},tag={tag},queue-size=1024")]);
+            qemu.args([
+                "-chardev",
+                &format!(
+                    "socket,id={tag},path={}",
+                    directory.join(format!("{tag}.sock")).display()
+                ),
+            ])
+            .args([
+                "-device",
+                &format!("vhost-user-fs-pci,chardev={tag},tag={tag},queue-size=1024"),
+            ]);
         }
         let mut line = format!("{COMMAND_LINE} lab.modules={}", kernel.join("lib/modules").display());
         if self.options.icount {
             line.push_str(" nohz=off"); // regular ticks, so that a short run either has one or has none
         }
         if !self.options.lsm.is_empty() {
-            line.push_str(&format!(" lsm={}", self.options.lsm));
+            let part = format!(" lsm={}", self.options.lsm);
+            line.push_str(&part);
         }
         if !shares.is_empty() {
             let list: Vec<String> = shares.iter().map(|share| share.display().to_string()).collect();
-            line.push_str(&format!(" lab.shares={}", list.join(",")));
+            let part = format!(" lab.shares={}", list.join(","));
+            line.push_str(&part);
         }
         qemu.arg("-append").arg(line);
         Ok(qemu)
@@ -273,7 +318,10 @@ fn run_directory() -> Result<PathBuf> {
     let all = std::env::temp_dir();
     for entry in std::fs::read_dir(&all)?.flatten() {
         let name = entry.file_name();
-        let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|rest| rest.split('-').next());
+        let owner = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(PREFIX))
+            .and_then(|rest| rest.split('-').next());
         if let Some(pid) = owner.and_then(|pid| pid.parse::<u32>().ok())
             && !Path::new("/proc").join(pid.to_string()).exists()
         {
@@ -285,7 +333,11 @@ fn run_directory() -> Result<PathBuf> {
         let directory = all.join(format!("{PREFIX}{}-{number}", std::process::id()));
         match std::fs::create_dir(&directory) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            other => return other.map(|()| directory.clone()).with_context(|| format!("creating `{}`", directory.display())),
+            other => {
+                return other
+                    .map(|()| directory.clone())
+                    .with_context(|| format!("creating `{}`", directory.display()));
+            }
         }
     }
     bail!("`{}` is full of `{PREFIX}*`", all.display())
@@ -308,13 +360,27 @@ fn start_virtiofsd(lab: &Lab, directory: &Path, tag: &str, shared: &Path, read_o
         .arg("--shared-dir")
         .arg(shared)
         // the guest is ours and runs what we run here anyway; a sandbox would need mount namespaces
-        .args(["--sandbox=none", "--log-level", "error", "--no-announce-submounts", "--xattr"])
+        .args([
+            "--sandbox=none",
+            "--log-level",
+            "error",
+            "--no-announce-submounts",
+            "--xattr",
+        ])
         .args(["--cache", if read_only { "always" } else { "auto" }]);
     if read_only {
         command.arg("--readonly");
     }
-    let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn().context("starting virtiofsd")?;
-    Ok(Filesystem { child: KillOnDrop(child), socket })
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .context("starting virtiofsd")?;
+    Ok(Filesystem {
+        child: KillOnDrop(child),
+        socket,
+    })
 }
 
 /// Calls `ready` until it gives something, for at most [`START_DEADLINE`].

@@ -23,17 +23,49 @@ const VIRTIOFSD_VERSION: &str = "1.14.0";
 const ARCHIVE_KEY: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 const NEEDS: &[Need] = &[
-    Need { package: "gcc", proof: "gcc", why: "builds the guest's first process" },
-    Need { package: "libc6-dev", proof: "/usr/include/stdio.h", why: "builds the guest's first process" },
-    Need { package: "kmod", proof: "modprobe", why: "finds the modules a guest needs to boot" },
-    Need { package: "xz-utils", proof: "xz", why: "unpacks kernel modules" },
-    Need { package: "zstd", proof: "zstd", why: "unpacks kernels" },
-    Need { package: "lz4", proof: "lz4", why: "unpacks kernels" },
+    Need {
+        package: "gcc",
+        proof: "gcc",
+        why: "builds the guest's first process",
+    },
+    Need {
+        package: "libc6-dev",
+        proof: "/usr/include/stdio.h",
+        why: "builds the guest's first process",
+    },
+    Need {
+        package: "kmod",
+        proof: "modprobe",
+        why: "finds the modules a guest needs to boot",
+    },
+    Need {
+        package: "xz-utils",
+        proof: "xz",
+        why: "unpacks kernel modules",
+    },
+    Need {
+        package: "zstd",
+        proof: "zstd",
+        why: "unpacks kernels",
+    },
+    Need {
+        package: "lz4",
+        proof: "lz4",
+        why: "unpacks kernels",
+    },
 ];
 
 const VIRTIOFSD_NEEDS: &[Need] = &[
-    Need { package: "libseccomp-dev", proof: "/usr/include/seccomp.h", why: "builds virtiofsd" },
-    Need { package: "libcap-ng-dev", proof: "/usr/include/cap-ng.h", why: "builds virtiofsd" },
+    Need {
+        package: "libseccomp-dev",
+        proof: "/usr/include/seccomp.h",
+        why: "builds virtiofsd",
+    },
+    Need {
+        package: "libcap-ng-dev",
+        proof: "/usr/include/cap-ng.h",
+        why: "builds virtiofsd",
+    },
 ];
 
 /// Where a kernel's packages are.
@@ -45,8 +77,14 @@ struct Source {
 
 fn source(kernel: Kernel) -> Source {
     match kernel {
-        Kernel::V5_10 => Source { suite: "bullseye", packages: &[r"^linux-image-5\.10\.0-[0-9]+-cloud-amd64$"] },
-        Kernel::V6_1 => Source { suite: "bookworm", packages: &[r"^linux-image-6\.1\.0-[0-9]+-cloud-amd64$"] },
+        Kernel::V5_10 => Source {
+            suite: "bullseye",
+            packages: &[r"^linux-image-5\.10\.0-[0-9]+-cloud-amd64$"],
+        },
+        Kernel::V6_1 => Source {
+            suite: "bookworm",
+            packages: &[r"^linux-image-6\.1\.0-[0-9]+-cloud-amd64$"],
+        },
         Kernel::V6_12 => Source {
             suite: "bookworm-backports",
             packages: &[r"^linux-image-6\.12\.[0-9]+\+deb12-cloud-amd64$"],
@@ -89,8 +127,13 @@ pub(crate) fn setup(lab: &Lab, kernels: &[Kernel], may_install: bool) -> Result<
 
 /// Whether QEMU is there and new enough.
 fn has_qemu() -> bool {
-    let Ok(banner) = process::text(Command::new("qemu-system-x86_64").arg("--version")) else { return false };
-    let major = banner.split("version ").nth(1).and_then(|version| version.split('.').next()?.parse::<u32>().ok());
+    let Ok(banner) = process::text(Command::new("qemu-system-x86_64").arg("--version")) else {
+        return false;
+    };
+    let major = banner
+        .split("version ")
+        .nth(1)
+        .and_then(|version| version.split('.').next()?.parse::<u32>().ok());
     major.is_some_and(|major| major >= QEMU_MAJOR)
 }
 
@@ -98,7 +141,9 @@ fn setup_qemu(may_install: bool) -> Result<()> {
     if has_qemu() {
         return Ok(());
     }
-    eprintln!("missing from this machine:\n  qemu-system-x86      runs the lab's kernels (version {QEMU_MAJOR} or newer)");
+    eprintln!(
+        "missing from this machine:\n  qemu-system-x86      runs the lab's kernels (version {QEMU_MAJOR} or newer)"
+    );
     let codename = codename()?;
     if codename == "bookworm" {
         if may_install {
@@ -120,7 +165,9 @@ fn setup_virtiofsd(lab: &Lab, may_install: bool) -> Result<()> {
         return Ok(());
     }
     if !may_install {
-        bail!("`--no-install` was given: install virtiofsd yourself (package `virtiofsd`, or `cargo install virtiofsd`)");
+        bail!(
+            "`--no-install` was given: install virtiofsd yourself (package `virtiofsd`, or `cargo install virtiofsd`)"
+        );
     }
     packages::ensure(VIRTIOFSD_NEEDS, may_install)?;
     eprintln!("building virtiofsd {VIRTIOFSD_VERSION} (serves this machine's files to the lab's guests)");
@@ -131,7 +178,14 @@ fn setup_virtiofsd(lab: &Lab, may_install: bool) -> Result<()> {
             .current_dir("/")
             .env_remove("CARGO_TARGET_DIR")
             .env_remove("RUSTFLAGS")
-            .args(["install", "--quiet", "--locked", "--version", VIRTIOFSD_VERSION, "--root"])
+            .args([
+                "install",
+                "--quiet",
+                "--locked",
+                "--version",
+                VIRTIOFSD_VERSION,
+                "--root",
+            ])
             .arg(&root)
             .arg("virtiofsd"),
     )
@@ -156,7 +210,9 @@ fn mirror() -> Result<String> {
         .iter()
         .filter_map(|file| std::fs::read_to_string(file).ok())
         .find_map(|text| mirror_in(&text, &codename))
-        .with_context(|| format!("apt's sources have no Debian mirror for `{codename}`: the lab's kernels come from there"))
+        .with_context(|| {
+            format!("apt's sources have no Debian mirror for `{codename}`: the lab's kernels come from there")
+        })
 }
 
 /// The URI for suite `codename` in an apt source file, of the one-line or the deb822 form.
@@ -180,7 +236,9 @@ fn mirror_in(text: &str, codename: &str) -> Option<String> {
     }
     for stanza in text.split("\n\n") {
         let field = |name: &str| {
-            let value = stanza.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+            let value = stanza
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
             Some(value.split_whitespace())
         };
         if field("Suites").is_some_and(|mut suites| suites.any(|suite| suite == codename))
@@ -198,7 +256,10 @@ fn suite_options(lab: &Lab, suite: &str) -> Result<Vec<String>> {
     let lists = apt.join(suite);
     std::fs::create_dir_all(lists.join("partial"))?;
     let source = apt.join(format!("{suite}.list"));
-    std::fs::write(&source, format!("deb [signed-by={ARCHIVE_KEY}] {} {suite} main\n", mirror()?))?;
+    std::fs::write(
+        &source,
+        format!("deb [signed-by={ARCHIVE_KEY}] {} {suite} main\n", mirror()?),
+    )?;
     let mut options = Vec::new();
     for option in [
         format!("Dir::Etc::sourcelist={}", source.display()),
@@ -214,7 +275,9 @@ fn suite_options(lab: &Lab, suite: &str) -> Result<Vec<String>> {
 fn fetch_kernel(lab: &Lab, kernel: Kernel, may_install: bool) -> Result<()> {
     let Source { suite, packages } = source(kernel);
     if !may_install {
-        bail!("`--no-install` was given: `cargo xtask lab --setup` fetches it from {suite} (it is unpacked, not installed)");
+        bail!(
+            "`--no-install` was given: `cargo xtask lab --setup` fetches it from {suite} (it is unpacked, not installed)"
+        );
     }
     eprintln!("fetching kernel {} from {suite} into the lab", kernel.name());
     let options = suite_options(lab, suite)?;
@@ -229,7 +292,12 @@ fn fetch_kernel(lab: &Lab, kernel: Kernel, may_install: bool) -> Result<()> {
     }
     for pattern in packages {
         let package = newest_package(&options, pattern)?;
-        process::output(apt_get().current_dir(&download).args(&options).args(["download", "-qq", &package]))?;
+        process::output(
+            apt_get()
+                .current_dir(&download)
+                .args(&options)
+                .args(["download", "-qq", &package]),
+        )?;
     }
     for deb in files_under(&download)? {
         process::run(Command::new("dpkg-deb").arg("-x").arg(deb).arg(&unpacked))?;
@@ -237,12 +305,18 @@ fn fetch_kernel(lab: &Lab, kernel: Kernel, may_install: bool) -> Result<()> {
     let files = files_under(&unpacked)?;
     let image = files
         .iter()
-        .find(|file| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz")))
+        .find(|file| {
+            file.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz"))
+        })
         .context("the packages hold no vmlinuz")?;
     let vmlinux = bzimage::extract_vmlinux(&std::fs::read(image)?)?;
 
     let modules = ["lib/modules", "usr/lib/modules"].map(|path| unpacked.join(path));
-    let modules = modules.iter().find(|path| path.is_dir()).context("the packages hold no modules")?;
+    let modules = modules
+        .iter()
+        .find(|path| path.is_dir())
+        .context("the packages hold no modules")?;
     let kept = directory.join("lib/modules");
     if kept.exists() {
         std::fs::remove_dir_all(&kept)?;
@@ -250,10 +324,16 @@ fn fetch_kernel(lab: &Lab, kernel: Kernel, may_install: bool) -> Result<()> {
     std::fs::create_dir_all(directory.join("lib"))?;
     std::fs::rename(modules, &kept)?;
     let depmod = process::find("depmod").context("depmod is missing")?;
-    process::output(Command::new(depmod).arg("-b").arg(&directory).arg(release(lab, kernel)?))?;
-    if let Some(config) =
-        files.iter().find(|file| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("config-")))
-    {
+    process::output(
+        Command::new(depmod)
+            .arg("-b")
+            .arg(&directory)
+            .arg(release(lab, kernel)?),
+    )?;
+    if let Some(config) = files.iter().find(|file| {
+        file.file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with("config-"))
+    }) {
         std::fs::copy(config, directory.join("config"))?;
     }
     std::fs::remove_dir_all(&download)?;
@@ -266,7 +346,11 @@ fn fetch_kernel(lab: &Lab, kernel: Kernel, may_install: bool) -> Result<()> {
 
 /// The newest package whose name matches `pattern`, by the numbers in the name.
 fn newest_package(options: &[String], pattern: &str) -> Result<String> {
-    let found = process::text(Command::new("apt-cache").args(options).args(["search", "--names-only", pattern]))?;
+    let found = process::text(
+        Command::new("apt-cache")
+            .args(options)
+            .args(["search", "--names-only", pattern]),
+    )?;
     let names = found.lines().filter_map(|line| line.split_whitespace().next());
     names
         .max_by_key(|name| numbers(name))
@@ -276,7 +360,9 @@ fn newest_package(options: &[String], pattern: &str) -> Result<String> {
 
 /// All runs of digits in `name`, as numbers.
 fn numbers(name: &str) -> Vec<u64> {
-    name.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
+    name.split(|c: char| !c.is_ascii_digit())
+        .filter_map(|digits| digits.parse().ok())
+        .collect()
 }
 
 fn files_under(directory: &Path) -> Result<Vec<PathBuf>> {
@@ -301,19 +387,25 @@ fn files_under(directory: &Path) -> Result<Vec<PathBuf>> {
 fn release(lab: &Lab, kernel: Kernel) -> Result<String> {
     let modules = lab.kernel_directory(kernel).join("lib/modules");
     let mut entries = std::fs::read_dir(&modules).with_context(|| format!("reading `{}`", modules.display()))?;
-    let entry = entries.next().with_context(|| format!("`{}` is empty", modules.display()))??;
+    let entry = entries
+        .next()
+        .with_context(|| format!("`{}` is empty", modules.display()))??;
     Ok(entry.file_name().to_string_lossy().into_owned())
 }
 
 /// FNV-1a: names files after their sources, nothing more.
 fn fingerprint(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// Where the ramdisk of `kernel` is or will be.
 pub(super) fn initrd_path(lab: &Lab, kernel: Kernel) -> Result<PathBuf> {
     let sources = format!("{INIT_SOURCE}{}", release(lab, kernel)?);
-    Ok(lab.kernel_directory(kernel).join(format!("initrd-{:016x}", fingerprint(&sources))))
+    Ok(lab
+        .kernel_directory(kernel)
+        .join(format!("initrd-{:016x}", fingerprint(&sources))))
 }
 
 fn build_initrd(lab: &Lab, kernel: Kernel, path: &Path) -> Result<()> {
@@ -321,7 +413,12 @@ fn build_initrd(lab: &Lab, kernel: Kernel, path: &Path) -> Result<()> {
     if !init.is_file() {
         let source = init.with_extension("c");
         std::fs::write(&source, INIT_SOURCE)?;
-        process::output(Command::new("gcc").args(["-O2", "-Wall", "-static", "-o"]).arg(&init).arg(&source))?;
+        process::output(
+            Command::new("gcc")
+                .args(["-O2", "-Wall", "-static", "-o"])
+                .arg(&init)
+                .arg(&source),
+        )?;
         std::fs::remove_file(&source)?;
     }
     let directory = lab.kernel_directory(kernel);

@@ -40,7 +40,10 @@ pub(super) fn build() -> Result<Vec<TestProgram>> {
     let programs: Vec<TestProgram> = build::executables(&arguments)?
         .into_iter()
         .filter(|executable| executable.is_test)
-        .map(|executable| TestProgram { path: executable.path, package: executable.package })
+        .map(|executable| TestProgram {
+            path: executable.path,
+            package: executable.package,
+        })
         .collect();
     ensure!(!programs.is_empty(), "cargo built no test programs");
     Ok(programs)
@@ -97,7 +100,11 @@ pub(super) fn run(
 ) -> Result<Tally> {
     let mut script = "export TETRA_SKIPS=/run/tetra-skips\n".to_owned();
     for test in tests {
-        let strict = if test.package == STRICT { "REQUIRE_KERNEL=1 " } else { "" };
+        let strict = if test.package == STRICT {
+            "REQUIRE_KERNEL=1 "
+        } else {
+            ""
+        };
         // one thread: agents would wait for each other anyway, and a panic of the kernel points at the test
         // writing to a string cannot fail
         let _infallible = writeln!(
@@ -120,7 +127,11 @@ pub(super) fn run(
     }
     let machine = Machine {
         kernel,
-        options: Options { memory: 2048, timeout: TIMEOUT, ..Options::default() },
+        options: Options {
+            memory: 2048,
+            timeout: TIMEOUT,
+            ..Options::default()
+        },
         environment,
     };
     let mut reader = Reader {
@@ -139,7 +150,11 @@ pub(super) fn run(
             tally.failed += 1;
         }
         Ok(Outcome::TimedOut) => {
-            eprintln!("kernel {}: not done after {} min", kernel.name(), TIMEOUT.as_secs() / 60);
+            eprintln!(
+                "kernel {}: not done after {} min",
+                kernel.name(),
+                TIMEOUT.as_secs() / 60
+            );
             tally.failed += 1;
         }
         Err(error) => {

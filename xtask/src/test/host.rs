@@ -20,11 +20,23 @@ pub(super) struct Check {
 
 /// All checks.
 pub(super) const CHECKS: &[Check] = &[
-    Check { name: "formatting", optional: None, arguments: &["fmt", "--all", "--check"] },
+    Check {
+        name: "formatting",
+        optional: None,
+        arguments: &["fmt", "--all", "--check"],
+    },
     Check {
         name: "lints",
         optional: None,
-        arguments: &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"],
+        arguments: &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--quiet",
+            "--",
+            "-D",
+            "warnings",
+        ],
     },
     Check {
         name: "licences and sources",
@@ -47,7 +59,11 @@ impl Check {
             return Ok(tally);
         }
         let status = process::cargo().args(self.arguments).stdin(Stdio::null()).status()?;
-        Ok(if status.success() { Tally::success() } else { Tally::failure() })
+        Ok(if status.success() {
+            Tally::success()
+        } else {
+            Tally::failure()
+        })
     }
 }
 
@@ -80,8 +96,11 @@ impl Drop for SkipList {
 /// Runs `command`, passing its standard error on as it comes, and gives its standard error and output.
 fn run_and_read(command: &mut Command, pass_on_output: bool) -> Result<String> {
     let line = process::display(command);
-    let (error_side, output_side) =
-        if pass_on_output { (Stdio::inherit(), Stdio::piped()) } else { (Stdio::piped(), Stdio::inherit()) };
+    let (error_side, output_side) = if pass_on_output {
+        (Stdio::inherit(), Stdio::piped())
+    } else {
+        (Stdio::piped(), Stdio::inherit())
+    };
     let mut child = command
         .stdin(Stdio::null())
         .stdout(output_side)
@@ -115,7 +134,16 @@ pub(super) fn tests(programs: &Programs) -> Result<Tally> {
     let mut command = process::cargo();
     command.env("TETRA_SKIPS", &skips.0).env("TETRA_PROGRAMS", directory);
     let mut tally = if process::find("cargo-nextest").is_some() {
-        command.args(["nextest", "run", "--workspace", "--no-fail-fast", "--color", "never", "--show-progress", "none"]);
+        command.args([
+            "nextest",
+            "run",
+            "--workspace",
+            "--no-fail-fast",
+            "--color",
+            "never",
+            "--show-progress",
+            "none",
+        ]);
         let text = run_and_read(&mut command, false)?;
         Tally::from_nextest(&text).context("nextest came to no summary")?
     } else {
@@ -131,8 +159,15 @@ pub(super) fn tests(programs: &Programs) -> Result<Tally> {
 /// # Errors
 /// If cargo cannot be run.
 pub(super) fn doc_tests() -> Result<Tally> {
-    let text = run_and_read(process::cargo().args(["test", "--workspace", "--doc", "--no-fail-fast", "--quiet"]), true)?;
+    let text = run_and_read(
+        process::cargo().args(["test", "--workspace", "--doc", "--no-fail-fast", "--quiet"]),
+        true,
+    )?;
     let tally = Libtest::read(&text);
     // no summary at all: it did not compile
-    Ok(if text.contains("test result:") { tally } else { Tally::failure() })
+    Ok(if text.contains("test result:") {
+        tally
+    } else {
+        Tally::failure()
+    })
 }

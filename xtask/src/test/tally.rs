@@ -15,12 +15,18 @@ pub(super) struct Tally {
 impl Tally {
     /// One failure.
     pub(super) fn failure() -> Self {
-        Self { failed: 1, ..Self::default() }
+        Self {
+            failed: 1,
+            ..Self::default()
+        }
     }
 
     /// One success.
     pub(super) fn success() -> Self {
-        Self { passed: 1, ..Self::default() }
+        Self {
+            passed: 1,
+            ..Self::default()
+        }
     }
 
     /// Adds the counts of `other`.
@@ -33,7 +39,11 @@ impl Tally {
     /// Takes tests that returned early out of the passed ones: a test runner knows no "skipped at run time". `list` has
     /// a line for each.
     pub(super) fn take_skips(&mut self, list: &str) {
-        let reasons: Vec<String> = list.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+        let reasons: Vec<String> = list
+            .lines()
+            .filter(|line| !line.is_empty())
+            .map(str::to_owned)
+            .collect();
         let count = reasons.len() as u64;
         self.passed = self.passed.saturating_sub(count);
         self.skipped += count;
@@ -43,7 +53,10 @@ impl Tally {
     /// Reads nextest's summary line:
     /// `Summary [  1.2s] 8 tests run: 6 passed (1 slow), 1 failed, 1 timed out, 2 skipped`.
     pub(super) fn from_nextest(output: &str) -> Option<Self> {
-        let line = output.lines().rev().find(|line| line.trim_start().starts_with("Summary ["))?;
+        let line = output
+            .lines()
+            .rev()
+            .find(|line| line.trim_start().starts_with("Summary ["))?;
         let counts = line.split("run:").nth(1)?;
         let mut tally = Self::default();
         for count in counts.split(',') {
@@ -62,7 +75,10 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped))
+        f.pad(&format!(
+            "{} passed, {} failed, {} skipped",
+            self.passed, self.failed, self.skipped
+        ))
     }
 }
 
@@ -83,7 +99,10 @@ impl Libtest {
         {
             self.outstanding += count;
         } else if let Some(rest) = line.strip_prefix("test result: ") {
-            let counts: Vec<u64> = rest.split([' ', '.', ';']).filter_map(|word| word.parse().ok()).collect();
+            let counts: Vec<u64> = rest
+                .split([' ', '.', ';'])
+                .filter_map(|word| word.parse().ok())
+                .collect();
             if let [passed, failed, ignored, ..] = counts[..] {
                 self.tally.passed += passed;
                 self.tally.failed += failed;
@@ -114,9 +133,14 @@ mod tests {
     #[test]
     fn nextest_summaries_are_read() {
         let tally = |line: &str| Tally::from_nextest(line).map(|tally| (tally.passed, tally.failed, tally.skipped));
-        assert_eq!(tally("     Summary [   0.012s] 8 tests run: 8 passed, 0 skipped"), Some((8, 0, 0)));
         assert_eq!(
-            tally("x\n Summary [ 61.1s] 9 tests run: 5 passed (1 slow), 2 failed, 1 timed out, 1 exec failed, 3 skipped\nFAIL x"),
+            tally("     Summary [   0.012s] 8 tests run: 8 passed, 0 skipped"),
+            Some((8, 0, 0))
+        );
+        assert_eq!(
+            tally(
+                "x\n Summary [ 61.1s] 9 tests run: 5 passed (1 slow), 2 failed, 1 timed out, 1 exec failed, 3 skipped\nFAIL x"
+            ),
             Some((5, 4, 3))
         );
         assert_eq!(tally("error: no such crate"), None);
@@ -139,7 +163,10 @@ mod tests {
 
     #[test]
     fn skips_are_taken_out_of_the_passed() {
-        let mut tally = Tally { passed: 5, ..Tally::default() };
+        let mut tally = Tally {
+            passed: 5,
+            ..Tally::default()
+        };
         tally.take_skips("a: no kprobes\nb: no lab\n");
         assert_eq!(tally.to_string(), "3 passed, 0 failed, 2 skipped");
     }
