@@ -16,6 +16,8 @@ use crate::output::{AttachPoint, SourceLine, SourceRef};
 use crate::plan::{HookPlan, Instance};
 
 mod act;
+mod classifier;
+mod classify;
 mod decide;
 mod frame;
 mod gather;
@@ -25,7 +27,6 @@ mod operand;
 mod process;
 mod prologue;
 mod socket;
-mod text_set;
 
 use frame::{Frame, FrameFull};
 
@@ -62,6 +63,7 @@ pub fn generate(plan: &HookPlan, facts: &KernelFacts) -> Result<Generated, Gener
 
 /// Kernel helpers that generated code calls (`enum bpf_func_id`).
 mod helper {
+    pub(super) const MAP_LOOKUP_ELEM: u32 = 1;
     pub(super) const KTIME_GET_NS: u32 = 5;
     pub(super) const GET_CURRENT_PID_TGID: u32 = 14;
     pub(super) const GET_CURRENT_TASK: u32 = 35;
@@ -93,7 +95,8 @@ mod winner {
 struct Places {
     /// u64: value to return, for programs that may deny.
     verdict: i32,
-    /// u64: what the live selectors need gathered: bit t for text t, then sockets, then socket addresses.
+    /// u64: what the live selectors need gathered: bit t for text t, then sockets, then socket addresses; from bit
+    /// [`classify::FIRST_NEED`] on, the classifications of texts.
     need: i32,
     /// u64: something is to be done in the act phase.
     any_winner: i32,
@@ -109,8 +112,8 @@ struct Places {
     winners: i32,
     /// u64 per instance: what `tetra_pending_take` gave, for programs that take.
     pending: i32,
-    /// u8 per remembered string test: 0 not evaluated, 1 false, 2 true.
-    memo: i32,
+    /// Bits: string tests that hold, by number.
+    classes: i32,
     /// u64: action that the event under construction reports.
     action: i32,
     /// u64, u64: interval and scope of the rate limit of the event under construction; interval 0: none.
@@ -130,8 +133,8 @@ struct Generator<'a> {
     /// First live bit of each instance.
     first_live: Vec<usize>,
     functions: Vec<Function>,
-    text_functions: BTreeMap<TextTest, FuncId>,
-    memo_slots: BTreeMap<(usize, TextTest), usize>,
+    /// Number of each string test on each text.
+    class_numbers: BTreeMap<(usize, TextTest), usize>,
     lines: Vec<SourceLine>,
     line_index: BTreeMap<(std::sync::Arc<str>, u32, u32), SourceRef>,
 }
@@ -148,13 +151,8 @@ impl<'a> Generator<'a> {
             first_live.push(selectors);
             selectors += instance.selectors.len();
         }
-        let memo_slots: BTreeMap<(usize, TextTest), usize> = plan
-            .shared_text_tests()
-            .into_iter()
-            .filter(|(_, uses)| *uses > 1)
-            .enumerate()
-            .map(|(slot, ((text, test), _))| ((text, test.clone()), slot))
-            .collect();
+        let class_numbers: BTreeMap<(usize, TextTest), usize> =
+            plan.text_tests().into_iter().enumerate().map(|(number, test)| (test, number)).collect();
         let takes = plan.instances.iter().any(|i| i.role.takes_pending());
         let gathered = plan.texts.len() + plan.socks.len() + plan.sockaddrs.len();
         let places = Places {
@@ -167,7 +165,7 @@ impl<'a> Generator<'a> {
             live: frame.allocate(selectors.div_ceil(64), 8)?,
             winners: frame.allocate(plan.instances.len(), 2)?,
             pending: frame.allocate(if takes { plan.instances.len() } else { 0 }, 8)?,
-            memo: frame.allocate(memo_slots.len().next_multiple_of(8), 1)?,
+            classes: frame.allocate(class_numbers.len().div_ceil(64), 8)?,
             action: frame.allocate(1, 8)?,
             rate_limit: frame.allocate(2, 8)?,
         };
@@ -183,8 +181,7 @@ impl<'a> Generator<'a> {
             places,
             first_live,
             functions: Vec::new(),
-            text_functions: BTreeMap::new(),
-            memo_slots,
+            class_numbers,
             lines: Vec::new(),
             line_index: BTreeMap::new(),
         })
@@ -264,17 +261,6 @@ impl<'a> Generator<'a> {
         find(&self.plan.texts)
             .or_else(|| find(&self.plan.socks).map(|i| self.plan.texts.len() + i))
             .or_else(|| find(&self.plan.sockaddrs).map(|i| self.plan.texts.len() + self.plan.socks.len() + i))
-    }
-
-    /// The local function of a string test.
-    fn text_function(&mut self, test: &TextTest) -> FuncId {
-        if let Some(id) = self.text_functions.get(test) {
-            return *id;
-        }
-        let id = self.next_function();
-        self.functions.push(text_set::function(&format!("text_set_{}", id.0), test));
-        self.text_functions.insert(test.clone(), id);
-        id
     }
 
     /// The id of the next function pushed; 0 is the entry.

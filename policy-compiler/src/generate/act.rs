@@ -6,12 +6,12 @@ use ebpf::record::{self, PolicyCounter};
 
 use crate::attach::Role;
 use crate::hir::{Actions, Argument, RateLimit};
-use crate::ir::{AluOp, BlockId, CmpOp, Operand as IrOperand, Size, Value, Width};
+use crate::ir::{AluOp, BlockId, CmpOp, Operand as IrOperand, Size, Type, Value, Width};
 use crate::output::{ArgumentType, AttachPoint};
 use crate::plan::{Instance, PlannedSelector};
 
 use super::layout::ARG_FAULT;
-use super::{GenerateError, Generator, helper, state, text_set, winner};
+use super::{GenerateError, Generator, helper, state, classifier, winner};
 
 /// Which event is sent.
 #[derive(Clone, Copy)]
@@ -96,7 +96,7 @@ impl Generator<'_> {
                 groups.values().zip(&blocks).flat_map(|(winners, block)| winners.iter().map(|w| (*w, *block))).collect();
             order.sort_unstable_by_key(|(winner, _)| *winner);
             let winners: Vec<u64> = order.iter().map(|(winner, _)| *winner).collect();
-            text_set::search(&mut self.b, won, &winners, &|i| order[i].1, done);
+            classifier::search(&mut self.b, won, &winners, &|i| order[i].1, done);
         }
         let mut any_posts = false;
         let mut rate_limited = false;
@@ -152,9 +152,17 @@ impl Generator<'_> {
             return;
         }
         let slot = instance.hook.policy_slot;
-        let mode = self.b.map_value_addr(ebpf::maps::POLICY_MODES.name, slot * 4, 4);
-        let mode = self.b.load(mode, 0, Size::B4);
         let (enforcing, monitoring, next) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        let key = self.b.stack_slot(8);
+        let key = self.b.stack_addr(key);
+        self.b.store(key, 0, Size::B4, i64::from(slot));
+        let map = self.b.map_ref(ebpf::maps::POLICY_MODES.name);
+        let mode = self.b.call_helper_typed(helper::MAP_LOOKUP_ELEM, &[map.into(), key.into()], Type::MapValueOrNull { size: 4 });
+        let found = self.b.create_block();
+        // Every slot has a mode.
+        self.b.branch(CmpOp::Eq, Width::W64, mode, 0, enforcing, found);
+        self.b.switch_to(found);
+        let mode = self.b.load(mode, 0, Size::B4);
         self.b.branch(CmpOp::Eq, Width::W64, mode, i64::from(record::POLICY_MODE_ENFORCE), enforcing, monitoring);
         self.b.switch_to(monitoring);
         for _ in &actions.signals {
