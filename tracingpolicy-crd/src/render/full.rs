@@ -76,7 +76,9 @@ fn one(renderer: &Renderer, diagnostic: &Diagnostic) -> String {
         )
     };
     if let Some(help) = &diagnostic.help {
-        group = group.element(Level::HELP.message(printable(help)));
+        // the loader's help ends with lines of the verifier's log
+        let lines: Vec<_> = help.lines().map(printable).collect();
+        group = group.element(Level::HELP.message(lines.join("\n")));
     }
     renderer.render(&[group])
 }
