@@ -70,3 +70,11 @@ pub fn parse(source: &Source) -> Parsed {
         diagnostics: sink.finish(source),
     }
 }
+
+/// The documents of a text without errors, as trees.
+#[cfg(test)]
+pub(crate) fn documents(source: &Source) -> Option<Vec<std::sync::Arc<node::Node>>> {
+    let mut sink = Sink::default();
+    let documents = reader::read(source, &mut sink);
+    (sink.errors() == 0).then(|| documents.into_iter().map(|document| document.root).collect())
+}

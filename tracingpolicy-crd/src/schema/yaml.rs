@@ -121,3 +121,56 @@ fn text(string: &str) -> String {
 fn pad(out: &mut String, indent: usize) {
     out.extend(std::iter::repeat_n(' ', indent));
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::parse::node::{Node, NodeKind};
+    use crate::parse::scalar::Scalar;
+    use crate::policy::PolicyKind;
+    use crate::source::Source;
+
+    /// What a YAML text means.
+    fn read(text: &str) -> Json {
+        fn json(node: &Node) -> Json {
+            match &node.kind {
+                NodeKind::Scalar(Scalar::Null) => Json::Null,
+                NodeKind::Scalar(Scalar::Bool { value, .. }) => (*value).into(),
+                NodeKind::Scalar(Scalar::Int { value, .. }) => Json::Number(
+                    i64::try_from(*value)
+                        .map(Into::into)
+                        .unwrap_or_else(|_| (*value as u64).into()),
+                ),
+                NodeKind::Scalar(Scalar::Float(value)) => (*value).into(),
+                NodeKind::Scalar(Scalar::String(text)) => text.as_str().into(),
+                NodeKind::Sequence(items) => items.iter().map(|item| json(item)).collect(),
+                NodeKind::Mapping(entries) => entries
+                    .iter()
+                    .map(|entry| (entry.key.clone(), json(&entry.value)))
+                    .collect(),
+            }
+        }
+        let documents = crate::parse::documents(&Source::new("x.yaml", text)).expect("this is YAML");
+        assert_eq!(documents.len(), 1);
+        json(&documents[0])
+    }
+
+    #[test]
+    fn definitions_are_read_as_they_are_meant() {
+        for kind in PolicyKind::ALL {
+            assert_eq!(read(&crate::schema::crd_yaml(kind)), crate::schema::crd_json(kind));
+        }
+    }
+
+    #[test]
+    fn any_value_is_read_as_it_is_meant() {
+        let value = json!({
+            "empty": {}, "none": [], "null": null, "yes": "yes", "number": 1, "text": "1", "float": 1.5,
+            "nested": [[1, [2]], {"a": [{"b": 1, "c": [true]}]}, "x: y", "# no", " lead", "trail ", "a\nb", "\u{7}\"\\", ""],
+            "- key": 1, "key: 2": "~", "null-like": "null", "date": "2026-11-22",
+        });
+        assert_eq!(read(&write(&value)), value);
+    }
+}
