@@ -9,13 +9,13 @@
 //! 5. *gather for posting*: what only events need, if something is posted;
 //! 6. *act*: signals, overrides and events of the winners.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::attach::{Role, reads_user_memory};
 use crate::binary_table::{BinaryBit, BinaryTable};
 use crate::hash::StableHasher;
-use crate::hir::{Actions, Argument, Filter, Hook, Operand, OperandSource, Predicate, Selector, Target};
+use crate::hir::{Actions, Argument, Filter, Hook, Operand, OperandSource, Predicate, Selector, Target, TextTest};
 use crate::output::{ArgumentTemplate, ArgumentType, AttachPoint, EventTemplate, HookKind, SourceLine};
 
 /// Texts a program may hold (`SCRATCH_TEXTS`).
@@ -52,7 +52,7 @@ pub struct BinaryWord {
     /// Stamp it must carry.
     pub stamp: u32,
     /// Its predicates, by bit.
-    pub tests: Vec<crate::hir::TextTest>,
+    pub tests: Vec<TextTest>,
 }
 
 /// One hook in a plan.
@@ -232,17 +232,23 @@ impl HookPlan {
         !(self.texts.is_empty() && self.socks.is_empty() && self.sockaddrs.is_empty())
     }
 
-    /// How often each string test is used: those used more than once are remembered.
-    pub fn shared_text_tests(&self) -> BTreeMap<(usize, &crate::hir::TextTest), u32> {
-        let mut uses = BTreeMap::new();
+    /// The string tests on each text, numbered in order of first use: the classes of its classification.
+    pub fn text_tests(&self) -> Vec<(usize, TextTest)> {
+        let mut tests: Vec<(usize, TextTest)> = Vec::new();
+        let mut seen = BTreeSet::new();
         for filter in self.filters() {
-            if let Predicate::Text { operand, test, .. } = &filter.predicate
-                && let Some(text) = self.text(operand)
+            let (operand, test) = match &filter.predicate {
+                Predicate::Text { operand, test, .. } => (operand.clone(), test),
+                Predicate::Binary { test, .. } if filter.binary_bit.is_none() => (executable(), test),
+                _ => continue,
+            };
+            if let Some(text) = self.text(&operand)
+                && seen.insert((text, test))
             {
-                *uses.entry((text, test)).or_default() += 1;
+                tests.push((text, test.clone()));
             }
         }
-        uses
+        tests
     }
 
     fn hash(&self) -> u32 {

@@ -181,29 +181,14 @@ impl Generator<'_> {
         Ok(())
     }
 
-    /// Branches on a test of a gathered string or path.
+    /// Branches on a test of a string or path that has been classified.
     fn text_test(&mut self, operand: &crate::hir::Operand, test: &TextTest, negated: bool, to: Outcomes) {
         let Some(index) = self.plan.text(operand) else { return self.b.jump(to.no) };
         let (hit, miss) = if negated { (to.no, to.yes) } else { (to.yes, to.no) };
+        let Some(number) = self.class_numbers.get(&(index, test.clone())).copied() else { return self.b.jump(to.no) };
         self.require_read(index, operand, to);
-        let function = self.text_function(test);
-        let text = self.texts[index];
-        let Some(slot) = self.memo_slots.get(&(index, test.clone())).copied() else {
-            let holds = self.b.call_local(function, &[text.into()]);
-            return self.b.branch(CmpOp::Ne, Width::W64, holds, 0, hit, miss);
-        };
-        let place = self.places.memo + slot as i32;
-        let (evaluate, known) = (self.b.create_block(), self.b.create_block());
-        let memo = self.frame_load(place, Size::B1);
-        self.b.branch(CmpOp::Eq, Width::W64, memo, 0, evaluate, known);
-        self.b.switch_to(evaluate);
-        let holds = self.b.call_local(function, &[text.into()]);
-        let answer = self.b.alu(AluOp::Add, Width::W64, holds, 1i64);
-        self.frame_store(place, Size::B1, answer);
-        self.b.jump(known);
-        self.b.switch_to(known);
-        let memo = self.frame_load(place, Size::B1);
-        self.b.branch(CmpOp::Eq, Width::W64, memo, 2, hit, miss);
+        let classes = self.frame_load(self.places.classes + (number / 32) as i32 * 4, Size::B4);
+        self.b.branch(CmpOp::Set, Width::W64, classes, 1i64 << (number % 32), hit, miss);
     }
 
     /// Goes on if an operand has been read.

@@ -62,8 +62,9 @@ impl Generator<'_> {
     pub(super) fn needed_by(&self, instance: &Instance, selector: usize) -> u64 {
         let dear = &instance.selectors[selector].dear;
         let filters = dear.iter().filter_map(|f| self.filter_operand(&f.predicate)).fold(0u64, |bits, i| bits | 1 << i);
+        let classes = dear.iter().fold(0, |bits, f| bits | self.classification_need(&f.predicate));
         let filtered = self.filtered().into_iter().fold(0u64, |bits, i| bits | 1 << i);
-        filters | (self.posted(instance) & filtered)
+        filters | classes | (self.posted(instance) & filtered)
     }
 
     /// Reads what live selectors test.
@@ -120,6 +121,9 @@ impl Generator<'_> {
             self.require(CmpOp::Eq, read, 0, next);
             self.read(&operands[index], index, next)?;
             self.b.switch_to(next);
+            if index < self.texts.len() {
+                self.classify(index);
+            }
         }
         Ok(())
     }

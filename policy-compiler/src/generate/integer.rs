@@ -4,7 +4,7 @@ use crate::hir::{IntegerTest, Operand};
 use crate::ir::{AluOp, BlockId, CmpOp, Value, Width};
 use crate::resolve::integer_width;
 
-use super::{GenerateError, Generator, text_set};
+use super::{GenerateError, Generator, classifier};
 
 impl Generator<'_> {
     /// The value of a numeric operand, extended to 64 bits as its type says.
@@ -31,7 +31,7 @@ impl Generator<'_> {
         let value = self.integer(operand)?;
         let signed = integer_width(operand.argument_type).is_some_and(|(_, signed)| signed);
         match test {
-            IntegerTest::Equal(values) => text_set::search(&mut self.b, value, values, &|_| yes, no),
+            IntegerTest::Equal(values) => classifier::search(&mut self.b, value, values, &|_| yes, no),
             IntegerTest::Above(bound) => {
                 let op = if signed { CmpOp::Sgt } else { CmpOp::Gt };
                 self.b.branch(op, Width::W64, value, *bound as i64, yes, no);

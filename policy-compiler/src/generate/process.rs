@@ -2,13 +2,12 @@
 
 use crate::binary_table::{BinaryBit, KNOWN};
 use crate::hir::{CapabilitySet, Namespace};
-use crate::ir::builder::FunctionBuilder;
-use crate::ir::{AluOp, BlockId, CmpOp, FuncId, Operand as IrOperand, Size, Type, Value, Width};
+use crate::ir::{AluOp, BlockId, CmpOp, Operand as IrOperand, Size, Type, Value, Width};
 use crate::output::AttachPoint;
-use crate::plan::{BinaryWord, executable};
+use crate::plan::executable;
 
-use super::layout::{PROCESS_NSPID, PROCESS_POLICY_WORDS, PROCESS_SIZE, TEXT_SIZE};
-use super::{GenerateError, Generator, helper, state, text_set};
+use super::layout::{PROCESS_NSPID, PROCESS_POLICY_WORDS, PROCESS_SIZE};
+use super::{GenerateError, Generator, helper, state, classifier};
 
 /// Size of an element of `struct pid.numbers` (`struct upid`) is looked up; this is its member with the namespace.
 const UPID_NAMESPACE: &str = "ns";
@@ -46,13 +45,10 @@ impl Generator<'_> {
         self.b.switch_to(known);
         self.frame_store(self.state_place(index), Size::B1, state::READ);
         for (i, word) in plan.binary_words.iter().enumerate() {
-            let function = self.binary_word_function(word);
-            let bits = self.b.call_local(function, &[text.into()]);
-            let bits = self.b.alu(AluOp::Or, Width::W64, bits, i64::from(KNOWN));
-            let stamped = self.b.const_(i64::from(word.stamp) << 32);
-            let value = self.b.alu(AluOp::Or, Width::W64, bits, IrOperand::Value(stamped));
-            self.frame_store(self.places.binary + i as i32 * 8, Size::B8, value);
+            let known = i64::from(word.stamp) << 32 | i64::from(KNOWN);
+            self.frame_store(self.places.binary + i as i32 * 8, Size::B8, known);
         }
+        self.classify_binary(text);
         self.b.jump(store);
         self.b.switch_to(store);
         let present = self.b.create_block();
@@ -64,23 +60,6 @@ impl Generator<'_> {
         }
         self.b.jump(done);
         self.b.switch_to(done);
-    }
-
-    /// A function `(text) -> bits` that evaluates the predicates of a word.
-    fn binary_word_function(&mut self, word: &BinaryWord) -> FuncId {
-        let tests: Vec<FuncId> = word.tests.iter().map(|test| self.text_function(test)).collect();
-        let id = self.next_function();
-        let mut b = FunctionBuilder::new(format!("binary_word_{}", word.word), &[Type::MapValue { size: TEXT_SIZE }]);
-        let text = b.param(0);
-        let mut bits = b.const_(0);
-        for (bit, test) in tests.into_iter().enumerate() {
-            let holds = b.call_local(test, &[text.into()]);
-            let shifted = b.alu(AluOp::Lsh, Width::W64, holds, bit as i64);
-            bits = b.alu(AluOp::Or, Width::W64, bits, shifted);
-        }
-        b.ret(bits);
-        self.functions.push(b.finish());
-        id
     }
 
     /// Branches on a stage-1 bit. An executable whose path is not known matches neither the test nor its negation.
@@ -127,14 +106,14 @@ impl Generator<'_> {
             self.b.alu(AluOp::Rsh, Width::W64, pid_tgid, 32i64)
         };
         let values: Vec<u64> = values.iter().map(|v| u64::from(*v)).collect();
-        text_set::search(&mut self.b, pid, &values, &|_| hit, miss);
+        classifier::search(&mut self.b, pid, &values, &|_| hit, miss);
     }
 
     /// Branches on the inode number of a namespace of the current task.
     pub(super) fn namespace_test(&mut self, namespace: Namespace, values: &[u32], hit: BlockId, miss: BlockId) -> Result<(), GenerateError> {
         let inode = self.namespace_inode(namespace)?;
         let values: Vec<u64> = values.iter().map(|v| u64::from(*v)).collect();
-        text_set::search(&mut self.b, inode, &values, &|_| hit, miss);
+        classifier::search(&mut self.b, inode, &values, &|_| hit, miss);
         Ok(())
     }
 

@@ -28,11 +28,11 @@ impl Generator<'_> {
         }
         let gathered = self.plan.texts.len() + self.plan.socks.len() + self.plan.sockaddrs.len();
         let selectors: usize = self.plan.instances.iter().map(|i| i.selectors.len()).sum();
-        let memo = self.memo_slots.len();
+        let classes = self.class_numbers.len();
         for (start, words) in [
             (self.places.states, gathered.div_ceil(8)),
             (self.places.live, selectors.div_ceil(64)),
-            (self.places.memo, memo.div_ceil(8)),
+            (self.places.classes, classes.div_ceil(64)),
         ] {
             for word in 0..words {
                 self.frame_store(start + word as i32 * 8, Size::B8, 0);

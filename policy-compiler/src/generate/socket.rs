@@ -10,7 +10,7 @@ use ebpf::record::{ArgumentSock, ArgumentSockaddr};
 use std::mem::offset_of;
 
 use super::decide::Outcomes;
-use super::{Generator, layout, text_set};
+use super::{Generator, layout, classifier};
 
 const AF_INET: i64 = 2;
 const AF_INET6: i64 = 10;
@@ -38,7 +38,7 @@ impl Generator<'_> {
     fn number_test(&mut self, offset: i32, size: Size, values: &[u16], hit: BlockId, miss: BlockId) {
         let number = self.frame_load(offset, size);
         let values: Vec<u64> = values.iter().map(|v| u64::from(*v)).collect();
-        text_set::search(&mut self.b, number, &values, &|_| hit, miss);
+        classifier::search(&mut self.b, number, &values, &|_| hit, miss);
     }
 
     fn address_test(&mut self, place: &Place, side: SockSide, networks: &[Network], hit: BlockId, miss: BlockId, other_family: BlockId) {
@@ -66,7 +66,7 @@ impl Generator<'_> {
             } else {
                 let head = self.b.alu(AluOp::Rsh, Width::W64, address, shift);
                 let heads: Vec<u64> = addresses.iter().map(|a| a >> shift).collect();
-                text_set::search(&mut self.b, head, &heads, &|_| hit, next);
+                classifier::search(&mut self.b, head, &heads, &|_| hit, next);
             }
             self.b.switch_to(next);
         }
@@ -93,7 +93,7 @@ impl Generator<'_> {
             let shift = 64 - prefix;
             let head = self.b.alu(AluOp::Rsh, Width::W64, high, i64::from(shift));
             let heads: Vec<u64> = addresses.iter().map(|a| (*a >> 64) as u64 >> shift).collect();
-            return text_set::search(&mut self.b, head, &heads, &|_| hit, miss);
+            return classifier::search(&mut self.b, head, &heads, &|_| hit, miss);
         }
         let shift = 128 - prefix;
         let tail = self.b.alu(AluOp::Rsh, Width::W64, low, i64::from(shift));
@@ -103,10 +103,10 @@ impl Generator<'_> {
         }
         let leaves: Vec<BlockId> = by_high.keys().map(|_| self.b.create_block()).collect();
         let heads: Vec<u64> = by_high.keys().copied().collect();
-        text_set::search(&mut self.b, high, &heads, &|i| leaves[i], miss);
+        classifier::search(&mut self.b, high, &heads, &|i| leaves[i], miss);
         for (leaf, tails) in leaves.into_iter().zip(by_high.values()) {
             self.b.switch_to(leaf);
-            text_set::search(&mut self.b, tail, tails, &|_| hit, miss);
+            classifier::search(&mut self.b, tail, tails, &|_| hit, miss);
         }
     }
 
