@@ -10,14 +10,16 @@
 //! So a generation of programs is prepared in the slots that nobody reads, and one write to `tetra_active` puts it into force at
 //! all hooks at once. The stub never changes: no call is missed and none is seen twice.
 
+use std::fs;
 use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 
 use policy_compiler::output::AttachPoint;
 
 use crate::assembler::{TAIL_CALL, call, exit, load_map, load_map_value, load32, mov, mov_immediate};
-use crate::link::Link;
+use crate::link::{Link, describe};
 use crate::program::{LoadedProgram, ProgramKind};
-use crate::sys::{Instruction, Map, MapShape, MapType, ProgramLoad, Rejected, SysError};
+use crate::sys::{self, Instruction, Map, MapShape, MapType, ProgramLoad, Rejected, SysError};
 
 /// A generation of programs: which slot of each hook is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,6 +47,8 @@ pub(crate) struct Hook {
     link: Link,
     stub: LoadedProgram,
     programs: Map,
+    /// Where link and slots are pinned.
+    pins: Vec<PathBuf>,
 }
 
 /// Why a hook could not be made.
@@ -87,7 +91,12 @@ impl Hook {
         .map_err(HookError::Stub)?;
         programs.update_fd(generation.number(), program.as_fd())?;
         let link = Link::attach(attach, stub.as_fd())?;
-        Ok(Self { link, stub, programs })
+        Ok(Self {
+            link,
+            stub,
+            programs,
+            pins: Vec::new(),
+        })
     }
 
     /// Puts a program, or none, into a slot that is not active.
@@ -95,6 +104,44 @@ impl Hook {
         match program {
             Some(program) => self.programs.update_fd(generation.number(), program.as_fd()),
             None => self.programs.delete(&generation.number().to_ne_bytes()).map(|_| ()),
+        }
+    }
+
+    /// Pins link and slots under `directory`, unless that is done already, so that the hook stays when this process ends. The
+    /// slots need a pin of their own: the kernel empties a `PROG_ARRAY` that no process and no pin refers to.
+    pub(crate) fn pin(&mut self, attach: &AttachPoint, directory: &Path) -> Result<(), SysError> {
+        if !self.pins.is_empty() {
+            return Ok(());
+        }
+        let name = describe(attach);
+        let Some(link) = self.link.as_link_fd() else {
+            return Err(SysError {
+                syscall: "bpf(BPF_OBJ_PIN)",
+                object: name,
+                errno: libc::EOPNOTSUPP,
+                hint: Some("before 5.15 kprobes and tracepoints cannot outlive the process that attached them"),
+            });
+        };
+        // The bpf file system takes no dots.
+        let name: String = name
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+            .collect();
+        let path = |part: &str| directory.join(format!("{}_{name}_{part}", self.stub.info().map_or(0, |info| info.id)));
+        let (slots, links) = (path("slots"), path("link"));
+        sys::obj_pin(self.programs.as_fd(), &slots)?;
+        self.pins.push(slots);
+        sys::obj_pin(link, &links)?;
+        self.pins.push(links);
+        Ok(())
+    }
+
+    /// Takes the pins away; the hook then lives as long as this value.
+    pub(crate) fn unpin(&mut self) {
+        // The link first: without its slots it does nothing.
+        for path in self.pins.drain(..).rev() {
+            // Somebody else may have removed it.
+            drop(fs::remove_file(path));
         }
     }
 

@@ -23,4 +23,4 @@ pub use maps::{PolicyCounters, PolicyMode, ProcessTable, SensorCounters, SensorO
 pub use program::LoadedProgram;
 pub use ring::{Drained, Rings};
 pub use sensor::Sensor;
-pub use set::{AppliedSet, HookInfo, HookSet};
+pub use set::{AppliedSet, HookInfo, HookSet, remove_pins};

@@ -71,6 +71,11 @@ impl Link {
         }
     }
 
+    /// The link itself; `None` before 5.15 for kprobes and tracepoints.
+    pub(crate) fn as_link_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.link.as_ref().map(AsFd::as_fd)
+    }
+
     /// The link's number, as `bpftool link` shows it; `None` where there is no link.
     pub(crate) fn id(&self) -> Option<u32> {
         sys::link_id(self.link.as_ref()?.as_fd()).ok()

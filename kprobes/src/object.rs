@@ -26,6 +26,9 @@ use crate::sys::{FuncInfo, Instruction, LineInfo, MapShape};
 
 pub use self::core::CoreError;
 
+/// Most bytes of zeroed variables that an object may ask for.
+const MAX_DATA_BYTES: u64 = 1 << 20;
+
 /// Why an object cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ObjectError {
@@ -164,9 +167,17 @@ impl ObjectFile {
                     },
                 );
             }
+            let data = match section.kind() {
+                // Has a size, but no bytes in the file.
+                SectionKind::UninitializedData if section.size() <= MAX_DATA_BYTES => vec![0; section.size() as usize],
+                SectionKind::UninitializedData => {
+                    return Err(ObjectError::Elf(format!("{} bytes of variables", section.size())));
+                }
+                _ => section.uncompressed_data().map_err(damaged)?.into_owned(),
+            };
             let section_info = Section {
                 name: section.name().map_err(damaged)?.to_owned(),
-                data: section.uncompressed_data().map_err(damaged)?.into_owned(),
+                data,
                 is_code: section.kind() == SectionKind::Text,
                 relocations,
             };
@@ -257,3 +268,6 @@ fn is_hidden(flags: object::SymbolFlags<object::SectionIndex, object::SymbolInde
     };
     matches!(st_other.0 & 3, 1 | 2)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,10 @@
 //! The set of hook programs in force, and its atomic replacement.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::io;
 use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use policy_compiler::btf::Btf;
@@ -78,6 +81,8 @@ pub struct HookSet {
     kernel: Arc<Btf>,
     generation: Generation,
     barrier: Barrier,
+    /// Where hooks are pinned, if they shall outlive the process.
+    pins: Option<PathBuf>,
 }
 
 impl HookSet {
@@ -95,6 +100,7 @@ impl HookSet {
             kernel: kernel_btf()?,
             generation,
             barrier: Barrier::new()?,
+            pins: None,
         })
     }
 
@@ -130,7 +136,12 @@ impl HookSet {
         // A call that read `tetra_active` before the flip may not have made its tail call yet.
         let waited = self.barrier.wait();
         let count = self.hooks.len();
-        self.hooks.retain(|attach, _| self.members.contains_key(attach));
+        for (_, mut gone) in self
+            .hooks
+            .extract_if(.., |attach, _| !self.members.contains_key(attach))
+        {
+            gone.unpin();
+        }
         let removed = count - self.hooks.len();
         if waited.is_ok() {
             self.empty(previous);
@@ -141,6 +152,37 @@ impl HookSet {
             kept,
             removed,
         })
+    }
+
+    /// Pins all hooks under a directory of a bpf file system (made if it is missing), so that they stay in force when this process
+    /// ends, and keeps doing so for later sets; `None` takes the pins away. Records of hooks that stay behind are lost, what they
+    /// deny stays denied. [`remove_pins`] ends it.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` before 5.15 if there are kprobes or tracepoints among the hooks; otherwise what `BPF_OBJ_PIN` says. Then
+    /// nothing is pinned.
+    pub fn set_pins(&mut self, directory: Option<&Path>) -> Result<(), SysError> {
+        if let Some(directory) = directory {
+            fs::create_dir_all(directory)
+                .map_err(|error| SysError::io("mkdir", directory.display().to_string(), &error))?;
+        }
+        if self.pins.as_deref() != directory {
+            self.hooks.values_mut().for_each(Hook::unpin);
+        }
+        self.pins = directory.map(Path::to_owned);
+        let pinned = self.pin_all();
+        if pinned.is_err() {
+            self.hooks.values_mut().for_each(Hook::unpin);
+            self.pins = None;
+        }
+        pinned
+    }
+
+    fn pin_all(&mut self) -> Result<(), SysError> {
+        let Some(directory) = &self.pins else { return Ok(()) };
+        self.hooks
+            .iter_mut()
+            .try_for_each(|(attach, hook)| hook.pin(attach, directory))
     }
 
     /// All hooks in force, by attach point.
@@ -248,14 +290,21 @@ impl HookSet {
         for (attach, hook) in &self.hooks {
             hook.set(next, prepared.get(attach).map(|prepared| &*prepared.member.program))?;
         }
-        let mut added = Vec::new();
+        let mut added: Vec<(AttachPoint, Hook)> = Vec::new();
         let mut problems = Vec::new();
         for (attach, Prepared { member, source }) in prepared {
             if self.hooks.contains_key(attach) {
                 continue;
             }
             match Hook::attach(attach, member.kind, self.maps.active(), next, &member.program) {
-                Ok(hook) => added.push((attach.clone(), hook)),
+                Ok(mut hook) => {
+                    let pinned = self
+                        .pins
+                        .as_deref()
+                        .map_or(Ok(()), |directory| hook.pin(attach, directory));
+                    problems.extend(pinned.err().map(|error| rejection::not_attached(source, &error, "")));
+                    added.push((attach.clone(), hook));
+                }
                 Err(HookError::Sys(error)) => problems.push(rejection::not_attached(source, &error, "")),
                 Err(HookError::Stub(rejected)) => {
                     problems.push(rejection::not_attached(source, &rejected.error, &rejected.log))
@@ -263,10 +312,10 @@ impl HookSet {
             }
         }
         if problems.is_empty() {
-            Ok(added)
-        } else {
-            Err(LoadError::Policy(problems))
+            return Ok(added);
         }
+        added.iter_mut().for_each(|(_, hook)| hook.unpin());
+        Err(LoadError::Policy(problems))
     }
 
     /// Empties a generation that is not active.
@@ -276,6 +325,30 @@ impl HookSet {
             drop(hook.set(generation, None));
         }
     }
+}
+
+/// Removes the pins that a process has left behind in a directory, which detaches its hooks. A new agent does this when its own
+/// set is in force.
+///
+/// # Errors
+/// What the file system says.
+pub fn remove_pins(directory: &Path) -> Result<(), SysError> {
+    let failed = |error: io::Error| SysError::io("unlink", directory.display().to_string(), &error);
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut paths = entries
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<Vec<_>, io::Error>>()
+        .map_err(failed)?;
+    // Links before slots: `..._link` sorts before `..._slots`.
+    paths.sort_by_key(|path| path.to_string_lossy().ends_with("_slots"));
+    for path in paths {
+        fs::remove_file(path).map_err(failed)?;
+    }
+    fs::remove_dir(directory).map_err(failed)
 }
 
 /// A loaded program that is not in force yet.

@@ -265,6 +265,34 @@ fn dropping_the_set_detaches_everything() {
 }
 
 #[test]
+fn pinned_hooks_outlive_the_set() {
+    let Some(mut setup) = setup() else { return };
+    let root = match kprobes::sys::ensure_mounted(kprobes::sys::Filesystem::Bpffs) {
+        Ok(root) => root,
+        Err(error) => {
+            guard::skip(&error.to_string());
+            return;
+        }
+    };
+    let directory = root.join(format!("tetra_test_{}", std::process::id()));
+    let tp_btf = AttachPoint::TpBtf {
+        event: "sys_enter".into(),
+    };
+    setup.apply(vec![setup.red.hook(raw_tp())]);
+    setup.set.set_pins(Some(&directory)).expect("pin");
+    // A hook that comes later is pinned, one that goes is not.
+    setup.apply(vec![setup.blue.hook(tp_btf.clone())]);
+    let Setup { set, maps, _alone, .. } = setup;
+    drop(set);
+    calls(4);
+    assert_eq!((count(&maps, RED, &raw_tp()), count(&maps, BLUE, &tp_btf)), (0, 4));
+    kprobes::remove_pins(&directory).expect("unpin");
+    calls(4);
+    assert_eq!(count(&maps, BLUE, &tp_btf), 4);
+    assert!(!directory.exists());
+}
+
+#[test]
 fn policy_modes_and_counters() {
     let Some(setup) = setup() else { return };
     assert_eq!(setup.maps.policy_mode(7).expect("a slot"), kprobes::PolicyMode::Enforce);

@@ -27,10 +27,18 @@ fn yaml_files(directory: &Path, files: &mut Vec<PathBuf>) {
 
 /// The policies of a file; empty if it does not hold valid ones, which is not the matter here.
 fn policies_of(path: &Path) -> Vec<Policy> {
-    let Ok(text) = fs::read_to_string(path) else { return Vec::new() };
-    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let Ok(text) = fs::read_to_string(path) else {
+        return Vec::new();
+    };
+    let name = path
+        .file_name()
+        .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let parsed = parse(&Source::new(name, text));
-    if parsed.diagnostics.iter().any(tracingpolicy_crd::Diagnostic::is_error) { Vec::new() } else { parsed.policies }
+    if parsed.diagnostics.iter().any(tracingpolicy_crd::Diagnostic::is_error) {
+        Vec::new()
+    } else {
+        parsed.policies
+    }
 }
 
 #[test]
@@ -42,12 +50,20 @@ fn what_is_compiled_is_loaded() {
     yaml_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples"), &mut files);
     let examples = files.len();
     assert!(examples > 0, "there are examples");
-    for directory in std::env::var("TETRA_POLICIES").unwrap_or_default().split(':').filter(|name| !name.is_empty()) {
+    for directory in std::env::var("TETRA_POLICIES")
+        .unwrap_or_default()
+        .split(':')
+        .filter(|name| !name.is_empty())
+    {
         yaml_files(Path::new(directory), &mut files);
     }
     files.sort();
 
-    let small = SensorOptions { ring_bytes: 1 << 16, enforcement_ring_bytes: 1 << 16, ..SensorOptions::default() };
+    let small = SensorOptions {
+        ring_bytes: 1 << 16,
+        enforcement_ring_bytes: 1 << 16,
+        ..SensorOptions::default()
+    };
     let maps = SharedMaps::create(&small).expect("maps");
     let mut set = HookSet::new(&maps).expect("a set");
     let mut failures = Vec::new();
@@ -64,7 +80,10 @@ fn what_is_compiled_is_loaded() {
                 println!("{:44} {line}", file.file_name().unwrap_or_default().to_string_lossy());
                 together.extend(policies);
             }
-            Ok(None) => println!("{:44} refused by the compiler", file.file_name().unwrap_or_default().to_string_lossy()),
+            Ok(None) => println!(
+                "{:44} refused by the compiler",
+                file.file_name().unwrap_or_default().to_string_lossy()
+            ),
             Err(error) => failures.push(format!("{}:\n{}", file.display(), text_of(&error))),
         }
     }
@@ -73,22 +92,49 @@ fn what_is_compiled_is_loaded() {
         Ok(line) => println!("all together: {}", line.unwrap_or_default()),
         Err(error) => failures.push(format!("all together:\n{}", text_of(&error))),
     }
-    assert!(failures.is_empty(), "the compiler accepted what the kernel refuses:\n{}", failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "the compiler accepted what the kernel refuses:\n{}",
+        failures.join("\n")
+    );
     assert!(loaded > 0, "at least tracepoints work everywhere");
 }
 
 /// Compiles and applies a set; its hooks and their verified instructions, or `None` if the compiler refuses it for this kernel.
 fn load(set: &mut HookSet, policies: Vec<Policy>) -> Result<Option<String>, LoadError> {
-    let needs = Needs { tracepoints: tracepoints_needed(&policies), functions: true };
-    let compilation = compile(&PolicySet::from_policies(policies), &collect(&needs)?, &Options::default());
-    if compilation.diagnostics.iter().any(tracingpolicy_crd::Diagnostic::is_error) {
+    let needs = Needs {
+        tracepoints: tracepoints_needed(&policies),
+        functions: true,
+    };
+    let compilation = compile(
+        &PolicySet::from_policies(policies),
+        &collect(&needs)?,
+        &Options::default(),
+    );
+    if compilation
+        .diagnostics
+        .iter()
+        .any(tracingpolicy_crd::Diagnostic::is_error)
+    {
         return Ok(None);
     }
     let applied = set.apply(compilation.objects)?;
-    let mut hooks: Vec<String> = applied.hooks.iter().map(|hook| format!("{}={}", hook.name, hook.verified_instructions)).collect();
+    let mut hooks: Vec<String> = applied
+        .hooks
+        .iter()
+        .map(|hook| format!("{}={}", hook.name, hook.verified_instructions))
+        .collect();
     let more = hooks.len().saturating_sub(6);
     hooks.truncate(6);
-    Ok(Some(format!("{}{}", hooks.join(" "), if more > 0 { format!(" and {more} more") } else { String::new() })))
+    Ok(Some(format!(
+        "{}{}",
+        hooks.join(" "),
+        if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        }
+    )))
 }
 
 fn text_of(error: &LoadError) -> String {

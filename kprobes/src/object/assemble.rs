@@ -240,7 +240,7 @@ impl Assembler<'_> {
             } else {
                 u64::from(instruction.immediate as u32)
             };
-            return self.refer(at, PSEUDO_FUNC, (section, symbol.address + addend));
+            return self.refer(at, PSEUDO_FUNC, (section, symbol.address.wrapping_add(addend)));
         }
         let fd_of = |name: &str| {
             map_fd(name)
@@ -249,7 +249,7 @@ impl Assembler<'_> {
         };
         if is_data(section_name) {
             // The address of a variable: the map that holds the section, and the offset in its value.
-            let within = symbol.address as i32 + instruction.immediate;
+            let within = (symbol.address as i32).wrapping_add(instruction.immediate);
             let fd = fd_of(section_name)?;
             self.instructions[at] = Instruction {
                 immediate: fd,

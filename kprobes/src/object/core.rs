@@ -157,7 +157,7 @@ fn field_answer(local: &Btf, kernel: &Btf, relocation: &CoreRelocation) -> Resul
 fn describe(btf: &Btf, field: Field, kind: u32) -> Answer {
     let type_size = btf.size(field.type_id);
     let size = type_size.unwrap_or(0);
-    let bits = field.bitfield_size.unwrap_or(size * 8);
+    let bits = field.bitfield_size.unwrap_or(size.saturating_mul(8));
     let (byte_offset, unit) = if field.bitfield_size.is_some() {
         storage_unit(field.bit_offset, bits, size)
     } else {
@@ -175,8 +175,8 @@ fn describe(btf: &Btf, field: Field, kind: u32) -> Answer {
             _ => false,
         }),
         // Left so far that the field's highest bit is bit 63, then right so far that its lowest is bit 0.
-        FIELD_LSHIFT_U64 => 64 - (bits + field.bit_offset - byte_offset * 8),
-        _ => 64 - bits,
+        FIELD_LSHIFT_U64 => 64u32.saturating_sub(bits.saturating_add(field.bit_offset - byte_offset * 8)),
+        _ => 64u32.saturating_sub(bits),
     };
     Answer::Value(u64::from(value), None)
 }
@@ -186,7 +186,7 @@ fn storage_unit(bit_offset: u32, bits: u32, type_size: u32) -> (u32, u32) {
     let mut unit = type_size.max(1);
     loop {
         let byte_offset = bit_offset / 8 / unit * unit;
-        if bit_offset + bits - byte_offset * 8 <= unit * 8 || unit >= 8 {
+        if (bit_offset - byte_offset * 8).saturating_add(bits) <= unit.saturating_mul(8) || unit >= 8 {
             return (byte_offset, unit);
         }
         unit *= 2;
@@ -245,7 +245,7 @@ fn walk(btf: &Btf, root: TypeId, first: u32, steps: &[Step<'_>]) -> Option<Field
                 let member: Member<'_> = btf.member(current, name)?;
                 field = Field {
                     type_id: member.type_id,
-                    bit_offset: field.bit_offset + member.bit_offset,
+                    bit_offset: field.bit_offset.checked_add(member.bit_offset)?,
                     bitfield_size: member.bitfield_size,
                 };
             }
@@ -260,7 +260,7 @@ fn walk(btf: &Btf, root: TypeId, first: u32, steps: &[Step<'_>]) -> Option<Field
                 let offset = btf.size(element)?.checked_mul(*index)?.checked_mul(8)?;
                 field = Field {
                     type_id: element,
-                    bit_offset: field.bit_offset + offset,
+                    bit_offset: field.bit_offset.checked_add(offset)?,
                     bitfield_size: None,
                 };
             }

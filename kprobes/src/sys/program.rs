@@ -163,8 +163,8 @@ pub struct Rejected {
 /// `BPF_LOG_LEVEL1`: every instruction with the state before it; `BPF_LOG_STATS`.
 const LOG_FULL: u32 = 1;
 const LOG_STATS: u32 = 4;
-/// Verification statistics are one or two lines.
-const STATS_BYTES: usize = 4096;
+/// Verification statistics are a few lines, and since 7.0 one more for each function. Were they cut, the load would fail.
+const STATS_BYTES: usize = 64 << 10;
 /// The largest log buffer that every kernel takes (before 5.18: `UINT_MAX >> 8`).
 const LOG_BYTES: usize = (1 << 24) - 1;
 
