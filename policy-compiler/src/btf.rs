@@ -109,7 +109,10 @@ struct NameTable {
 
 impl fmt::Debug for Btf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Btf").field("types", &self.len()).field("bytes", &self.data.len()).finish_non_exhaustive()
+        f.debug_struct("Btf")
+            .field("types", &self.len())
+            .field("bytes", &self.data.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -149,7 +152,11 @@ impl Btf {
         let section = |at: usize, len: usize| -> Result<(usize, usize), BtfError> {
             let start = header.checked_add(at).ok_or(short(usize::MAX))?;
             let end = start.checked_add(len).ok_or(short(usize::MAX))?;
-            if end > data.len() || end > u32::MAX as usize { Err(short(end)) } else { Ok((start, end)) }
+            if end > data.len() || end > u32::MAX as usize {
+                Err(short(end))
+            } else {
+                Ok((start, end))
+            }
         };
         let (types_start, types_end) = section(field(8), field(12))?;
         let (strings_at, strings_end) = section(field(16), field(20))?;
@@ -167,7 +174,10 @@ impl Btf {
         while at < types_end {
             let id = first_id + offsets.len() as u32;
             let info = word(&data[..types_end], at + 4).ok_or(BtfError::BadRecord(id))?;
-            let extra = types::extra_len(info).ok_or(BtfError::UnknownKind { id, kind: types::kind_of(info) })?;
+            let extra = types::extra_len(info).ok_or(BtfError::UnknownKind {
+                id,
+                kind: types::kind_of(info),
+            })?;
             let end = at + 12 + extra;
             if end > types_end {
                 return Err(BtfError::BadRecord(id));
@@ -181,7 +191,10 @@ impl Btf {
             strings_len: strings_end - strings_at,
             data,
             offsets,
-            names: NameTable { heads: Vec::new(), next: Vec::new() },
+            names: NameTable {
+                heads: Vec::new(),
+                next: Vec::new(),
+            },
             base,
             first_id,
             first_string,
@@ -252,12 +265,17 @@ impl Btf {
         let at = *self.offsets.get((id.0 - self.first_id) as usize)? as usize;
         let info = word(&self.data, at + 4)?;
         let len = 12 + types::extra_len(info)?;
-        Some(Record { bytes: &self.data[at..at + len] })
+        Some(Record {
+            bytes: &self.data[at..at + len],
+        })
     }
 
     /// Ids of all types with this name, ascending, whatever their kind.
     pub fn ids_by_name<'a>(&'a self, name: &'a str) -> impl Iterator<Item = TypeId> + 'a {
-        let own = self.names.chain(name).filter(move |entry| self.name_bytes_of(*entry) == name.as_bytes());
+        let own = self
+            .names
+            .chain(name)
+            .filter(move |entry| self.name_bytes_of(*entry) == name.as_bytes());
         let base: Box<dyn Iterator<Item = TypeId> + 'a> = match &self.base {
             Some(base) => Box::new(base.ids_by_name(name)),
             None => Box::new(std::iter::empty()),
@@ -301,7 +319,9 @@ impl NameTable {
 
 /// FNV-1a: names are short, and nobody can attack us with the names of a kernel's types.
 fn hash(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    })
 }
 
 /// One type record.

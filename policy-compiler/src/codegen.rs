@@ -1,7 +1,7 @@
 //! Back end: from the IR of a program to a relocatable object.
 //!
 //! ```text
-//!  ir::Function ─ simplify ─ layout ─ liveness ─ allocate ─ frame ─ emit ─ jumps ─► FunctionCode
+//!  ir::Function ─ simplify ─ order ─ liveness ─ allocate ─ frame ─ emit ─ jumps ─► FunctionCode
 //!                                                                                      │
 //!  runtime library (clang) ──────────────────────────────────────────────► link ─► object ─► ELF
 //! ```
@@ -10,6 +10,7 @@
 //! Output depends on the input alone: same program, same bytes.
 
 use crate::disassemble;
+use crate::ir::order::reverse_post_order;
 use crate::ir::verify::{VerifyError, verify};
 use crate::ir::{FuncId, Function, Program};
 use crate::isa::Instruction;
@@ -20,7 +21,6 @@ mod allocate;
 mod emit;
 mod frame;
 mod jumps;
-mod layout;
 mod liveness;
 mod moves;
 mod simplify;
@@ -88,7 +88,7 @@ pub(crate) enum Symbol {
 }
 
 /// Machine code of one function.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct FunctionCode {
     /// Symbol name.
     pub(crate) name: String,
@@ -109,8 +109,16 @@ pub(crate) struct FunctionCode {
 /// # Errors
 ///
 /// See [`CodegenError`].
-pub fn compile_program(program: &Program, target: &Target, source_lines: &[SourceLine]) -> Result<Vec<u8>, CodegenError> {
-    let runtime = if target.legacy_runtime { ebpf::RUNTIME_LEGACY } else { ebpf::RUNTIME };
+pub fn compile_program(
+    program: &Program,
+    target: &Target,
+    source_lines: &[SourceLine],
+) -> Result<Vec<u8>, CodegenError> {
+    let runtime = if target.legacy_runtime {
+        ebpf::RUNTIME_LEGACY
+    } else {
+        ebpf::RUNTIME
+    };
     compile_with_runtime(program, target, source_lines, runtime)
 }
 
@@ -125,7 +133,7 @@ pub fn compile_with_runtime(
     source_lines: &[SourceLine],
     runtime: &[u8],
 ) -> Result<Vec<u8>, CodegenError> {
-    let functions = compile_functions(program, target)?;
+    let functions = compile_functions(program, *target)?;
     Ok(link::link(program, &functions, source_lines, runtime)?)
 }
 
@@ -135,21 +143,25 @@ pub fn compile_with_runtime(
 ///
 /// See [`CodegenError`].
 pub fn assembly(program: &Program, target: &Target, source_lines: &[SourceLine]) -> Result<String, CodegenError> {
-    let functions = compile_functions(program, target)?;
+    let functions = compile_functions(program, *target)?;
     Ok(disassemble::listing(&functions, program, source_lines))
 }
 
-fn compile_functions(program: &Program, target: &Target) -> Result<Vec<FunctionCode>, CodegenError> {
+fn compile_functions(program: &Program, target: Target) -> Result<Vec<FunctionCode>, CodegenError> {
     verify(program).map_err(CodegenError::Invalid)?;
-    program.functions.iter().map(|function| compile_function(function, target)).collect()
+    program
+        .functions
+        .iter()
+        .map(|function| compile_function(function, target))
+        .collect()
 }
 
-pub(crate) fn compile_function(function: &Function, target: &Target) -> Result<FunctionCode, CodegenError> {
+pub(crate) fn compile_function(function: &Function, target: Target) -> Result<FunctionCode, CodegenError> {
     let function = simplify::simplify(function);
-    let order = layout::order(&function);
+    let order = reverse_post_order(&function);
     let liveness = liveness::analyze(&function, &order);
     let allocation = allocate::allocate(&function, &order, &liveness);
     let frame = frame::Frame::new(&function, &order, &allocation)?;
     let emitted = emit::emit(&function, &order, &allocation, &frame)?;
-    jumps::resolve(&function.name, emitted, frame.size, target.jumps32)
+    jumps::resolve(&function.name, &emitted, frame.size, target.jumps32)
 }

@@ -12,8 +12,7 @@ use crate::output::{SourceLine, SourceRef};
 pub(crate) fn listing(functions: &[FunctionCode], program: &Program, source_lines: &[SourceLine]) -> String {
     let mut text = format!("section {}\n", program.section);
     for function in functions {
-        // writing to a string cannot fail
-        let _ = list_function(&mut text, function, program, source_lines);
+        list_function(&mut text, function, program, source_lines).expect("writing to a string cannot fail");
     }
     text
 }
@@ -28,14 +27,31 @@ fn jump_target(at: usize, instruction: Instruction) -> Option<usize> {
     usize::try_from(at as i64 + 1 + off).ok()
 }
 
-fn list_function(text: &mut String, function: &FunctionCode, program: &Program, source_lines: &[SourceLine]) -> std::fmt::Result {
+fn list_function(
+    text: &mut String,
+    function: &FunctionCode,
+    program: &Program,
+    source_lines: &[SourceLine],
+) -> std::fmt::Result {
     let code = &function.instructions;
-    let targets = code.iter().enumerate().filter_map(|(at, instruction)| jump_target(at, *instruction));
+    let targets = code
+        .iter()
+        .enumerate()
+        .filter_map(|(at, instruction)| jump_target(at, *instruction));
     let mut labels: BTreeMap<usize, usize> = targets.map(|target| (target, 0)).collect();
-    labels.values_mut().enumerate().for_each(|(number, label)| *label = number);
+    labels
+        .values_mut()
+        .enumerate()
+        .for_each(|(number, label)| *label = number);
     let references: BTreeMap<usize, &Symbol> = function.references.iter().map(|(at, symbol)| (*at, symbol)).collect();
 
-    writeln!(text, "\n{}:  ; {} instructions, {} bytes of stack", function.name, code.len(), function.frame_size)?;
+    writeln!(
+        text,
+        "\n{}:  ; {} instructions, {} bytes of stack",
+        function.name,
+        code.len(),
+        function.frame_size
+    )?;
     let mut shown: Option<SourceRef> = None;
     let mut at = 0;
     while at < code.len() {
@@ -62,7 +78,13 @@ fn list_function(text: &mut String, function: &FunctionCode, program: &Program, 
             Some(Symbol::Map(name)) => format!("r{} = map {name}", instruction.dst),
             Some(Symbol::Function(name)) => format!("call {name}"),
             Some(Symbol::Local(id)) => {
-                format!("call {}", program.functions.get(id.0 as usize).map_or("?", |function| function.name.as_str()))
+                format!(
+                    "call {}",
+                    program
+                        .functions
+                        .get(id.0 as usize)
+                        .map_or("?", |function| function.name.as_str())
+                )
             }
             None => plain,
         };

@@ -17,6 +17,7 @@
 use crate::output::SourceRef;
 
 pub mod builder;
+pub(crate) mod order;
 pub mod print;
 pub mod verify;
 
@@ -35,6 +36,7 @@ pub struct SlotId(pub u32);
 
 /// What a value is, and so what may be done with it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs, reason = "what a variant says of its fields is enough")]
 pub enum Type {
     /// A number, or an address the verifier knows nothing of (read it with [`Inst::LoadKernel`]).
     Scalar,
@@ -125,19 +127,43 @@ pub enum Callee {
 
 /// One instruction. Where there is a `dest`, it is defined by it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs, reason = "what a variant says of its fields is enough")]
 pub enum Inst {
     /// `dest = value`
     Const { dest: Value, value: i64 },
     /// `dest = a op b`; pointer arithmetic is `Add` on [`Width::W64`] with a pointer as `a`.
-    Alu { dest: Value, op: AluOp, width: Width, a: Operand, b: Operand },
+    Alu {
+        dest: Value,
+        op: AluOp,
+        width: Width,
+        a: Operand,
+        b: Operand,
+    },
     /// Swaps the low `size` bytes of `a` and zero-extends (`to big endian` on a little-endian machine).
     ByteSwap { dest: Value, size: Size, a: Value },
     /// `dest = *(size *)(base + offset)` where the verifier allows it: context, map value, stack, trusted pointer.
-    Load { dest: Value, base: Value, offset: i32, size: Size, signed: bool },
+    Load {
+        dest: Value,
+        base: Value,
+        offset: i32,
+        size: Size,
+        signed: bool,
+    },
     /// Reads kernel memory: a direct load if `base` is [`Type::Trusted`], else `bpf_probe_read_kernel`; a failed read gives 0.
-    LoadKernel { dest: Value, base: Value, offset: i32, size: Size, signed: bool },
+    LoadKernel {
+        dest: Value,
+        base: Value,
+        offset: i32,
+        size: Size,
+        signed: bool,
+    },
     /// `*(size *)(base + offset) = value`
-    Store { base: Value, offset: i32, size: Size, value: Operand },
+    Store {
+        base: Value,
+        offset: i32,
+        size: Size,
+        value: Operand,
+    },
     /// Address of a stack slot.
     StackAddr { dest: Value, slot: SlotId },
     /// Reference to a map, for helpers that take one.
@@ -145,16 +171,28 @@ pub enum Inst {
     /// Address `offset` bytes into element 0 of an array map (`BPF_PSEUDO_MAP_VALUE`).
     MapValueAddr { dest: Value, map: String, offset: u32 },
     /// A call; at most five arguments. Registers r1 to r5 are lost over it.
-    Call { dest: Option<Value>, callee: Callee, args: Vec<Operand> },
+    Call {
+        dest: Option<Value>,
+        callee: Callee,
+        args: Vec<Operand>,
+    },
 }
 
 /// How a block ends.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs, reason = "what a variant says of its fields is enough")]
 pub enum Terminator {
     /// Unconditional.
     Jump(BlockId),
     /// `if a op b goto then_block else goto else_block`
-    Branch { op: CmpOp, width: Width, a: Value, b: Operand, then_block: BlockId, else_block: BlockId },
+    Branch {
+        op: CmpOp,
+        width: Width,
+        a: Value,
+        b: Operand,
+        then_block: BlockId,
+        else_block: BlockId,
+    },
     /// Ends the function.
     Return(Operand),
 }
@@ -202,7 +240,9 @@ impl Inst {
     /// What it reads, in order.
     pub fn operands(&self) -> impl Iterator<Item = Operand> {
         let (first, second, rest): (_, _, &[Operand]) = match self {
-            Self::Const { .. } | Self::StackAddr { .. } | Self::MapRef { .. } | Self::MapValueAddr { .. } => (None, None, &[]),
+            Self::Const { .. } | Self::StackAddr { .. } | Self::MapRef { .. } | Self::MapValueAddr { .. } => {
+                (None, None, &[])
+            }
             Self::Alu { a, b, .. } => (Some(*a), Some(*b), &[]),
             Self::ByteSwap { a, .. } => (Some(Operand::Value(*a)), None, &[]),
             Self::Load { base, .. } | Self::LoadKernel { base, .. } => (Some(Operand::Value(*base)), None, &[]),
@@ -233,7 +273,9 @@ impl Terminator {
     pub fn successors(&self) -> impl Iterator<Item = BlockId> + use<> {
         let (first, second) = match self {
             Self::Jump(block) => (Some(*block), None),
-            Self::Branch { then_block, else_block, .. } => (Some(*then_block), Some(*else_block)),
+            Self::Branch {
+                then_block, else_block, ..
+            } => (Some(*then_block), Some(*else_block)),
             Self::Return(_) => (None, None),
         };
         first.into_iter().chain(second)
@@ -253,9 +295,21 @@ impl Terminator {
     pub fn map_blocks(self, map: impl Fn(BlockId) -> BlockId) -> Self {
         match self {
             Self::Jump(block) => Self::Jump(map(block)),
-            Self::Branch { op, width, a, b, then_block, else_block } => {
-                Self::Branch { op, width, a, b, then_block: map(then_block), else_block: map(else_block) }
-            }
+            Self::Branch {
+                op,
+                width,
+                a,
+                b,
+                then_block,
+                else_block,
+            } => Self::Branch {
+                op,
+                width,
+                a,
+                b,
+                then_block: map(then_block),
+                else_block: map(else_block),
+            },
             Self::Return(operand) => Self::Return(operand),
         }
     }

@@ -99,7 +99,7 @@ impl Instruction {
     pub fn encode(self) -> [u8; SLOT] {
         let mut bytes = [0; SLOT];
         bytes[0] = self.code;
-        bytes[1] = self.dst & 0xf | self.src << 4;
+        bytes[1] = (self.dst & 0xf) | (self.src << 4);
         bytes[2..4].copy_from_slice(&self.off.to_le_bytes());
         bytes[4..].copy_from_slice(&self.imm.to_le_bytes());
         bytes
@@ -139,70 +139,141 @@ impl Instruction {
 
     /// `dst = dst op src`
     pub fn alu(operation: AluOperation, width: Width, dst: Reg, src: Reg) -> Self {
-        Self { code: operation.code() | opcode::SOURCE_REG | width.alu_class(), dst: dst.0, src: src.0, ..Self::default() }
+        Self {
+            code: operation.code() | opcode::SOURCE_REG | width.alu_class(),
+            dst: dst.0,
+            src: src.0,
+            ..Self::default()
+        }
     }
 
     /// `dst = dst op imm`
     pub fn alu_imm(operation: AluOperation, width: Width, dst: Reg, imm: i32) -> Self {
-        Self { code: operation.code() | width.alu_class(), dst: dst.0, imm, ..Self::default() }
+        Self {
+            code: operation.code() | width.alu_class(),
+            dst: dst.0,
+            imm,
+            ..Self::default()
+        }
     }
 
     /// `dst = be16/32/64 dst`: to big endian, zero-extended.
     pub fn to_big_endian(bits: i32, dst: Reg) -> Self {
-        Self { code: opcode::TO_BE, dst: dst.0, imm: bits, ..Self::default() }
+        Self {
+            code: opcode::TO_BE,
+            dst: dst.0,
+            imm: bits,
+            ..Self::default()
+        }
     }
 
     /// `dst = *(uN *)(src + off)`; `size` is 1, 2, 4 or 8.
     pub fn load(size: u32, dst: Reg, src: Reg, off: i16) -> Self {
-        Self { code: opcode::LDX_MEM | opcode::size_bits(size), dst: dst.0, src: src.0, off, imm: 0 }
+        Self {
+            code: opcode::LDX_MEM | opcode::size_bits(size),
+            dst: dst.0,
+            src: src.0,
+            off,
+            imm: 0,
+        }
     }
 
     /// `*(uN *)(dst + off) = src`
     pub fn store(size: u32, dst: Reg, off: i16, src: Reg) -> Self {
-        Self { code: opcode::STX_MEM | opcode::size_bits(size), dst: dst.0, src: src.0, off, imm: 0 }
+        Self {
+            code: opcode::STX_MEM | opcode::size_bits(size),
+            dst: dst.0,
+            src: src.0,
+            off,
+            imm: 0,
+        }
     }
 
     /// `*(uN *)(dst + off) = imm`, sign-extended for 8 bytes.
     pub fn store_imm(size: u32, dst: Reg, off: i16, imm: i32) -> Self {
-        Self { code: opcode::ST_MEM | opcode::size_bits(size), dst: dst.0, src: 0, off, imm }
+        Self {
+            code: opcode::ST_MEM | opcode::size_bits(size),
+            dst: dst.0,
+            src: 0,
+            off,
+            imm,
+        }
     }
 
     /// Both slots of `dst = constant`.
     pub fn load_imm64(dst: Reg, pseudo: u8, constant: u64) -> [Self; 2] {
         [
-            Self { code: opcode::LD_IMM64, dst: dst.0, src: pseudo, off: 0, imm: constant as i32 },
-            Self { imm: (constant >> 32) as i32, ..Self::default() },
+            Self {
+                code: opcode::LD_IMM64,
+                dst: dst.0,
+                src: pseudo,
+                off: 0,
+                imm: constant as i32,
+            },
+            Self {
+                imm: (constant >> 32) as i32,
+                ..Self::default()
+            },
         ]
     }
 
     /// `if dst op src goto +off`
     pub fn jump(operation: JumpOperation, width: Width, dst: Reg, src: Reg, off: i16) -> Self {
-        Self { code: operation.code() | opcode::SOURCE_REG | width.jump_class(), dst: dst.0, src: src.0, off, imm: 0 }
+        Self {
+            code: operation.code() | opcode::SOURCE_REG | width.jump_class(),
+            dst: dst.0,
+            src: src.0,
+            off,
+            imm: 0,
+        }
     }
 
     /// `if dst op imm goto +off`
     pub fn jump_imm(operation: JumpOperation, width: Width, dst: Reg, imm: i32, off: i16) -> Self {
-        Self { code: operation.code() | width.jump_class(), dst: dst.0, src: 0, off, imm }
+        Self {
+            code: operation.code() | width.jump_class(),
+            dst: dst.0,
+            src: 0,
+            off,
+            imm,
+        }
     }
 
     /// `goto +off`
     pub fn goto(off: i16) -> Self {
-        Self { code: opcode::JA, off, ..Self::default() }
+        Self {
+            code: opcode::JA,
+            off,
+            ..Self::default()
+        }
     }
 
     /// `gotol +off`: the offset has 32 bits. Kernels from 6.6 on.
     pub fn goto_long(off: i32) -> Self {
-        Self { code: opcode::JA32, imm: off, ..Self::default() }
+        Self {
+            code: opcode::JA32,
+            imm: off,
+            ..Self::default()
+        }
     }
 
     /// Call of a kernel helper.
     pub fn call_helper(helper: u32) -> Self {
-        Self { code: opcode::CALL, imm: helper as i32, ..Self::default() }
+        Self {
+            code: opcode::CALL,
+            imm: helper as i32,
+            ..Self::default()
+        }
     }
 
     /// Call of a function of the program, `off` slots from the next one.
     pub fn call_function(off: i32) -> Self {
-        Self { code: opcode::CALL, src: PSEUDO_CALL, imm: off, ..Self::default() }
+        Self {
+            code: opcode::CALL,
+            src: PSEUDO_CALL,
+            imm: off,
+            ..Self::default()
+        }
     }
 
     /// Whether it calls another function of the program.
@@ -212,7 +283,10 @@ impl Instruction {
 
     /// Return from the function.
     pub fn exit() -> Self {
-        Self { code: opcode::EXIT, ..Self::default() }
+        Self {
+            code: opcode::EXIT,
+            ..Self::default()
+        }
     }
 
     /// What the operation is; `None` if the instruction set has no such code.

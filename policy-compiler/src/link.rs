@@ -107,11 +107,19 @@ impl Reached {
         for (_, symbol) in functions.iter().flat_map(|function| &function.references) {
             match symbol {
                 Symbol::Function(name) => {
-                    open.push(library.function(name).ok_or_else(|| LinkError::UnknownFunction { name: name.clone() })?);
+                    open.push(
+                        library
+                            .function(name)
+                            .ok_or_else(|| LinkError::UnknownFunction { name: name.clone() })?,
+                    );
                 }
                 Symbol::Map(name) if program.maps.iter().any(|map| map.name == *name) => {}
                 Symbol::Map(name) => {
-                    reached.maps.insert(library.map(name).ok_or_else(|| LinkError::UnknownMap { name: name.clone() })?);
+                    reached.maps.insert(
+                        library
+                            .map(name)
+                            .ok_or_else(|| LinkError::UnknownMap { name: name.clone() })?,
+                    );
                 }
                 Symbol::Local(_) => {}
             }
@@ -133,7 +141,12 @@ impl Reached {
 }
 
 /// Links a program's functions, of which the first is its entry, with the library, and writes the object.
-pub(crate) fn link(program: &Program, functions: &[FunctionCode], source_lines: &[SourceLine], runtime: &[u8]) -> Result<Vec<u8>, LinkError> {
+pub(crate) fn link(
+    program: &Program,
+    functions: &[FunctionCode],
+    source_lines: &[SourceLine],
+    runtime: &[u8],
+) -> Result<Vec<u8>, LinkError> {
     let library = Library::parse(runtime)?;
     let reached = Reached::from(program, functions, &library)?;
     check_names(program, functions, &library, &reached)?;
@@ -144,7 +157,10 @@ pub(crate) fn link(program: &Program, functions: &[FunctionCode], source_lines: 
 
     // positions in the object: own things first, then those of the library in its order
     let place = |set: &BTreeSet<usize>, before: usize| -> BTreeMap<usize, usize> {
-        set.iter().enumerate().map(|(rank, index)| (*index, before + rank)).collect()
+        set.iter()
+            .enumerate()
+            .map(|(rank, index)| (*index, before + rank))
+            .collect()
     };
     let library_functions = place(&reached.functions, functions.len());
     let library_maps = place(&reached.maps, program.maps.len());
@@ -154,11 +170,19 @@ pub(crate) fn link(program: &Program, functions: &[FunctionCode], source_lines: 
         .maps
         .iter()
         .zip(&own.maps)
-        .map(|(map, (type_id, size))| MapItem { name: map.name.clone(), type_id: *type_id, size: *size })
+        .map(|(map, (type_id, size))| MapItem {
+            name: map.name.clone(),
+            type_id: *type_id,
+            size: *size,
+        })
         .collect();
     maps.extend(reached.maps.iter().map(|index| {
         let map = &library.maps[*index];
-        MapItem { name: map.name.clone(), type_id: copied.get(map.type_id), size: map.size }
+        MapItem {
+            name: map.name.clone(),
+            type_id: copied.get(map.type_id),
+            size: map.size,
+        }
     }));
 
     let mut items: Vec<_> = Vec::with_capacity(functions.len() + reached.functions.len());
@@ -167,9 +191,11 @@ pub(crate) fn link(program: &Program, functions: &[FunctionCode], source_lines: 
             let reference = match symbol {
                 Symbol::Map(name) => Reference::Map(match program.maps.iter().position(|map| map.name == *name) {
                     Some(position) => position,
-                    None => library_maps[&library.map(name).unwrap_or_default()],
+                    None => library_maps[&library.map(name).expect("what is not there was not reached")],
                 }),
-                Symbol::Function(name) => Reference::Call(library_functions[&library.function(name).unwrap_or_default()]),
+                Symbol::Function(name) => Reference::Call(
+                    library_functions[&library.function(name).expect("what is not there was not reached")],
+                ),
                 Symbol::Local(id) => Reference::Call(id.0 as usize),
             };
             (*slot, reference)
@@ -192,7 +218,10 @@ pub(crate) fn link(program: &Program, functions: &[FunctionCode], source_lines: 
                 LibraryReference::Call(callee) => Reference::Call(library_functions[&callee]),
                 LibraryReference::FunctionAddress(callee) => Reference::FunctionAddress(library_functions[&callee]),
                 LibraryReference::Map(map) => Reference::Map(library_maps[&map]),
-                LibraryReference::Data { section, offset } => Reference::Data { section: library_data[&section], offset },
+                LibraryReference::Data { section, offset } => Reference::Data {
+                    section: library_data[&section],
+                    offset,
+                },
             };
             (*slot, reference)
         });
@@ -204,7 +233,15 @@ pub(crate) fn link(program: &Program, functions: &[FunctionCode], source_lines: 
             instructions: function.instructions.clone(),
             references: references.collect(),
             type_id: copied.get(function.type_id),
-            lines: function.lines.iter().map(|line| LineInfo { file: string(line.file), text: string(line.text), ..*line }).collect(),
+            lines: function
+                .lines
+                .iter()
+                .map(|line| LineInfo {
+                    file: string(line.file),
+                    text: string(line.text),
+                    ..*line
+                })
+                .collect(),
             relocations: function
                 .relocations
                 .iter()
@@ -217,7 +254,14 @@ pub(crate) fn link(program: &Program, functions: &[FunctionCode], source_lines: 
         });
     }
     let frames = functions.iter().map(|function| function.frame_size);
-    let frames: Vec<_> = frames.chain(reached.functions.iter().map(|index| library.functions[*index].frame_size)).collect();
+    let frames: Vec<_> = frames
+        .chain(
+            reached
+                .functions
+                .iter()
+                .map(|index| library.functions[*index].frame_size),
+        )
+        .collect();
     stack::check(&items, &frames)?;
 
     let data = reached.data.iter().map(|index| {
@@ -231,12 +275,26 @@ pub(crate) fn link(program: &Program, functions: &[FunctionCode], source_lines: 
             is_read_only: section.is_read_only,
         }
     });
-    object::write(Contents { program_section: program.section.clone(), functions: items, maps, data: data.collect(), btf })
+    object::write(Contents {
+        program_section: program.section.clone(),
+        functions: items,
+        maps,
+        data: data.collect(),
+        btf,
+    })
 }
 
-fn check_names(program: &Program, functions: &[FunctionCode], library: &Library, reached: &Reached) -> Result<(), LinkError> {
+fn check_names(
+    program: &Program,
+    functions: &[FunctionCode],
+    library: &Library,
+    reached: &Reached,
+) -> Result<(), LinkError> {
     let mut seen = BTreeSet::new();
-    let own = functions.iter().map(|function| &function.name).chain(program.maps.iter().map(|map| &map.name));
+    let own = functions
+        .iter()
+        .map(|function| &function.name)
+        .chain(program.maps.iter().map(|map| &map.name));
     let foreign = reached.functions.iter().map(|index| &library.functions[*index].name);
     let foreign = foreign.chain(reached.maps.iter().map(|index| &library.maps[*index].name));
     for name in own.chain(foreign) {
@@ -262,16 +320,25 @@ impl OwnTypes {
         let int = btf.int("int", 4, true);
         let number = btf.int("unsigned long", 8, false);
         let context = btf.ptr(TypeId::VOID);
-        let function_types = functions.iter().zip(&program.functions).enumerate().map(|(index, (code, function))| {
-            if index == 0 {
-                let proto = btf.func_proto(int, &[("ctx", context)]);
-                return btf.func(&code.name, proto, Linkage::Global);
-            }
-            let names = ["a", "b", "c", "d", "e"];
-            let params: Vec<_> = function.params.iter().zip(names).map(|(_, name)| (name, number)).collect();
-            let proto = btf.func_proto(number, &params);
-            btf.func(&code.name, proto, Linkage::Static)
-        });
+        let function_types = functions
+            .iter()
+            .zip(&program.functions)
+            .enumerate()
+            .map(|(index, (code, function))| {
+                if index == 0 {
+                    let proto = btf.func_proto(int, &[("ctx", context)]);
+                    return btf.func(&code.name, proto, Linkage::Global);
+                }
+                let names = ["a", "b", "c", "d", "e"];
+                let params: Vec<_> = function
+                    .params
+                    .iter()
+                    .zip(names)
+                    .map(|(_, name)| (name, number))
+                    .collect();
+                let proto = btf.func_proto(number, &params);
+                btf.func(&code.name, proto, Linkage::Static)
+            });
         let function_types = function_types.collect();
         let maps = program.maps.iter().map(|map| {
             // libbpf's encoding: a number is the length of an array that a member points to
@@ -298,7 +365,10 @@ impl OwnTypes {
             let definition = btf.struct_type("", size, &members);
             (btf.var(&map.name, definition, Linkage::Global), size)
         });
-        Self { functions: function_types, maps: maps.collect() }
+        Self {
+            functions: function_types,
+            maps: maps.collect(),
+        }
     }
 }
 
@@ -312,7 +382,10 @@ fn copy_types(btf: &mut BtfWriter, library: &Library, reached: &Reached) -> Copi
         if !function.is_global {
             statics.insert(function.type_id);
         }
-        function.relocations.iter().for_each(|relocation| copier.want(relocation.type_id));
+        function
+            .relocations
+            .iter()
+            .for_each(|relocation| copier.want(relocation.type_id));
     }
     for map in reached.maps.iter().map(|index| &library.maps[*index]) {
         copier.want(map.type_id);
@@ -326,7 +399,7 @@ fn copy_types(btf: &mut BtfWriter, library: &Library, reached: &Reached) -> Copi
     }
     copier.finish(btf, |id, words| {
         if statics.contains(&id) {
-            words[1] = words[1] & !0xffff | write::STATIC_FUNCTION;
+            words[1] = (words[1] & !0xffff) | write::STATIC_FUNCTION;
         }
         if let Some(section) = sections.get(&id) {
             words[2] = section.size as u32;
@@ -353,11 +426,21 @@ fn line_info(btf: &mut BtfWriter, function: &FunctionCode, source_lines: &[Sourc
         last = Some(*source);
         let offset = (slot * SLOT) as u32;
         lines.push(match source.and_then(|source| source_lines.get(source.0 as usize)) {
-            Some(line) => {
-                LineInfo { offset, file: btf.string(&line.file), text: btf.string(&line.text), line: line.line, column: line.column }
-            }
+            Some(line) => LineInfo {
+                offset,
+                file: btf.string(&line.file),
+                text: btf.string(&line.text),
+                line: line.line,
+                column: line.column,
+            },
             // what no single policy line is the reason for
-            None => LineInfo { offset, file: btf.string("<generated>"), text: btf.string(&function.name), line: 0, column: 0 },
+            None => LineInfo {
+                offset,
+                file: btf.string("<generated>"),
+                text: btf.string(&function.name),
+                line: 0,
+                column: 0,
+            },
         });
     }
     lines

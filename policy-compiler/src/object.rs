@@ -11,7 +11,9 @@
 //! ```
 
 use object::write::{Object, Relocation, SectionId, StandardSection, Symbol, SymbolId, SymbolSection};
-use object::{Architecture, BinaryFormat, Endianness, RelocationFlags, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
+use object::{
+    Architecture, BinaryFormat, Endianness, RelocationFlags, SectionKind, SymbolFlags, SymbolKind, SymbolScope,
+};
 
 use crate::btf::TypeId;
 use crate::btf::ext::{BtfExt, CoreRelocation, FuncInfo, LineInfo};
@@ -97,19 +99,44 @@ pub(crate) fn write(mut contents: Contents) -> Result<Vec<u8>, LinkError> {
     let data: Vec<_> = contents.data.iter().map(|item| write_data(&mut elf, item)).collect();
 
     // the entry's section first, as clang does
-    let program = elf.add_section(Vec::new(), contents.program_section.clone().into_bytes(), SectionKind::Text);
-    let text = contents.functions.iter().any(|function| !function.is_entry).then(|| elf.section_id(StandardSection::Text));
+    let program = elf.add_section(
+        Vec::new(),
+        contents.program_section.clone().into_bytes(),
+        SectionKind::Text,
+    );
+    let text = contents
+        .functions
+        .iter()
+        .any(|function| !function.is_entry)
+        .then(|| elf.section_id(StandardSection::Text));
     let mut placed: Vec<(SectionId, u64, SymbolId)> = Vec::with_capacity(contents.functions.len());
     for function in &contents.functions {
         let section = text.filter(|_| !function.is_entry).unwrap_or(program);
-        let scope = if function.is_global { SymbolScope::Dynamic } else { SymbolScope::Compilation };
-        let bytes: Vec<u8> = function.instructions.iter().flat_map(|instruction| instruction.encode()).collect();
+        let scope = if function.is_global {
+            SymbolScope::Dynamic
+        } else {
+            SymbolScope::Compilation
+        };
+        let bytes: Vec<u8> = function
+            .instructions
+            .iter()
+            .flat_map(|instruction| instruction.encode())
+            .collect();
         let start = elf.append_section_data(section, &bytes, SLOT as u64);
-        let id = elf.add_symbol(symbol(&function.name, start, bytes.len() as u64, SymbolKind::Text, scope, section));
+        let id = elf.add_symbol(symbol(
+            &function.name,
+            start,
+            bytes.len() as u64,
+            SymbolKind::Text,
+            scope,
+            section,
+        ));
         placed.push((section, start, id));
     }
 
-    let failed = |error: object::write::Error| LinkError::Write { what: error.to_string() };
+    let failed = |error: object::write::Error| LinkError::Write {
+        what: error.to_string(),
+    };
     let mut ext = BtfExt::default();
     for (function, &(section, start, _)) in contents.functions.iter().zip(&placed) {
         for &(slot, reference) in &function.references {
@@ -118,21 +145,49 @@ pub(crate) fn write(mut contents: Contents) -> Result<Vec<u8>, LinkError> {
                 Reference::Call(callee) => (placed[callee].2, R_BPF_64_32),
                 Reference::FunctionAddress(callee) => (placed[callee].2, R_BPF_64_64),
                 Reference::Map(map) => (maps[map], R_BPF_64_64),
-                Reference::Data { section: data_section, offset } => {
+                Reference::Data {
+                    section: data_section,
+                    offset,
+                } => {
                     // relocations have no addend of their own: it stands in the instruction
-                    elf.section_mut(section).data_mut()[at as usize + 4..at as usize + 8].copy_from_slice(&offset.to_le_bytes());
+                    elf.section_mut(section).data_mut()[at as usize + 4..at as usize + 8]
+                        .copy_from_slice(&offset.to_le_bytes());
                     (elf.section_symbol(data[data_section]), R_BPF_64_64)
                 }
             };
-            let flags = RelocationFlags::Elf { r_type: object::elf::RelocationType(kind) };
-            elf.add_relocation(section, Relocation { offset: at, symbol, addend: 0, flags }).map_err(failed)?;
+            let flags = RelocationFlags::Elf {
+                r_type: object::elf::RelocationType(kind),
+            };
+            elf.add_relocation(
+                section,
+                Relocation {
+                    offset: at,
+                    symbol,
+                    addend: 0,
+                    flags,
+                },
+            )
+            .map_err(failed)?;
         }
-        let name = contents.btf.string(if section == program { &contents.program_section } else { ".text" });
+        let name = contents.btf.string(if section == program {
+            &contents.program_section
+        } else {
+            ".text"
+        });
         let info = ext.section(name);
         let start = start as u32;
-        info.functions.push(FuncInfo { offset: start, type_id: function.type_id });
-        info.lines.extend(function.lines.iter().map(|line| LineInfo { offset: start + line.offset, ..*line }));
-        let moved = |relocation: &CoreRelocation| CoreRelocation { offset: start + relocation.offset, ..*relocation };
+        info.functions.push(FuncInfo {
+            offset: start,
+            type_id: function.type_id,
+        });
+        info.lines.extend(function.lines.iter().map(|line| LineInfo {
+            offset: start + line.offset,
+            ..*line
+        }));
+        let moved = |relocation: &CoreRelocation| CoreRelocation {
+            offset: start + relocation.offset,
+            ..*relocation
+        };
         info.relocations.extend(function.relocations.iter().map(moved));
     }
 
@@ -167,7 +222,14 @@ fn write_maps(elf: &mut Object<'_>, contents: &mut Contents) -> Vec<SymbolId> {
     let mut end = 0;
     for map in &contents.maps {
         let start = elf.append_section_data(section, &vec![0; map.size as usize], 8);
-        symbols.push(elf.add_symbol(symbol(&map.name, start, u64::from(map.size), SymbolKind::Data, SymbolScope::Dynamic, section)));
+        symbols.push(elf.add_symbol(symbol(
+            &map.name,
+            start,
+            u64::from(map.size),
+            SymbolKind::Data,
+            SymbolScope::Dynamic,
+            section,
+        )));
         variables.push((map.type_id, start as u32, map.size));
         end = start as u32 + map.size;
     }

@@ -1,6 +1,6 @@
 //! Generated programs, run by the kernel this test runs on.
 //!
-//! Programs are compiled to objects, loaded as `BPF_PROG_TYPE_SYSCALL`, and run with `BPF_PROG_TEST_RUN`; what they return and
+//! Programs are compiled to objects, loaded as syscall programs (raw tracepoints before Linux 5.14), and run with `BPF_PROG_TEST_RUN`; what they return and
 //! what they leave in a map is compared with an evaluation of their IR. Needs root; where that is missing the tests say so
 //! and pass, unless `REQUIRE_KERNEL=1`.
 
@@ -24,12 +24,30 @@ const MAP_LOOKUP_ELEM: u32 = 1;
 
 /// A program that works on the context and on one array map, `state`.
 fn program(functions: Vec<policy_compiler::ir::Function>) -> Program {
-    let state = MapDef { name: "state".into(), map_type: 2, key_size: 4, value_size: STATE_SIZE, max_entries: 1, flags: 0 };
-    Program { section: "raw_tp/test".into(), functions, maps: vec![state] }
+    let state = MapDef {
+        name: "state".into(),
+        map_type: 2,
+        key_size: 4,
+        value_size: STATE_SIZE,
+        max_entries: 1,
+        flags: 0,
+    };
+    Program {
+        section: "raw_tp/test".into(),
+        functions,
+        maps: vec![state],
+    }
 }
 
 fn lines() -> Vec<SourceLine> {
-    (1..4).map(|line| SourceLine { file: "policy.yaml".into(), line, column: 3, text: format!("line {line}").into() }).collect()
+    (1..4)
+        .map(|line| SourceLine {
+            file: "policy.yaml".into(),
+            line,
+            column: 3,
+            text: format!("line {line}").into(),
+        })
+        .collect()
 }
 
 /// Looks the state up and goes on with its address; without it the program returns.
@@ -38,7 +56,11 @@ fn look_up_state(b: &mut FunctionBuilder) -> Value {
     let key = b.stack_addr(slot);
     b.store(key, 0, Size::B4, 0);
     let map = b.map_ref("state");
-    let state = b.call_helper_typed(MAP_LOOKUP_ELEM, &[map.into(), key.into()], Type::MapValueOrNull { size: STATE_SIZE });
+    let state = b.call_helper_typed(
+        MAP_LOOKUP_ELEM,
+        &[map.into(), key.into()],
+        Type::MapValueOrNull { size: STATE_SIZE },
+    );
     let (missing, found) = (b.create_block(), b.create_block());
     b.branch(CmpOp::Eq, Width::W64, state, 0, missing, found);
     b.switch_to(missing);
@@ -52,8 +74,16 @@ fn random_programs_do_what_their_ir_says() {
     if !can_run() {
         return;
     }
-    let mut runner = TestRunner::new(Config { max_shrink_iters: 400, failure_persistence: None, ..Config::default() });
-    let inputs = (random::program(), any::<[u64; CTX_SIZE as usize / 8]>(), any::<[u64; STATE_SIZE as usize / 8]>());
+    let mut runner = TestRunner::new(Config {
+        max_shrink_iters: 400,
+        failure_persistence: None,
+        ..Config::default()
+    });
+    let inputs = (
+        random::program(),
+        any::<[u64; CTX_SIZE as usize / 8]>(),
+        any::<[u64; STATE_SIZE as usize / 8]>(),
+    );
     let result = runner.run(&inputs, |(recipe, ctx, state)| {
         let program = program(recipe.build(look_up_state));
         let elf = compile_program(&program, &Target::default(), &lines()).expect("compiles");
@@ -63,7 +93,12 @@ fn random_programs_do_what_their_ir_says() {
         loaded.write_map("state", &expected_state);
         let returned = loaded.run(&ctx);
         let expected = evaluate::run(&program, &ctx, &mut expected_state);
-        prop_assert_eq!((returned, loaded.read_map("state")), (expected as u32, expected_state), "{}", program);
+        prop_assert_eq!(
+            (returned, loaded.read_map("state")),
+            (expected as u32, expected_state),
+            "{}",
+            program
+        );
         Ok(())
     });
     if let Err(error) = result {
@@ -145,7 +180,14 @@ fn large_decision_trees_load() {
     b.ret(0);
     let elf = compile_program(&program(vec![b.finish()]), &Target::default(), &[]).expect("compiles");
     let loaded = Loaded::load(&elf, "entry").expect("loads");
-    for probe in [constants[0], constants[1999], constants[3999], constants[2000] + 1, 0, -1] {
+    for probe in [
+        constants[0],
+        constants[1999],
+        constants[3999],
+        constants[2000] + 1,
+        0,
+        -1,
+    ] {
         let mut ctx = vec![0; CTX_SIZE as usize];
         ctx[..8].copy_from_slice(&probe.to_le_bytes());
         assert_eq!(loaded.run(&ctx), u32::from(constants.contains(&probe)), "{probe:#x}");
@@ -166,7 +208,11 @@ fn the_runtime_library_links_and_runs() {
     b.branch(CmpOp::Eq, Width::W64, scratch, 0, out, taken);
     b.switch_to(taken);
     b.set_source(Some(SourceRef(1)));
-    let text = b.call_runtime_typed("tetra_text", &[scratch.into(), Operand::Imm(0)], Type::MapValueOrNull { size: 4096 });
+    let text = b.call_runtime_typed(
+        "tetra_text",
+        &[scratch.into(), Operand::Imm(0)],
+        Type::MapValueOrNull { size: 4096 },
+    );
     b.branch(CmpOp::Eq, Width::W64, text, 0, leave, have_text);
     b.switch_to(have_text);
     let length = b.call_runtime("tetra_walk_exe", &[text.into()]);
@@ -182,8 +228,13 @@ fn the_runtime_library_links_and_runs() {
     let loaded = Loaded::load(&elf, "entry").expect("loads");
     assert_eq!(loaded.run(&[0; 8]), 3);
     let state = loaded.read_map("state");
-    let path = std::env::current_exe().and_then(std::fs::canonicalize).expect("own path");
-    assert_eq!(u64::from_le_bytes(state[..8].try_into().expect("8 bytes")), path.as_os_str().len() as u64);
+    let path = std::env::current_exe()
+        .and_then(std::fs::canonicalize)
+        .expect("own path");
+    assert_eq!(
+        u64::from_le_bytes(state[..8].try_into().expect("8 bytes")),
+        path.as_os_str().len() as u64
+    );
 }
 
 /// What the verifier says of a program it refuses names the policy line.
@@ -200,6 +251,8 @@ fn rejections_name_the_policy_line() {
     let x = b.load(anywhere, 0, Size::B8);
     b.ret(x);
     let elf = compile_program(&program(vec![b.finish()]), &Target::default(), &lines()).expect("the IR is sound");
-    let Err(error) = Loaded::load(&elf, "entry") else { panic!("the index is not bounded") };
+    let Err(error) = Loaded::load(&elf, "entry") else {
+        panic!("the index is not bounded")
+    };
     assert!(error.contains("line 3") && error.contains("policy.yaml:3"), "{error}");
 }

@@ -74,7 +74,10 @@ impl CopiedTypes {
 impl<'a> TypeCopier<'a> {
     /// Nothing to be copied so far.
     pub fn new(source: &'a Btf) -> Self {
-        Self { source, wanted: BTreeSet::new() }
+        Self {
+            source,
+            wanted: BTreeSet::new(),
+        }
     }
 
     /// Wants a type and all that it refers to.
@@ -91,7 +94,12 @@ impl<'a> TypeCopier<'a> {
     /// Appends what is wanted. `adapt` may change the words of a record, given its source id, before references are followed.
     pub fn finish(self, writer: &mut BtfWriter, adapt: impl Fn(TypeId, &mut Vec<u32>)) -> CopiedTypes {
         let first = writer.next_id().0;
-        let map: BTreeMap<_, _> = self.wanted.iter().enumerate().map(|(rank, id)| (*id, TypeId(first + rank as u32))).collect();
+        let map: BTreeMap<_, _> = self
+            .wanted
+            .iter()
+            .enumerate()
+            .map(|(rank, id)| (*id, TypeId(first + rank as u32)))
+            .collect();
         let copied = CopiedTypes { map };
         for id in &self.wanted {
             let record = self.source.record(*id).expect("only ids with a record are wanted");

@@ -11,11 +11,18 @@ impl Btf {
 
     /// The parts of a declaration before and after the name. `inner` is what already stands next to the name.
     fn declare(&self, id: TypeId, inner: String, depth: usize) -> (String, String) {
-        let Some(depth) = depth.checked_sub(1) else { return ("…".into(), String::new()) };
-        let word = |text: &str| -> (String, String) {
-            if inner.is_empty() { (text.to_owned(), String::new()) } else { (format!("{text} {inner}"), String::new()) }
+        let Some(depth) = depth.checked_sub(1) else {
+            return ("…".into(), String::new());
         };
-        let tagged = |keyword: &str, name: &str| word(&format!("{keyword} {}", if name.is_empty() { "{…}" } else { name }));
+        let word = |text: &str| -> (String, String) {
+            if inner.is_empty() {
+                (text.to_owned(), String::new())
+            } else {
+                (format!("{text} {inner}"), String::new())
+            }
+        };
+        let tagged =
+            |keyword: &str, name: &str| word(&format!("{keyword} {}", if name.is_empty() { "{…}" } else { name }));
         match self.kind(id) {
             Kind::Void => word("void"),
             Kind::Int { .. } | Kind::Typedef(_) | Kind::Float(_) => word(self.name(id)),
@@ -38,18 +45,30 @@ impl Btf {
             }
             Kind::Array { element, count } => {
                 let (before, after) = self.declare(element, inner, depth);
-                let bounds = if count == 0 { "[]".to_owned() } else { format!("[{count}]") };
+                let bounds = if count == 0 {
+                    "[]".to_owned()
+                } else {
+                    format!("[{count}]")
+                };
                 (before, format!("{bounds}{after}"))
             }
             Kind::Func(proto) => self.declare(proto, self.name(id).to_owned(), depth),
             Kind::FuncProto => {
                 let prototype = self.prototype(id);
-                let mut params: Vec<_> = prototype.params.iter().map(|param| self.declare(param.type_id, String::new(), depth)).collect();
+                let mut params: Vec<_> = prototype
+                    .params
+                    .iter()
+                    .map(|param| self.declare(param.type_id, String::new(), depth))
+                    .collect();
                 if prototype.variadic {
                     params.push(("...".into(), String::new()));
                 }
                 let params: Vec<_> = params.into_iter().map(|(before, after)| before + &after).collect();
-                let list = if params.is_empty() { "void".to_owned() } else { params.join(", ") };
+                let list = if params.is_empty() {
+                    "void".to_owned()
+                } else {
+                    params.join(", ")
+                };
                 self.declare(prototype.return_type, format!("{inner}({list})"), depth)
             }
             Kind::Var(to) => self.declare(to, self.name(id).to_owned(), depth),
@@ -69,7 +88,11 @@ impl Btf {
     /// Qualifiers of a pointer stand behind its star, others before the type.
     fn qualify(&self, qualifier: &str, to: TypeId, inner: String, depth: usize) -> (String, String) {
         if matches!(self.kind(self.skip_tags(to)), Kind::Ptr(_)) {
-            let inner = if inner.is_empty() { format!(" {qualifier}") } else { format!(" {qualifier} {inner}") };
+            let inner = if inner.is_empty() {
+                format!(" {qualifier}")
+            } else {
+                format!(" {qualifier} {inner}")
+            };
             return self.declare(to, inner, depth);
         }
         let (before, after) = self.declare(to, inner, depth);

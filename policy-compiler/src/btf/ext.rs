@@ -81,7 +81,12 @@ impl BtfExt {
     ///
     /// As [`super::Btf::parse`].
     pub fn parse(data: &[u8]) -> Result<Self, BtfError> {
-        let at = |offset| word(data, offset).ok_or(BtfError::Truncated { need: offset + 4, have: data.len() });
+        let at = |offset| {
+            word(data, offset).ok_or(BtfError::Truncated {
+                need: offset + 4,
+                have: data.len(),
+            })
+        };
         let first = at(0)?;
         if first as u16 != MAGIC {
             return Err(BtfError::BadMagic(first as u16));
@@ -106,7 +111,12 @@ impl BtfExt {
                 let count = at(cursor + 4)?;
                 cursor += 8;
                 for _ in 0..count {
-                    let words = [at(cursor)?, at(cursor + 4)?, at(cursor + 8).unwrap_or(0), at(cursor + 12).unwrap_or(0)];
+                    let words = [
+                        at(cursor)?,
+                        at(cursor + 4)?,
+                        at(cursor + 8).unwrap_or(0),
+                        at(cursor + 12).unwrap_or(0),
+                    ];
                     ext.push(name, part, words);
                     cursor += record_size.max(8);
                 }
@@ -118,7 +128,10 @@ impl BtfExt {
     fn push(&mut self, name: u32, part: usize, [offset, second, third, fourth]: [u32; 4]) {
         let section = self.section(name);
         match part {
-            0 => section.functions.push(FuncInfo { offset, type_id: TypeId(second) }),
+            0 => section.functions.push(FuncInfo {
+                offset,
+                type_id: TypeId(second),
+            }),
             1 => section.lines.push(LineInfo {
                 offset,
                 file: second,
@@ -126,37 +139,65 @@ impl BtfExt {
                 line: fourth >> COLUMN_BITS,
                 column: fourth & ((1 << COLUMN_BITS) - 1),
             }),
-            _ => section.relocations.push(CoreRelocation { offset, type_id: TypeId(second), access: third, kind: fourth }),
+            _ => section.relocations.push(CoreRelocation {
+                offset,
+                type_id: TypeId(second),
+                access: third,
+                kind: fourth,
+            }),
         }
     }
 
     /// The entry of a section, added if it is new.
     pub fn section(&mut self, name: u32) -> &mut SectionInfo {
-        let index = self.sections.iter().position(|section| section.name == name).unwrap_or_else(|| {
-            self.sections.push(SectionInfo { name, ..SectionInfo::default() });
-            self.sections.len() - 1
-        });
+        let index = self
+            .sections
+            .iter()
+            .position(|section| section.name == name)
+            .unwrap_or_else(|| {
+                self.sections.push(SectionInfo {
+                    name,
+                    ..SectionInfo::default()
+                });
+                self.sections.len() - 1
+            });
         &mut self.sections[index]
     }
 
     /// The content of the section.
     pub fn finish(&self) -> Vec<u8> {
-        let functions = self.part(8, |section| section.functions.iter().map(|f| vec![f.offset, f.type_id.0]).collect());
+        let functions = self.part(8, |section| {
+            section.functions.iter().map(|f| vec![f.offset, f.type_id.0]).collect()
+        });
         let lines = self.part(16, |section| {
-            let pack = |l: &LineInfo| l.line.min((1 << 22) - 1) << COLUMN_BITS | l.column.min((1 << COLUMN_BITS) - 1);
-            section.lines.iter().map(|l| vec![l.offset, l.file, l.text, pack(l)]).collect()
+            let pack = |l: &LineInfo| (l.line.min((1 << 22) - 1) << COLUMN_BITS) | l.column.min((1 << COLUMN_BITS) - 1);
+            section
+                .lines
+                .iter()
+                .map(|l| vec![l.offset, l.file, l.text, pack(l)])
+                .collect()
         });
         let relocations = self.part(16, |section| {
-            section.relocations.iter().map(|r| vec![r.offset, r.type_id.0, r.access, r.kind]).collect()
+            section
+                .relocations
+                .iter()
+                .map(|r| vec![r.offset, r.type_id.0, r.access, r.kind])
+                .collect()
         });
-        let mut words = vec![u32::from(MAGIC) | 1 << 16, HEADER_LEN];
+        let mut words = vec![u32::from(MAGIC) | (1 << 16), HEADER_LEN];
         let mut offset = 0;
         for part in [&functions, &lines, &relocations] {
             let len = part.len() as u32 * 4;
             words.extend([offset, len]);
             offset += len;
         }
-        words.into_iter().chain(functions).chain(lines).chain(relocations).flat_map(u32::to_le_bytes).collect()
+        words
+            .into_iter()
+            .chain(functions)
+            .chain(lines)
+            .chain(relocations)
+            .flat_map(u32::to_le_bytes)
+            .collect()
     }
 
     /// One part: empty if no section has a record.

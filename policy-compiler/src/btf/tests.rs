@@ -103,14 +103,24 @@ fn hostile_bytes_are_errors_or_answer_nothing() {
 #[test]
 fn kernel_types_are_read() {
     let Ok(bytes) = std::fs::read("/sys/kernel/btf/vmlinux") else {
-        assert!(std::env::var_os("REQUIRE_KERNEL").is_none(), "no /sys/kernel/btf/vmlinux");
+        assert!(
+            std::env::var_os("REQUIRE_KERNEL").is_none(),
+            "no /sys/kernel/btf/vmlinux"
+        );
         return;
     };
     let btf = Btf::parse(bytes).expect("the kernel's BTF");
     let task = btf.struct_by_name("task_struct").expect("task_struct");
     let tgid = btf.member(task, "tgid").expect("task_struct.tgid");
     assert_eq!(btf.c_declaration(tgid.type_id), "pid_t");
-    assert_eq!(btf.kind(btf.resolve(tgid.type_id)), Kind::Int { size: 4, signed: true, bool: false });
+    assert_eq!(
+        btf.kind(btf.resolve(tgid.type_id)),
+        Kind::Int {
+            size: 4,
+            signed: true,
+            bool: false
+        }
+    );
     let file = btf.struct_by_name("file").expect("file");
     let dentry = btf.member(file, "f_path.dentry").expect("file.f_path.dentry");
     assert_eq!(btf.c_declaration(dentry.type_id), "struct dentry *");
@@ -123,6 +133,9 @@ fn kernel_types_are_read() {
     assert_eq!(btf.enum_value("bpf_map_type", "BPF_MAP_TYPE_RINGBUF"), Some(27));
     let raw = btf.typedef("btf_trace_sched_process_exec").expect("tracepoint typedef");
     assert!(btf.prototype(raw).params.len() >= 3);
-    let exact = btf.ids().filter(|id| btf.name(*id) == "task_struct").collect::<Vec<_>>();
+    let exact = btf
+        .ids()
+        .filter(|id| btf.name(*id) == "task_struct")
+        .collect::<Vec<_>>();
     assert_eq!(btf.ids_by_name("task_struct").collect::<Vec<_>>(), exact);
 }

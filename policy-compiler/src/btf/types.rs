@@ -202,25 +202,54 @@ pub struct Variable<'a> {
     pub size: u32,
 }
 
+/// Whether an enumeration of 32 bits has a value with the top bit set.
+fn has_negative(record: Record<'_>) -> bool {
+    (0..record.vlen()).any(|i| (record.word(3 + i * 2 + 1) as i32) < 0)
+}
+
 impl Btf {
     /// What a type is.
     pub fn kind(&self, id: TypeId) -> Kind<'_> {
-        let Some(record) = self.record(id) else { return Kind::Void };
+        let Some(record) = self.record(id) else {
+            return Kind::Void;
+        };
         let reference = TypeId(record.word(2));
         let size = record.word(2);
         match record.kind() {
             kind::INT => {
                 let encoding = (record.word(3) >> 24) & 0xf;
-                Kind::Int { size, signed: encoding & 1 != 0, bool: encoding & 4 != 0 }
+                Kind::Int {
+                    size,
+                    signed: encoding & 1 != 0,
+                    bool: encoding & 4 != 0,
+                }
             }
             kind::PTR => Kind::Ptr(reference),
-            kind::ARRAY => Kind::Array { element: TypeId(record.word(3)), count: record.word(5) },
-            kind::STRUCT => Kind::Struct { name: self.name(id), size },
-            kind::UNION => Kind::Union { name: self.name(id), size },
+            kind::ARRAY => Kind::Array {
+                element: TypeId(record.word(3)),
+                count: record.word(5),
+            },
+            kind::STRUCT => Kind::Struct {
+                name: self.name(id),
+                size,
+            },
+            kind::UNION => Kind::Union {
+                name: self.name(id),
+                size,
+            },
             // before the flag existed, enumerations were signed; a negative value is the only trace
-            kind::ENUM => Kind::Enum { size, signed: record.kind_flag() || self.has_negative(record) },
-            kind::ENUM64 => Kind::Enum { size, signed: record.kind_flag() },
-            kind::FWD => Kind::Fwd { name: self.name(id), is_union: record.kind_flag() },
+            kind::ENUM => Kind::Enum {
+                size,
+                signed: record.kind_flag() || has_negative(record),
+            },
+            kind::ENUM64 => Kind::Enum {
+                size,
+                signed: record.kind_flag(),
+            },
+            kind::FWD => Kind::Fwd {
+                name: self.name(id),
+                is_union: record.kind_flag(),
+            },
             kind::TYPEDEF => Kind::Typedef(reference),
             kind::VOLATILE => Kind::Volatile(reference),
             kind::CONST => Kind::Const(reference),
@@ -237,10 +266,6 @@ impl Btf {
         }
     }
 
-    fn has_negative(&self, record: Record<'_>) -> bool {
-        (0..record.vlen()).any(|i| (record.word(3 + i * 2 + 1) as i32) < 0)
-    }
-
     /// Name of a type; empty if it has none.
     pub fn name(&self, id: TypeId) -> &str {
         self.record(id).map_or("", |record| self.string(record.word(0)))
@@ -251,7 +276,9 @@ impl Btf {
         let mut id = id;
         for _ in 0..MAX_DEPTH {
             match self.kind(id) {
-                Kind::Typedef(to) | Kind::Volatile(to) | Kind::Const(to) | Kind::Restrict(to) | Kind::TypeTag(to) => id = to,
+                Kind::Typedef(to) | Kind::Volatile(to) | Kind::Const(to) | Kind::Restrict(to) | Kind::TypeTag(to) => {
+                    id = to
+                }
                 _ => return id,
             }
         }
@@ -288,13 +315,17 @@ impl Btf {
     }
 
     fn named(&self, name: &str, wanted: &[u32]) -> Option<TypeId> {
-        self.ids_by_name(name).find(|id| self.record(*id).is_some_and(|record| wanted.contains(&record.kind())))
+        self.ids_by_name(name)
+            .find(|id| self.record(*id).is_some_and(|record| wanted.contains(&record.kind())))
     }
 
     /// A function by name.
     pub fn function(&self, name: &str) -> Option<Function> {
         let id = self.named(name, &[kind::FUNC])?;
-        Some(Function { id, proto: TypeId(self.record(id)?.word(2)) })
+        Some(Function {
+            id,
+            proto: TypeId(self.record(id)?.word(2)),
+        })
     }
 
     /// A typedef by name: its own id, to be given to [`Btf::resolve`].
@@ -331,22 +362,37 @@ impl Btf {
             id = self.resolve(to);
         }
         let Some(record) = self.record(id).filter(|record| record.kind() == kind::FUNC_PROTO) else {
-            return Prototype { params: Vec::new(), return_type: TypeId::VOID, variadic: false };
+            return Prototype {
+                params: Vec::new(),
+                return_type: TypeId::VOID,
+                variadic: false,
+            };
         };
         let mut params: Vec<_> = (0..record.vlen())
-            .map(|i| Param { name: self.string(record.word(3 + i * 2)), type_id: TypeId(record.word(4 + i * 2)) })
+            .map(|i| Param {
+                name: self.string(record.word(3 + i * 2)),
+                type_id: TypeId(record.word(4 + i * 2)),
+            })
             .collect();
         // `...` is a last parameter without name and type
-        let variadic = params.last().is_some_and(|last| last.name.is_empty() && last.type_id == TypeId::VOID);
+        let variadic = params
+            .last()
+            .is_some_and(|last| last.name.is_empty() && last.type_id == TypeId::VOID);
         if variadic {
             params.pop();
         }
-        Prototype { params, return_type: TypeId(record.word(2)), variadic }
+        Prototype {
+            params,
+            return_type: TypeId(record.word(2)),
+            variadic,
+        }
     }
 
     /// Members of a struct or union (behind typedefs and qualifiers), anonymous ones as they are; empty for anything else.
     pub fn members(&self, id: TypeId) -> impl Iterator<Item = Member<'_>> {
-        let record = self.record(self.resolve(id)).filter(|record| matches!(record.kind(), kind::STRUCT | kind::UNION));
+        let record = self
+            .record(self.resolve(id))
+            .filter(|record| matches!(record.kind(), kind::STRUCT | kind::UNION));
         let count = record.map_or(0, Record::vlen);
         (0..count).filter_map(move |index| record.map(|record| self.decode_member(record, index)))
     }
@@ -359,7 +405,12 @@ impl Btf {
         } else {
             (offset, None)
         };
-        Member { name: self.string(record.word(3 + index * 3)), type_id, bit_offset, bitfield_size }
+        Member {
+            name: self.string(record.word(3 + index * 3)),
+            type_id,
+            bit_offset,
+            bitfield_size,
+        }
     }
 
     /// A member by path (`f_path.dentry`, `__sk_common.skc_family`). Members of anonymous structs and unions are found as if
@@ -370,7 +421,10 @@ impl Btf {
         let mut found = None;
         for part in path.split('.') {
             let member = self.find_member(current, part, MAX_DEPTH)?;
-            let member = Member { bit_offset: base + member.bit_offset, ..member };
+            let member = Member {
+                bit_offset: base + member.bit_offset,
+                ..member
+            };
             base = member.bit_offset;
             current = member.type_id;
             found = Some(member);
@@ -387,7 +441,10 @@ impl Btf {
             if member.name.is_empty()
                 && let Some(inner) = self.find_member(member.type_id, name, depth)
             {
-                return Some(Member { bit_offset: member.bit_offset + inner.bit_offset, ..inner });
+                return Some(Member {
+                    bit_offset: member.bit_offset + inner.bit_offset,
+                    ..inner
+                });
             }
         }
         None
@@ -395,7 +452,9 @@ impl Btf {
 
     /// Values of an enumeration (behind typedefs); empty for anything else.
     pub fn enum_values(&self, id: TypeId) -> impl Iterator<Item = EnumValue<'_>> {
-        let record = self.record(self.resolve(id)).filter(|record| matches!(record.kind(), kind::ENUM | kind::ENUM64));
+        let record = self
+            .record(self.resolve(id))
+            .filter(|record| matches!(record.kind(), kind::ENUM | kind::ENUM64));
         let count = record.map_or(0, Record::vlen);
         (0..count).filter_map(move |index| {
             let record = record?;
@@ -404,12 +463,19 @@ impl Btf {
                 let negative = record.kind_flag() || (bits as i32) < 0;
                 EnumValue {
                     name: self.string(record.word(3 + index * 2)),
-                    value: if negative { i64::from(bits as i32) } else { i64::from(bits) },
+                    value: if negative {
+                        i64::from(bits as i32)
+                    } else {
+                        i64::from(bits)
+                    },
                 }
             } else {
                 let low = u64::from(record.word(3 + index * 3 + 1));
                 let high = u64::from(record.word(3 + index * 3 + 2));
-                EnumValue { name: self.string(record.word(3 + index * 3)), value: (high << 32 | low) as i64 }
+                EnumValue {
+                    name: self.string(record.word(3 + index * 3)),
+                    value: ((high << 32) | low) as i64,
+                }
             })
         })
     }
@@ -417,10 +483,18 @@ impl Btf {
     /// A value of an enumeration, both by name. The enumeration's name may be empty: then all anonymous ones are searched,
     /// which takes a walk over all types.
     pub fn enum_value(&self, enum_name: &str, value_name: &str) -> Option<i64> {
-        let value_in = |id| self.enum_values(id).find(|value| value.name == value_name).map(|value| value.value);
+        let value_in = |id| {
+            self.enum_values(id)
+                .find(|value| value.name == value_name)
+                .map(|value| value.value)
+        };
         let is_enum = |id: &TypeId| matches!(self.kind(*id), Kind::Enum { .. });
         if enum_name.is_empty() {
-            return self.ids().filter(|id| self.name(*id).is_empty()).filter(is_enum).find_map(value_in);
+            return self
+                .ids()
+                .filter(|id| self.name(*id).is_empty())
+                .filter(is_enum)
+                .find_map(value_in);
         }
         self.ids_by_name(enum_name).filter(is_enum).find_map(value_in)
     }

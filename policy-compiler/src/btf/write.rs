@@ -95,7 +95,12 @@ impl BtfWriter {
     /// An integer of `size` bytes.
     pub fn int(&mut self, name: &str, size: u32, signed: bool) -> TypeId {
         let name = self.string(name);
-        self.push_once(vec![name, kind::INT << 24, size, u32::from(signed) << 24 | size * 8])
+        self.push_once(vec![
+            name,
+            kind::INT << 24,
+            size,
+            (u32::from(signed) << 24) | (size * 8),
+        ])
     }
 
     /// Pointer to a type.
@@ -110,7 +115,7 @@ impl BtfWriter {
 
     /// Struct, with (name, type, bit offset) of its members.
     pub fn struct_type(&mut self, name: &str, size: u32, members: &[(&str, TypeId, u32)]) -> TypeId {
-        let mut words = vec![self.string(name), kind::STRUCT << 24 | members.len() as u32, size];
+        let mut words = vec![self.string(name), (kind::STRUCT << 24) | members.len() as u32, size];
         for (name, type_id, bit_offset) in members {
             words.extend([self.string(name), type_id.0, *bit_offset]);
         }
@@ -119,7 +124,7 @@ impl BtfWriter {
 
     /// Prototype, with (name, type) of its parameters.
     pub fn func_proto(&mut self, return_type: TypeId, params: &[(&str, TypeId)]) -> TypeId {
-        let mut words = vec![0, kind::FUNC_PROTO << 24 | params.len() as u32, return_type.0];
+        let mut words = vec![0, (kind::FUNC_PROTO << 24) | params.len() as u32, return_type.0];
         for (name, type_id) in params {
             words.extend([self.string(name), type_id.0]);
         }
@@ -129,7 +134,7 @@ impl BtfWriter {
     /// Function. The kernel accepts only names that are C identifiers.
     pub fn func(&mut self, name: &str, proto: TypeId, linkage: Linkage) -> TypeId {
         let name = self.string(name);
-        self.push_record(&[name, kind::FUNC << 24 | linkage.word(), proto.0])
+        self.push_record(&[name, (kind::FUNC << 24) | linkage.word(), proto.0])
     }
 
     /// Variable.
@@ -140,7 +145,7 @@ impl BtfWriter {
 
     /// Section of variables, with (id of the variable, byte offset, byte size) of each.
     pub fn datasec(&mut self, name: &str, size: u32, variables: &[(TypeId, u32, u32)]) -> TypeId {
-        let mut words = vec![self.string(name), kind::DATASEC << 24 | variables.len() as u32, size];
+        let mut words = vec![self.string(name), (kind::DATASEC << 24) | variables.len() as u32, size];
         for (id, offset, size) in variables {
             words.extend([id.0, *offset, *size]);
         }

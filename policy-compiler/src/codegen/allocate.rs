@@ -67,7 +67,12 @@ struct Occupancy(BTreeMap<u32, u32>);
 
 impl Occupancy {
     fn is_free(&self, ranges: &[Range]) -> bool {
-        ranges.iter().all(|range| self.0.range(..range.end).next_back().is_none_or(|(_, end)| *end <= range.start))
+        ranges.iter().all(|range| {
+            self.0
+                .range(..range.end)
+                .next_back()
+                .is_none_or(|(_, end)| *end <= range.start)
+        })
     }
 
     fn take(&mut self, ranges: &[Range]) {
@@ -88,7 +93,11 @@ pub(super) fn allocate(function: &Function, order: &[BlockId], liveness: &Livene
     let count = function.value_types.len();
     let hints = collect_hints(function, order);
     let mut places = fixed_places(function, order, count);
-    let mut registers: BTreeMap<Reg, Occupancy> = CALLER_SAVED.into_iter().chain(CALLEE_SAVED).map(|r| (r, Occupancy::default())).collect();
+    let mut registers: BTreeMap<Reg, Occupancy> = CALLER_SAVED
+        .into_iter()
+        .chain(CALLEE_SAVED)
+        .map(|r| (r, Occupancy::default()))
+        .collect();
     let mut slots: Vec<Occupancy> = Vec::new();
 
     for value in by_weight(function, liveness) {
@@ -111,7 +120,11 @@ pub(super) fn allocate(function: &Function, order: &[BlockId], liveness: &Livene
         let free = candidates
             .chain(usual.iter().copied())
             .chain(CALLEE_SAVED)
-            .find(|register| registers.get(register).is_some_and(|occupancy| occupancy.is_free(ranges)));
+            .find(|register| {
+                registers
+                    .get(register)
+                    .is_some_and(|occupancy| occupancy.is_free(ranges))
+            });
         places[index] = Some(match (free, remade) {
             (Some(register), _) => {
                 registers.entry(register).or_default().take(ranges);
@@ -129,7 +142,10 @@ pub(super) fn allocate(function: &Function, order: &[BlockId], liveness: &Livene
         });
     }
     let places = places.into_iter().map(|place| place.unwrap_or(Place::Unused)).collect();
-    Allocation { places, spill_slots: slots.len() as u32 }
+    Allocation {
+        places,
+        spill_slots: slots.len() as u32,
+    }
 }
 
 /// Values that can be computed where they are read. Of these only constants compete for registers.
@@ -167,7 +183,12 @@ fn collect_hints(function: &Function, order: &[BlockId]) -> Vec<Vec<Hint>> {
             hints[value.0 as usize].push(Hint::Register(Reg::argument(index)));
         }
         let pair = match located.inst {
-            Inst::Alu { dest, a: Operand::Value(a), .. } | Inst::ByteSwap { dest, a, .. } => Some((dest, a)),
+            Inst::Alu {
+                dest,
+                a: Operand::Value(a),
+                ..
+            }
+            | Inst::ByteSwap { dest, a, .. } => Some((dest, a)),
             _ => None,
         };
         if let Some((dest, a)) = pair {

@@ -48,8 +48,19 @@ pub(super) struct Emitted {
 }
 
 /// Emits a function.
-pub(super) fn emit(function: &Function, order: &[BlockId], allocation: &Allocation, frame: &Frame) -> Result<Emitted, CodegenError> {
-    let mut emitter = Emitter { function, allocation, frame, slots: Vec::new(), source: None };
+pub(super) fn emit(
+    function: &Function,
+    order: &[BlockId],
+    allocation: &Allocation,
+    frame: &Frame,
+) -> Result<Emitted, CodegenError> {
+    let mut emitter = Emitter {
+        function,
+        allocation,
+        frame,
+        slots: Vec::new(),
+        source: None,
+    };
     let mut starts = Vec::with_capacity(order.len());
     for (position, &id) in order.iter().enumerate() {
         starts.push((id, emitter.slots.len()));
@@ -65,7 +76,10 @@ pub(super) fn emit(function: &Function, order: &[BlockId], allocation: &Allocati
         emitter.source = block.source;
         emitter.terminator(&block.terminator, order.get(position + 1).copied());
     }
-    Ok(Emitted { slots: emitter.slots, starts })
+    Ok(Emitted {
+        slots: emitter.slots,
+        starts,
+    })
 }
 
 struct Emitter<'a> {
@@ -74,6 +88,12 @@ struct Emitter<'a> {
     frame: &'a Frame,
     slots: Vec<Slot>,
     source: Option<SourceRef>,
+}
+
+/// Second operand of arithmetic or a comparison.
+enum Second {
+    Register(Reg),
+    Imm(i32),
 }
 
 fn fits(value: i64, width: Width) -> Option<i32> {
@@ -131,7 +151,11 @@ impl Emitter<'_> {
     }
 
     fn push_with(&mut self, instruction: Instruction, target: Option<Target>) {
-        self.slots.push(Slot { instruction, target, source: self.source });
+        self.slots.push(Slot {
+            instruction,
+            target,
+            source: self.source,
+        });
     }
 
     fn push_wide(&mut self, [low, high]: [Instruction; 2], target: Option<Target>) {
@@ -166,7 +190,12 @@ impl Emitter<'_> {
             Place::Constant(value) => self.constant_into(to, *value),
             Place::StackAddress(slot) => {
                 self.push(Instruction::mov(isa::Width::W64, to, Reg::FP));
-                self.push(Instruction::alu_imm(AluOperation::Add, isa::Width::W64, to, i32::from(self.frame.slot(*slot))));
+                self.push(Instruction::alu_imm(
+                    AluOperation::Add,
+                    isa::Width::W64,
+                    to,
+                    i32::from(self.frame.slot(*slot)),
+                ));
             }
             Place::Map(map) => {
                 let target = Target::Symbol(Symbol::Map(map.clone()));
@@ -189,13 +218,20 @@ impl Emitter<'_> {
 
     /// The register a value is in; if it has none, it is loaded into `scratch`.
     fn register_of(&mut self, value: Value, scratch: Reg) -> Reg {
-        match self.allocation.register(value) {
-            Some(register) => register,
-            None => {
-                self.value_into(scratch, value);
-                scratch
-            }
+        if let Some(register) = self.allocation.register(value) {
+            return register;
         }
+        self.value_into(scratch, value);
+        scratch
+    }
+
+    /// A constant as second operand: an immediate if it fits, else in scratch.
+    fn immediate(&mut self, value: i64, width: Width) -> Second {
+        if let Some(imm) = fits(value, width) {
+            return Second::Imm(imm);
+        }
+        self.constant_into(SCRATCH2, value);
+        Second::Register(SCRATCH2)
     }
 
     /// Where a result is put together: its own register, or scratch if it is spilled.
@@ -223,7 +259,12 @@ impl Emitter<'_> {
             return (register, offset);
         }
         self.move_register(scratch, register);
-        self.push(Instruction::alu_imm(AluOperation::Add, isa::Width::W64, scratch, offset));
+        self.push(Instruction::alu_imm(
+            AluOperation::Add,
+            isa::Width::W64,
+            scratch,
+            offset,
+        ));
         (scratch, 0)
     }
 
@@ -265,15 +306,32 @@ impl Emitter<'_> {
                 });
                 self.finish(*dest, to);
             }
-            Inst::Load { dest, base, offset, size, signed } => self.load(*dest, *base, *offset, *size, *signed),
-            Inst::LoadKernel { dest, base, offset, size, signed } => {
+            Inst::Load {
+                dest,
+                base,
+                offset,
+                size,
+                signed,
+            } => self.load(*dest, *base, *offset, *size, *signed),
+            Inst::LoadKernel {
+                dest,
+                base,
+                offset,
+                size,
+                signed,
+            } => {
                 if reads_directly(self.function, *base) {
                     self.load(*dest, *base, *offset, *size, *signed);
                 } else {
                     self.probe_read(*dest, *base, *offset, *size, *signed);
                 }
             }
-            Inst::Store { base, offset, size, value } => self.store(*base, *offset, *size, *value),
+            Inst::Store {
+                base,
+                offset,
+                size,
+                value,
+            } => self.store(*base, *offset, *size, *value),
             Inst::MapValueAddr { dest, map, offset } => self.map_value_address(*dest, map, *offset)?,
             Inst::Call { dest, callee, args } => self.call(*dest, callee, args),
         }
@@ -285,28 +343,26 @@ impl Emitter<'_> {
         let register = |operand: Operand| operand.value().and_then(|value| self.allocation.register(value));
         // `to` is written before `b` is read: `b` must not be there, unless `a` is the same
         let b_is_there = register(b) == Some(to) && register(a) != Some(to);
-        let (a, b) = if b_is_there && is_commutative(op) { (b, a) } else { (a, b) };
+        let (a, b) = if b_is_there && is_commutative(op) {
+            (b, a)
+        } else {
+            (a, b)
+        };
         let second = match b {
-            Operand::Imm(value) => match fits(value, width) {
-                Some(imm) => Err(imm),
-                None => {
-                    self.constant_into(SCRATCH2, value);
-                    Ok(SCRATCH2)
-                }
-            },
+            Operand::Imm(value) => self.immediate(value, width),
             Operand::Value(value) => match self.allocation.register(value) {
-                Some(register) if !(b_is_there && !is_commutative(op)) => Ok(register),
+                Some(register) if !b_is_there || is_commutative(op) => Second::Register(register),
                 _ => {
                     self.value_into(SCRATCH2, value);
-                    Ok(SCRATCH2)
+                    Second::Register(SCRATCH2)
                 }
             },
         };
         self.operand_into(to, a);
         let operation = alu_operation(op);
         self.push(match second {
-            Ok(register) => Instruction::alu(operation, machine_width(width), to, register),
-            Err(imm) => Instruction::alu_imm(operation, machine_width(width), to, imm),
+            Second::Register(register) => Instruction::alu(operation, machine_width(width), to, register),
+            Second::Imm(imm) => Instruction::alu_imm(operation, machine_width(width), to, imm),
         });
         self.finish(dest, to);
     }
@@ -323,8 +379,18 @@ impl Emitter<'_> {
     fn extend_sign(&mut self, register: Reg, size: Size, signed: bool) {
         let shift = 64 - size.bytes() as i32 * 8;
         if signed && shift != 0 {
-            self.push(Instruction::alu_imm(AluOperation::Lsh, isa::Width::W64, register, shift));
-            self.push(Instruction::alu_imm(AluOperation::Arsh, isa::Width::W64, register, shift));
+            self.push(Instruction::alu_imm(
+                AluOperation::Lsh,
+                isa::Width::W64,
+                register,
+                shift,
+            ));
+            self.push(Instruction::alu_imm(
+                AluOperation::Arsh,
+                isa::Width::W64,
+                register,
+                shift,
+            ));
         }
     }
 
@@ -332,11 +398,21 @@ impl Emitter<'_> {
     fn probe_read(&mut self, dest: Value, base: Value, offset: i32, size: Size, signed: bool) {
         self.value_into(Reg::R3, base);
         if offset != 0 {
-            self.push(Instruction::alu_imm(AluOperation::Add, isa::Width::W64, Reg::R3, offset));
+            self.push(Instruction::alu_imm(
+                AluOperation::Add,
+                isa::Width::W64,
+                Reg::R3,
+                offset,
+            ));
         }
         let buffer = self.frame.buffer();
         self.push(Instruction::mov(isa::Width::W64, Reg::R1, Reg::FP));
-        self.push(Instruction::alu_imm(AluOperation::Add, isa::Width::W64, Reg::R1, i32::from(buffer)));
+        self.push(Instruction::alu_imm(
+            AluOperation::Add,
+            isa::Width::W64,
+            Reg::R1,
+            i32::from(buffer),
+        ));
         self.push(Instruction::mov_imm(Reg::R2, size.bytes() as i32));
         self.push(Instruction::call_helper(PROBE_READ_KERNEL));
         let to = self.destination(dest);
@@ -378,13 +454,23 @@ impl Emitter<'_> {
         self.push(Instruction::store_imm(4, Reg::FP, key, 0));
         self.place_into(Reg::R1, &Place::Map(map.to_owned()));
         self.push(Instruction::mov(isa::Width::W64, Reg::R2, Reg::FP));
-        self.push(Instruction::alu_imm(AluOperation::Add, isa::Width::W64, Reg::R2, i32::from(key)));
+        self.push(Instruction::alu_imm(
+            AluOperation::Add,
+            isa::Width::W64,
+            Reg::R2,
+            i32::from(key),
+        ));
         self.push(Instruction::call_helper(MAP_LOOKUP_ELEM));
         let present = Instruction::jump_imm(JumpOperation::Ne, isa::Width::W64, Reg::R0, 0, 0);
         self.push_with(present, Some(Target::Skip(1)));
         self.push(Instruction::exit());
         if offset != 0 {
-            self.push(Instruction::alu_imm(AluOperation::Add, isa::Width::W64, Reg::R0, offset));
+            self.push(Instruction::alu_imm(
+                AluOperation::Add,
+                isa::Width::W64,
+                Reg::R0,
+                offset,
+            ));
         }
         self.finish(dest, Reg::R0);
         Ok(())
@@ -392,13 +478,20 @@ impl Emitter<'_> {
 
     fn call(&mut self, dest: Option<Value>, callee: &Callee, args: &[Operand]) {
         let in_register = |operand: &Operand| operand.value().and_then(|value| self.allocation.register(value));
-        let moves = args.iter().enumerate().filter_map(|(i, operand)| Some((Reg::argument(i), in_register(operand)?)));
+        let moves = args
+            .iter()
+            .enumerate()
+            .filter_map(|(i, operand)| Some((Reg::argument(i), in_register(operand)?)));
         // what comes from registers first: the rest reads none
         for (to, from) in parallel_moves(moves.collect(), SCRATCH) {
             self.move_register(to, from);
         }
         for (index, operand) in args.iter().enumerate() {
-            if operand.value().and_then(|value| self.allocation.register(value)).is_none() {
+            if operand
+                .value()
+                .and_then(|value| self.allocation.register(value))
+                .is_none()
+            {
                 self.operand_into(Reg::argument(index), *operand);
             }
         }
@@ -409,7 +502,10 @@ impl Emitter<'_> {
                 self.push_with(Instruction::call_function(-1), Some(Target::Symbol(symbol)));
             }
             Callee::Local(function) => {
-                self.push_with(Instruction::call_function(-1), Some(Target::Symbol(Symbol::Local(*function))));
+                self.push_with(
+                    Instruction::call_function(-1),
+                    Some(Target::Symbol(Symbol::Local(*function))),
+                );
             }
         }
         if let Some(dest) = dest {
@@ -432,18 +528,21 @@ impl Emitter<'_> {
                 self.operand_into(Reg::R0, operand);
                 self.push(Instruction::exit());
             }
-            Terminator::Branch { then_block, else_block, .. } if then_block == else_block => self.goto(then_block, next),
-            Terminator::Branch { op, width, a, b, then_block, else_block } => {
+            Terminator::Branch {
+                then_block, else_block, ..
+            } if then_block == else_block => self.goto(then_block, next),
+            Terminator::Branch {
+                op,
+                width,
+                a,
+                b,
+                then_block,
+                else_block,
+            } => {
                 let first = self.register_of(a, SCRATCH);
                 let second = match b {
-                    Operand::Imm(value) => match fits(value, width) {
-                        Some(imm) => Err(imm),
-                        None => {
-                            self.constant_into(SCRATCH2, value);
-                            Ok(SCRATCH2)
-                        }
-                    },
-                    Operand::Value(value) => Ok(self.register_of(value, SCRATCH2)),
+                    Operand::Imm(value) => self.immediate(value, width),
+                    Operand::Value(value) => Second::Register(self.register_of(value, SCRATCH2)),
                 };
                 let operation = jump_operation(op);
                 let (operation, taken, other) = match operation.inverted() {
@@ -452,8 +551,8 @@ impl Emitter<'_> {
                 };
                 let width = machine_width(width);
                 let jump = match second {
-                    Ok(register) => Instruction::jump(operation, width, first, register, 0),
-                    Err(imm) => Instruction::jump_imm(operation, width, first, imm, 0),
+                    Second::Register(register) => Instruction::jump(operation, width, first, register, 0),
+                    Second::Imm(imm) => Instruction::jump_imm(operation, width, first, imm, 0),
                 };
                 self.push_with(jump, Some(Target::Block(taken)));
                 self.goto(other, next);

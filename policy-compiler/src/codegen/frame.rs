@@ -31,11 +31,14 @@ pub(super) struct Frame {
 impl Frame {
     /// Lays the frame out.
     pub(super) fn new(function: &Function, order: &[BlockId], allocation: &Allocation) -> Result<Self, CodegenError> {
-        let needs_buffer = order.iter().flat_map(|id| &function.blocks[id.0 as usize].insts).any(|located| match &located.inst {
-            Inst::LoadKernel { base, .. } => !reads_directly(function, *base),
-            Inst::MapValueAddr { .. } => true,
-            _ => false,
-        });
+        let needs_buffer = order
+            .iter()
+            .flat_map(|id| &function.blocks[id.0 as usize].insts)
+            .any(|located| match &located.inst {
+                Inst::LoadKernel { base, .. } => !reads_directly(function, *base),
+                Inst::MapValueAddr { .. } => true,
+                _ => false,
+            });
         let buffer = allocation.spill_slots * 8 + if needs_buffer { 8 } else { 0 };
         let mut size = buffer;
         let mut slots = Vec::with_capacity(function.slots.len());
@@ -48,9 +51,17 @@ impl Frame {
         }
         if size > STACK_SIZE {
             let slots = function.slots.iter().map(|slot| slot.size).sum();
-            return Err(CodegenError::FrameTooLarge { function: function.name.clone(), slots, spills: buffer });
+            return Err(CodegenError::FrameTooLarge {
+                function: function.name.clone(),
+                slots,
+                spills: buffer,
+            });
         }
-        Ok(Self { buffer: -(buffer as i16), slots, size })
+        Ok(Self {
+            buffer: -(buffer as i16),
+            slots,
+            size,
+        })
     }
 
     /// Offset of a spill slot.

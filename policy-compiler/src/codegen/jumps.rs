@@ -16,10 +16,13 @@ use crate::ir::BlockId;
 use crate::isa::Instruction;
 
 use super::emit::{Emitted, Slot, Target};
-use super::{CodegenError, FunctionCode, Symbol};
+use super::{CodegenError, FunctionCode};
 
 /// Most slots of a chunk, unless a single block has more. Two chunks and their islands must be within reach of a jump.
 const CHUNK: usize = 14_000;
+
+/// Functions up to this size need no islands.
+const REACH: usize = i16::MAX as usize;
 
 /// Where a jump leads directly.
 #[derive(Clone, Copy)]
@@ -40,19 +43,29 @@ struct Islands {
 }
 
 impl Islands {
-    fn new(emitted: &Emitted, limit: usize, jumps32: bool) -> Self {
+    fn new(emitted: &Emitted, jumps32: bool) -> Self {
         let mut chunk_starts = vec![0];
         let mut blocks = BTreeMap::new();
-        let ends = emitted.starts.iter().skip(1).map(|(_, start)| *start).chain([emitted.slots.len()]);
+        let ends = emitted
+            .starts
+            .iter()
+            .skip(1)
+            .map(|(_, start)| *start)
+            .chain([emitted.slots.len()]);
         for (&(id, start), end) in emitted.starts.iter().zip(ends) {
             let chunk = chunk_starts.last().copied().unwrap_or(0);
-            if emitted.slots.len() > limit && end - chunk > CHUNK && start > chunk {
+            if emitted.slots.len() > REACH && end - chunk > CHUNK && start > chunk {
                 chunk_starts.push(start);
             }
             blocks.insert(id, (start, chunk_starts.len() - 1));
         }
         let entries = vec![BTreeMap::new(); chunk_starts.len()];
-        Self { chunk_starts, entries, blocks, jumps32 }
+        Self {
+            chunk_starts,
+            entries,
+            blocks,
+            jumps32,
+        }
     }
 
     fn chunk_of_slot(&self, slot: usize) -> usize {
@@ -69,7 +82,11 @@ impl Islands {
         let first = if to > from { from + 1 } else { from - 2 };
         let mut island = first;
         while !self.entries[island].contains_key(&target) {
-            let near = if to > island { to <= island + 2 } else { to + 1 >= island };
+            let near = if to > island {
+                to <= island + 2
+            } else {
+                to + 1 >= island
+            };
             let hop = if near || self.jumps32 {
                 Hop::Block(target)
             } else {
@@ -112,13 +129,13 @@ impl Islands {
 }
 
 /// Puts numbers to jumps and separates references from code.
-pub(super) fn resolve(name: &str, emitted: Emitted, frame_size: u32, jumps32: bool) -> Result<FunctionCode, CodegenError> {
-    resolve_within(name, emitted, frame_size, jumps32, i16::MAX as usize)
-}
-
-/// As [`resolve`], with islands if the function has more than `limit` slots.
-fn resolve_within(name: &str, emitted: Emitted, frame_size: u32, jumps32: bool, limit: usize) -> Result<FunctionCode, CodegenError> {
-    let mut islands = Islands::new(&emitted, limit, jumps32);
+pub(super) fn resolve(
+    name: &str,
+    emitted: &Emitted,
+    frame_size: u32,
+    jumps32: bool,
+) -> Result<FunctionCode, CodegenError> {
+    let mut islands = Islands::new(emitted, jumps32);
     let hops: Vec<Option<Hop>> = emitted
         .slots
         .iter()
@@ -129,10 +146,28 @@ fn resolve_within(name: &str, emitted: Emitted, frame_size: u32, jumps32: bool, 
         })
         .collect();
 
-    let mut code = FunctionCode { name: name.to_owned(), frame_size, ..FunctionCode::default() };
-    let too_far = || CodegenError::JumpTooFar { function: name.to_owned(), slots: emitted.slots.len() };
+    let mut code = FunctionCode {
+        name: name.to_owned(),
+        frame_size,
+        ..FunctionCode::default()
+    };
+    let too_far = || CodegenError::JumpTooFar {
+        function: name.to_owned(),
+        slots: emitted.slots.len(),
+    };
     let mut chunk = 0;
-    for (at, (Slot { instruction, target, source }, hop)) in emitted.slots.iter().zip(&hops).enumerate() {
+    for (
+        at,
+        (
+            Slot {
+                instruction,
+                target,
+                source,
+            },
+            hop,
+        ),
+    ) in emitted.slots.iter().zip(&hops).enumerate()
+    {
         if islands.chunk_starts.get(chunk + 1) == Some(&at) {
             emit_island(&mut code, &islands, chunk).ok_or_else(too_far)?;
             chunk += 1;
@@ -161,7 +196,8 @@ fn emit_island(code: &mut FunctionCode, islands: &Islands, island: usize) -> Opt
         return Some(());
     }
     let source = code.sources.last().copied().flatten();
-    code.instructions.push(Instruction::goto(i16::try_from(entries.len()).ok()?));
+    code.instructions
+        .push(Instruction::goto(i16::try_from(entries.len()).ok()?));
     code.sources.push(source);
     for hop in entries.values() {
         let off = islands.position_of(*hop) as i64 - code.instructions.len() as i64 - 1;
@@ -173,12 +209,6 @@ fn emit_island(code: &mut FunctionCode, islands: &Islands, island: usize) -> Opt
         code.sources.push(source);
     }
     Some(())
-}
-
-impl Default for FunctionCode {
-    fn default() -> Self {
-        Self { name: String::new(), instructions: Vec::new(), references: Vec::<(usize, Symbol)>::new(), sources: Vec::new(), frame_size: 0 }
-    }
 }
 
 #[cfg(test)]
@@ -193,20 +223,30 @@ mod tests {
         for block in 0..blocks {
             starts.push((BlockId(block as u32), slots.len()));
             for _ in 1..size {
-                slots.push(Slot { instruction: Instruction::mov_imm(Reg::R0, block as i32), target: None, source: None });
+                slots.push(Slot {
+                    instruction: Instruction::mov_imm(Reg::R0, block as i32),
+                    target: None,
+                    source: None,
+                });
             }
             let target = BlockId(((block + step) % blocks) as u32);
-            slots.push(Slot { instruction: Instruction::goto(0), target: Some(Target::Block(target)), source: None });
+            slots.push(Slot {
+                instruction: Instruction::goto(0),
+                target: Some(Target::Block(target)),
+                source: None,
+            });
         }
         Emitted { slots, starts }
     }
 
     /// Follows the jumps from each block and checks where they lead.
     fn check(blocks: usize, size: usize, step: usize, jumps32: bool) {
-        let code = resolve("f", ring(blocks, size, step), 0, jumps32).expect("within reach");
+        let code = resolve("f", &ring(blocks, size, step), 0, jumps32).expect("within reach");
         for (at, instruction) in code.instructions.iter().enumerate() {
             // a block's last payload says which block it is
-            let is_end = instruction.form() == Some(Form::Goto) && at > 0 && code.instructions[at - 1].form() != Some(Form::Goto);
+            let is_end = instruction.form() == Some(Form::Goto)
+                && at > 0
+                && code.instructions[at - 1].form() != Some(Form::Goto);
             if !is_end || code.instructions[at - 1].form() == Some(Form::GotoLong) {
                 continue;
             }
@@ -214,16 +254,24 @@ mod tests {
             let mut to = at;
             while let Some(Form::Goto | Form::GotoLong) = code.instructions[to].form() {
                 let jump = code.instructions[to];
-                let off = if jump.form() == Some(Form::Goto) { i64::from(jump.off) } else { i64::from(jump.imm) };
+                let off = if jump.form() == Some(Form::Goto) {
+                    i64::from(jump.off)
+                } else {
+                    i64::from(jump.imm)
+                };
                 to = (to as i64 + 1 + off) as usize;
             }
-            assert_eq!(code.instructions[to].imm as usize, (block + step) % blocks, "from block {block}");
+            assert_eq!(
+                code.instructions[to].imm as usize,
+                (block + step) % blocks,
+                "from block {block}"
+            );
         }
     }
 
     #[test]
     fn short_functions_need_no_islands() {
-        let code = resolve("f", ring(10, 100, 3), 0, false).expect("within reach");
+        let code = resolve("f", &ring(10, 100, 3), 0, false).expect("within reach");
         assert_eq!(code.instructions.len(), 1000);
         check(10, 100, 3, false);
     }

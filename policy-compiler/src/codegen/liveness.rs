@@ -38,7 +38,10 @@ impl Liveness {
 
     /// Positions a value is live for.
     pub(super) fn length(&self, value: Value) -> u32 {
-        self.ranges[value.0 as usize].iter().map(|range| range.end - range.start).sum()
+        self.ranges[value.0 as usize]
+            .iter()
+            .map(|range| range.end - range.start)
+            .sum()
     }
 }
 
@@ -127,7 +130,11 @@ pub(super) fn analyze(function: &Function, order: &[BlockId]) -> Liveness {
         });
     }
     let accesses = positions.uses.iter().map(|uses| uses.len() as u32 + 1).collect();
-    Liveness { ranges, accesses, clobbers: positions.clobbers }
+    Liveness {
+        ranges,
+        accesses,
+        clobbers: positions.clobbers,
+    }
 }
 
 fn ranges_of(
@@ -139,13 +146,22 @@ fn ranges_of(
     live_out: &mut [Option<usize>],
 ) -> Vec<Range> {
     // even a value that is never read is written somewhere
-    let mut ranges = vec![Range { start: written, end: written + 1 }];
+    let mut ranges = vec![Range {
+        start: written,
+        end: written + 1,
+    }];
     let mut open = Vec::new();
     for &(block, at) in uses {
         if block == home && at >= written {
-            ranges.push(Range { start: written, end: at + 1 });
+            ranges.push(Range {
+                start: written,
+                end: at + 1,
+            });
         } else {
-            ranges.push(Range { start: blocks[block.0 as usize].start, end: at + 1 });
+            ranges.push(Range {
+                start: blocks[block.0 as usize].start,
+                end: at + 1,
+            });
             open.push(block);
         }
     }
@@ -158,7 +174,10 @@ fn ranges_of(
             *seen = Some(value);
             let whole = blocks[predecessor.0 as usize];
             if predecessor == home {
-                ranges.push(Range { start: written, end: whole.end });
+                ranges.push(Range {
+                    start: written,
+                    end: whole.end,
+                });
             } else {
                 ranges.push(whole);
                 open.push(predecessor);
@@ -184,5 +203,7 @@ fn merge(mut ranges: Vec<Range>) -> Vec<Range> {
 /// The value of an operand that ends up in register `index + 1` of a call.
 pub(super) fn argument_values(inst: &Inst) -> impl Iterator<Item = (usize, Value)> {
     let args: &[Operand] = if let Inst::Call { args, .. } = inst { args } else { &[] };
-    args.iter().enumerate().filter_map(|(index, operand)| operand.value().map(|value| (index, value)))
+    args.iter()
+        .enumerate()
+        .filter_map(|(index, operand)| operand.value().map(|value| (index, value)))
 }

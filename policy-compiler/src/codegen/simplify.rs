@@ -66,10 +66,16 @@ fn remove_dead(function: &mut Function) {
         block.terminator.uses().for_each(|value| uses[value.0 as usize] += 1);
     }
     let pure = |inst: &Inst| !matches!(inst, Inst::Call { .. } | Inst::Store { .. });
-    let mut dead: Vec<Vec<bool>> = function.blocks.iter().map(|block| vec![false; block.insts.len()]).collect();
+    let mut dead: Vec<Vec<bool>> = function
+        .blocks
+        .iter()
+        .map(|block| vec![false; block.insts.len()])
+        .collect();
     let mut open: Vec<_> = (0..uses.len()).filter(|value| uses[*value] == 0).collect();
     while let Some(value) = open.pop() {
-        let Some((block, index)) = definitions[value] else { continue };
+        let Some((block, index)) = definitions[value] else {
+            continue;
+        };
         let inst = &function.blocks[block].insts[index].inst;
         if !pure(inst) {
             continue;

@@ -7,7 +7,7 @@ use crate::ir::{AluOp, CmpOp, Size, Type, Width};
 fn check(build: impl FnOnce(&mut FunctionBuilder), params: &[Type], expected: &str) {
     let mut b = FunctionBuilder::new("f", params);
     build(&mut b);
-    let code = compile_function(&b.finish(), &Target::default()).expect("small enough");
+    let code = compile_function(&b.finish(), Target::default()).expect("small enough");
     let texts: Vec<_> = code
         .instructions
         .iter()
@@ -15,7 +15,11 @@ fn check(build: impl FnOnce(&mut FunctionBuilder), params: &[Type], expected: &s
         .filter(|(at, _)| *at == 0 || !code.instructions[at - 1].is_wide())
         .map(|(at, instruction)| instruction.text(code.instructions.get(at + 1).copied()))
         .collect();
-    let expected: Vec<_> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let expected: Vec<_> = expected
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
     assert_eq!(texts, expected);
 }
 
@@ -166,6 +170,13 @@ fn frames_have_a_limit() {
     let mut b = FunctionBuilder::new("f", &[]);
     b.stack_slot(520);
     b.ret(0);
-    let error = compile_function(&b.finish(), &Target::default()).expect_err("too large");
-    assert_eq!(error, CodegenError::FrameTooLarge { function: "f".into(), slots: 520, spills: 0 });
+    let error = compile_function(&b.finish(), Target::default()).expect_err("too large");
+    assert_eq!(
+        error,
+        CodegenError::FrameTooLarge {
+            function: "f".into(),
+            slots: 520,
+            spills: 0
+        }
+    );
 }

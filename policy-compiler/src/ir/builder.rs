@@ -5,7 +5,8 @@
 //! makes sense is the business of [`super::verify`].
 
 use super::{
-    AluOp, Block, BlockId, CmpOp, FuncId, Function, Inst, Located, Operand, Size, SlotId, StackSlot, Terminator, Type, Value, Width,
+    AluOp, Block, BlockId, CmpOp, FuncId, Function, Inst, Located, Operand, Size, SlotId, StackSlot, Terminator, Type,
+    Value, Width,
 };
 use crate::ir::Callee;
 use crate::output::SourceRef;
@@ -86,7 +87,10 @@ impl FunctionBuilder {
 
     /// What is built from here on goes into this block.
     pub fn switch_to(&mut self, block: BlockId) {
-        assert!(self.blocks[block.0 as usize].end.is_none(), "{block:?} has a terminator already");
+        assert!(
+            self.blocks[block.0 as usize].end.is_none(),
+            "{block:?} has a terminator already"
+        );
         self.current = Some(block);
     }
 
@@ -106,7 +110,9 @@ impl FunctionBuilder {
     }
 
     fn open(&mut self) -> &mut OpenBlock {
-        let current = self.current.expect("no current block: an instruction follows a terminator");
+        let current = self
+            .current
+            .expect("no current block: an instruction follows a terminator");
         &mut self.blocks[current.0 as usize]
     }
 
@@ -134,7 +140,9 @@ impl FunctionBuilder {
         let result = match (op, width, a) {
             (AluOp::Add | AluOp::Sub, Width::W64, Operand::Value(base)) => match (self.type_of(base), b) {
                 (Type::MapValue { size } | Type::MapValueOrNull { size }, Operand::Imm(offset)) if op == AluOp::Add => {
-                    Type::MapValue { size: size.saturating_sub(u32::try_from(offset).unwrap_or(0)) }
+                    Type::MapValue {
+                        size: size.saturating_sub(u32::try_from(offset).unwrap_or(0)),
+                    }
                 }
                 (Type::MapValue { size } | Type::MapValueOrNull { size }, _) => Type::MapValue { size },
                 (Type::Stack, _) => Type::Stack,
@@ -146,7 +154,14 @@ impl FunctionBuilder {
     }
 
     /// Arithmetic whose result has this type.
-    pub fn alu_typed(&mut self, op: AluOp, width: Width, a: impl Into<Operand>, b: impl Into<Operand>, result: Type) -> Value {
+    pub fn alu_typed(
+        &mut self,
+        op: AluOp,
+        width: Width,
+        a: impl Into<Operand>,
+        b: impl Into<Operand>,
+        result: Type,
+    ) -> Value {
         let (a, b) = (a.into(), b.into());
         self.define(result, |dest| Inst::Alu { dest, op, width, a, b })
     }
@@ -168,7 +183,13 @@ impl FunctionBuilder {
 
     /// Direct load whose result has this type (an argument that is a trusted pointer, for example).
     pub fn load_typed(&mut self, base: Value, offset: i32, size: Size, signed: bool, result: Type) -> Value {
-        self.define(result, |dest| Inst::Load { dest, base, offset, size, signed })
+        self.define(result, |dest| Inst::Load {
+            dest,
+            base,
+            offset,
+            size,
+            signed,
+        })
     }
 
     /// Load from kernel memory, directly if `base` is trusted.
@@ -178,17 +199,30 @@ impl FunctionBuilder {
 
     /// Load from kernel memory whose result has this type. Only what comes from a trusted pointer can be trusted.
     pub fn load_kernel_typed(&mut self, base: Value, offset: i32, size: Size, signed: bool, result: Type) -> Value {
-        self.define(result, |dest| Inst::LoadKernel { dest, base, offset, size, signed })
+        self.define(result, |dest| Inst::LoadKernel {
+            dest,
+            base,
+            offset,
+            size,
+            signed,
+        })
     }
 
     /// Direct store.
     pub fn store(&mut self, base: Value, offset: i32, size: Size, value: impl Into<Operand>) {
-        self.push(Inst::Store { base, offset, size, value: value.into() });
+        self.push(Inst::Store {
+            base,
+            offset,
+            size,
+            value: value.into(),
+        });
     }
 
     /// Memory on the stack, its size rounded up to a multiple of 8. It is not initialised.
     pub fn stack_slot(&mut self, size: u32) -> SlotId {
-        self.slots.push(StackSlot { size: size.next_multiple_of(8) });
+        self.slots.push(StackSlot {
+            size: size.next_multiple_of(8),
+        });
         SlotId(self.slots.len() as u32 - 1)
     }
 
@@ -213,13 +247,19 @@ impl FunctionBuilder {
     pub fn call(&mut self, callee: Callee, args: &[Operand], result: Option<Type>) -> Option<Value> {
         assert!(args.len() <= 5, "a call has at most five arguments");
         let args = args.to_vec();
-        match result {
-            Some(result) => Some(self.define(result, |dest| Inst::Call { dest: Some(dest), callee, args })),
-            None => {
-                self.push(Inst::Call { dest: None, callee, args });
-                None
-            }
+        if let Some(result) = result {
+            return Some(self.define(result, |dest| Inst::Call {
+                dest: Some(dest),
+                callee,
+                args,
+            }));
         }
+        self.push(Inst::Call {
+            dest: None,
+            callee,
+            args,
+        });
+        None
     }
 
     fn call_for(&mut self, callee: Callee, args: &[Operand], result: Type) -> Value {
@@ -268,9 +308,24 @@ impl FunctionBuilder {
     }
 
     /// Ends the block: `if a op b goto then_block else goto else_block`.
-    pub fn branch(&mut self, op: CmpOp, width: Width, a: Value, b: impl Into<Operand>, then_block: BlockId, else_block: BlockId) {
+    pub fn branch(
+        &mut self,
+        op: CmpOp,
+        width: Width,
+        a: Value,
+        b: impl Into<Operand>,
+        then_block: BlockId,
+        else_block: BlockId,
+    ) {
         let b = b.into();
-        self.end(Terminator::Branch { op, width, a, b, then_block, else_block });
+        self.end(Terminator::Branch {
+            op,
+            width,
+            a,
+            b,
+            then_block,
+            else_block,
+        });
     }
 
     /// Ends the function.
@@ -300,13 +355,26 @@ impl FunctionBuilder {
         for (count, id) in new_ids.iter_mut().filter(|id| id.is_some()).enumerate() {
             *id = Some(BlockId(count as u32));
         }
-        let renumber = |block: BlockId| new_ids[block.0 as usize].expect("successors of reachable blocks are reachable");
+        let renumber =
+            |block: BlockId| new_ids[block.0 as usize].expect("successors of reachable blocks are reachable");
         let mut blocks = Vec::new();
         for (open, id) in self.blocks.into_iter().zip(&new_ids) {
-            let (Some(_), Some((terminator, source))) = (id, open.end) else { continue };
-            blocks.push(Block { insts: open.insts, terminator: terminator.map_blocks(renumber), source });
+            let (Some(_), Some((terminator, source))) = (id, open.end) else {
+                continue;
+            };
+            blocks.push(Block {
+                insts: open.insts,
+                terminator: terminator.map_blocks(renumber),
+                source,
+            });
         }
-        Function { name: self.name, params: self.params, value_types: self.value_types, blocks, slots: self.slots }
+        Function {
+            name: self.name,
+            params: self.params,
+            value_types: self.value_types,
+            blocks,
+            slots: self.slots,
+        }
     }
 }
 
@@ -328,7 +396,10 @@ mod tests {
         b.ret(0);
         let f = b.finish();
         assert_eq!(f.blocks.len(), 2);
-        assert_eq!(f.blocks[0].terminator.successors().collect::<Vec<_>>(), [BlockId(1), BlockId(1)]);
+        assert_eq!(
+            f.blocks[0].terminator.successors().collect::<Vec<_>>(),
+            [BlockId(1), BlockId(1)]
+        );
     }
 
     #[test]

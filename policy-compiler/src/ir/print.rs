@@ -16,7 +16,10 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{AluOp, BlockId, Callee, CmpOp, Function, Inst, MapDef, Operand, Program, Size, SlotId, Terminator, Type, Value, Width};
+use super::{
+    AluOp, BlockId, Callee, CmpOp, Function, Inst, MapDef, Operand, Program, Size, SlotId, Terminator, Type, Value,
+    Width,
+};
 use crate::output::SourceRef;
 
 impl Display for Program {
@@ -35,8 +38,18 @@ impl Display for Program {
 
 impl Display for MapDef {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { name, map_type, key_size, value_size, max_entries, flags } = self;
-        write!(f, "map {name}: type {map_type}, key {key_size}, value {value_size}, entries {max_entries}, flags {flags:#x}")
+        let Self {
+            name,
+            map_type,
+            key_size,
+            value_size,
+            max_entries,
+            flags,
+        } = self;
+        write!(
+            f,
+            "map {name}: type {map_type}, key {key_size}, value {value_size}, entries {max_entries}, flags {flags:#x}"
+        )
     }
 }
 
@@ -49,7 +62,11 @@ impl Display for Function {
 impl Function {
     fn print(&self, f: &mut Formatter<'_>, program: Option<&Program>) -> fmt::Result {
         let type_of = |value: Value| self.value_types.get(value.0 as usize).copied().unwrap_or(Type::Scalar);
-        let params: Vec<_> = self.params.iter().map(|param| format!("{param}: {}", type_of(*param))).collect();
+        let params: Vec<_> = self
+            .params
+            .iter()
+            .map(|param| format!("{param}: {}", type_of(*param)))
+            .collect();
         writeln!(f, "fn {}({}) {{", self.name, params.join(", "))?;
         for (index, slot) in self.slots.iter().enumerate() {
             writeln!(f, "    {}: {} bytes", SlotId(index as u32), slot.size)?;
@@ -85,15 +102,60 @@ fn print_inst(f: &mut Formatter<'_>, inst: &Inst, program: Option<&Program>) -> 
     match inst {
         Inst::Const { value, .. } => write!(f, "{value}"),
         Inst::Alu { op, width, a, b, .. } => write!(f, "{a} {op}{width} {b}"),
-        Inst::ByteSwap { size, a, .. } => write!(f, "swap {a} as {}", Access { size: *size, signed: false }),
-        Inst::Load { base, offset, size, signed, .. } => {
-            write!(f, "load {} {base}{offset:+}", Access { size: *size, signed: *signed })
+        Inst::ByteSwap { size, a, .. } => write!(
+            f,
+            "swap {a} as {}",
+            Access {
+                size: *size,
+                signed: false
+            }
+        ),
+        Inst::Load {
+            base,
+            offset,
+            size,
+            signed,
+            ..
+        } => {
+            write!(
+                f,
+                "load {} {base}{offset:+}",
+                Access {
+                    size: *size,
+                    signed: *signed
+                }
+            )
         }
-        Inst::LoadKernel { base, offset, size, signed, .. } => {
-            write!(f, "load_kernel {} {base}{offset:+}", Access { size: *size, signed: *signed })
+        Inst::LoadKernel {
+            base,
+            offset,
+            size,
+            signed,
+            ..
+        } => {
+            write!(
+                f,
+                "load_kernel {} {base}{offset:+}",
+                Access {
+                    size: *size,
+                    signed: *signed
+                }
+            )
         }
-        Inst::Store { base, offset, size, value } => {
-            write!(f, "store {} {base}{offset:+}, {value}", Access { size: *size, signed: false })
+        Inst::Store {
+            base,
+            offset,
+            size,
+            value,
+        } => {
+            write!(
+                f,
+                "store {} {base}{offset:+}, {value}",
+                Access {
+                    size: *size,
+                    signed: false
+                }
+            )
         }
         Inst::StackAddr { slot, .. } => write!(f, "address of {slot}"),
         Inst::MapRef { map, .. } => write!(f, "map {map}"),
@@ -128,7 +190,14 @@ impl Display for Terminator {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Jump(block) => write!(f, "goto {block}"),
-            Self::Branch { op, width, a, b, then_block, else_block } => {
+            Self::Branch {
+                op,
+                width,
+                a,
+                b,
+                then_block,
+                else_block,
+            } => {
                 write!(f, "if {a} {op}{width} {b} goto {then_block} else {else_block}")
             }
             Self::Return(operand) => write!(f, "return {operand}"),
@@ -248,8 +317,19 @@ mod tests {
         b.jump(none);
         b.switch_to(none);
         b.ret(0);
-        let maps = vec![MapDef { name: "m".into(), map_type: 1, key_size: 4, value_size: 8, max_entries: 2, flags: 1 }];
-        let program = Program { section: "fentry/x".into(), functions: vec![b.finish()], maps };
+        let maps = vec![MapDef {
+            name: "m".into(),
+            map_type: 1,
+            key_size: 4,
+            value_size: 8,
+            max_entries: 2,
+            flags: 1,
+        }];
+        let program = Program {
+            section: "fentry/x".into(),
+            functions: vec![b.finish()],
+            maps,
+        };
         let expected = "\
 program fentry/x
 map m: type 1, key 4, value 8, entries 2, flags 0x1

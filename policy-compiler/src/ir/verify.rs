@@ -33,7 +33,10 @@ pub struct VerifyError {
 }
 
 fn place(block: Option<BlockId>, index: usize) -> String {
-    block.map_or_else(|| "as a whole".to_owned(), |block| format!("{block} instruction {index}"))
+    block.map_or_else(
+        || "as a whole".to_owned(),
+        |block| format!("{block} instruction {index}"),
+    )
 }
 
 /// What can be wrong.
@@ -92,14 +95,29 @@ pub enum Problem {
 pub fn verify(program: &Program) -> Result<(), Vec<VerifyError>> {
     let mut errors = Vec::new();
     let Some(entry) = program.functions.first() else {
-        return Err(vec![VerifyError { function: String::new(), block: None, index: 0, problem: Problem::NoFunctions }]);
+        return Err(vec![VerifyError {
+            function: String::new(),
+            block: None,
+            index: 0,
+            problem: Problem::NoFunctions,
+        }]);
     };
-    let whole = |function: &str, problem| VerifyError { function: function.to_owned(), block: None, index: 0, problem };
+    let whole = |function: &str, problem| VerifyError {
+        function: function.to_owned(),
+        block: None,
+        index: 0,
+        problem,
+    };
     if entry.params.len() != 1 || entry.value_types.first() != Some(&Type::Ctx) {
         errors.push(whole(&entry.name, Problem::EntryParameters));
     }
     let mut names = BTreeSet::new();
-    for name in program.functions.iter().map(|function| &function.name).chain(program.maps.iter().map(|map| &map.name)) {
+    for name in program
+        .functions
+        .iter()
+        .map(|function| &function.name)
+        .chain(program.maps.iter().map(|map| &map.name))
+    {
         if !names.insert(name) {
             errors.push(whole(name, Problem::DuplicateName(name.clone())));
         }
@@ -111,7 +129,13 @@ pub fn verify(program: &Program) -> Result<(), Vec<VerifyError>> {
 }
 
 fn verify_function(program: &Program, function: &Function, errors: &mut Vec<VerifyError>) {
-    let mut check = Checker { program, function, errors, block: None, index: 0 };
+    let mut check = Checker {
+        program,
+        function,
+        errors,
+        block: None,
+        index: 0,
+    };
     let sound = check.structure();
     // without blocks and successors there is nothing to walk on
     if sound {
@@ -152,7 +176,10 @@ impl Facts {
         };
         for param in &function.params {
             if let Some(definition) = facts.definitions.get_mut(param.0 as usize) {
-                *definition = Some(Definition { block: BlockId(0), index: None });
+                *definition = Some(Definition {
+                    block: BlockId(0),
+                    index: None,
+                });
             }
         }
         for (block, contents) in function.blocks.iter().enumerate() {
@@ -168,7 +195,10 @@ impl Facts {
                 if definition.is_some() {
                     check.report(Problem::DefinedTwice(dest));
                 }
-                *definition = Some(Definition { block, index: Some(index) });
+                *definition = Some(Definition {
+                    block,
+                    index: Some(index),
+                });
                 facts.follow_pointer(function, &located.inst);
             }
             facts.learn_not_null(function, &contents.terminator);
@@ -183,10 +213,18 @@ impl Facts {
             Inst::StackAddr { dest, slot } => {
                 self.stack[dest.0 as usize] = function.slots.get(slot.0 as usize).map(|slot| slot.size);
             }
-            Inst::Alu { dest, op, a: Operand::Value(a), b, .. } if (a.0 as usize) < self.stack.len() => {
+            Inst::Alu {
+                dest,
+                op,
+                a: Operand::Value(a),
+                b,
+                ..
+            } if (a.0 as usize) < self.stack.len() => {
                 let known = self.stack[a.0 as usize];
                 let moved = match (op, b) {
-                    (AluOp::Add, Operand::Imm(offset)) => known.zip(u32::try_from(offset).ok()).and_then(|(size, n)| size.checked_sub(n)),
+                    (AluOp::Add, Operand::Imm(offset)) => known
+                        .zip(u32::try_from(offset).ok())
+                        .and_then(|(size, n)| size.checked_sub(n)),
                     _ => None,
                 };
                 self.stack[dest.0 as usize] = moved;
@@ -198,7 +236,17 @@ impl Facts {
     }
 
     fn learn_not_null(&mut self, function: &Function, terminator: &Terminator) {
-        let Terminator::Branch { op, width: Width::W64, a, b: Operand::Imm(0), then_block, else_block } = *terminator else { return };
+        let Terminator::Branch {
+            op,
+            width: Width::W64,
+            a,
+            b: Operand::Imm(0),
+            then_block,
+            else_block,
+        } = *terminator
+        else {
+            return;
+        };
         let not_null = match op {
             CmpOp::Eq => else_block,
             CmpOp::Ne => then_block,
@@ -206,7 +254,12 @@ impl Facts {
         };
         // the edge itself must be the only way in
         let only_way = then_block != else_block && self.dominance.incoming[not_null.0 as usize] == 1;
-        if only_way && matches!(function.value_types.get(a.0 as usize), Some(Type::MapValueOrNull { .. })) {
+        if only_way
+            && matches!(
+                function.value_types.get(a.0 as usize),
+                Some(Type::MapValueOrNull { .. })
+            )
+        {
             self.not_null[a.0 as usize].push(not_null);
         }
     }
@@ -222,7 +275,12 @@ struct Checker<'a> {
 
 impl Checker<'_> {
     fn report(&mut self, problem: Problem) {
-        self.errors.push(VerifyError { function: self.function.name.clone(), block: self.block, index: self.index, problem });
+        self.errors.push(VerifyError {
+            function: self.function.name.clone(),
+            block: self.block,
+            index: self.index,
+            problem,
+        });
     }
 
     /// Checks what must hold before the blocks can be walked.
@@ -232,7 +290,10 @@ impl Checker<'_> {
         if function.params.len() > 5 {
             self.report(Problem::TooManyArguments(function.params.len()));
         }
-        let total = function.slots.iter().fold(0u32, |sum, slot| sum.saturating_add(slot.size));
+        let total = function
+            .slots
+            .iter()
+            .fold(0u32, |sum, slot| sum.saturating_add(slot.size));
         if total > STACK_SIZE {
             self.report(Problem::StackTooLarge(total));
         }
@@ -311,7 +372,9 @@ impl Checker<'_> {
     fn type_at(&self, facts: &Facts, block: BlockId, value: Value) -> Type {
         match self.function.value_types[value.0 as usize] {
             Type::MapValueOrNull { size }
-                if facts.not_null[value.0 as usize].iter().any(|known| facts.dominance.dominates(*known, block)) =>
+                if facts.not_null[value.0 as usize]
+                    .iter()
+                    .any(|known| facts.dominance.dominates(*known, block)) =>
             {
                 Type::MapValue { size }
             }
@@ -320,7 +383,9 @@ impl Checker<'_> {
     }
 
     fn type_of_operand(&self, facts: &Facts, block: BlockId, operand: Operand) -> Type {
-        operand.value().map_or(Type::Scalar, |value| self.type_at(facts, block, value))
+        operand
+            .value()
+            .map_or(Type::Scalar, |value| self.type_at(facts, block, value))
     }
 
     /// Reports an operand that may not be used at all where any pointer may.
@@ -367,7 +432,12 @@ impl Checker<'_> {
                 Type::MapValueOrNull { .. } => self.report(Problem::MaybeNull(base)),
                 found => self.report(Problem::WrongType { value: base, found }),
             },
-            Inst::Store { base, offset, size, value } => {
+            Inst::Store {
+                base,
+                offset,
+                size,
+                value,
+            } => {
                 self.access(facts, block, base, offset, size, true);
                 self.usable(facts, block, value, false);
             }
@@ -376,16 +446,22 @@ impl Checker<'_> {
                     self.report(Problem::UnknownSlot);
                 }
             }
-            Inst::Call { ref callee, ref args, .. } => self.call(facts, block, callee, args),
+            Inst::Call {
+                ref callee, ref args, ..
+            } => self.call(facts, block, callee, args),
         }
     }
 
     fn access(&mut self, facts: &Facts, block: BlockId, base: Value, offset: i32, size: Size, is_store: bool) {
         let bytes = size.bytes();
-        let within = |limit: u32| u32::try_from(offset).is_ok_and(|start| start.checked_add(bytes).is_some_and(|end| end <= limit));
+        let within = |limit: u32| {
+            u32::try_from(offset).is_ok_and(|start| start.checked_add(bytes).is_some_and(|end| end <= limit))
+        };
         let constant = !facts.variable[base.0 as usize];
         match self.type_at(facts, block, base) {
-            Type::MapValue { size } if constant && !within(size) => self.report(Problem::OutOfBounds { offset, bytes, size }),
+            Type::MapValue { size } if constant && !within(size) => {
+                self.report(Problem::OutOfBounds { offset, bytes, size })
+            }
             Type::MapValue { .. } => {}
             Type::Stack => match facts.stack[base.0 as usize] {
                 Some(size) if !within(size) => self.report(Problem::OutOfBounds { offset, bytes, size }),
@@ -411,10 +487,15 @@ impl Checker<'_> {
             return self.report(Problem::UnknownFunction);
         };
         if function.params.len() != args.len() {
-            return self.report(Problem::ArgumentCount { expected: function.params.len(), found: args.len() });
+            return self.report(Problem::ArgumentCount {
+                expected: function.params.len(),
+                found: args.len(),
+            });
         }
         for (index, (param, arg)) in function.params.iter().zip(args).enumerate() {
-            let Some(&expected) = function.value_types.get(param.0 as usize) else { continue };
+            let Some(&expected) = function.value_types.get(param.0 as usize) else {
+                continue;
+            };
             let found = self.type_of_operand(facts, block, *arg);
             let fits = match (expected, found) {
                 (Type::MapValue { size: wanted }, Type::MapValue { size }) => size >= wanted,

@@ -241,7 +241,11 @@ pub(super) fn form(code: u8) -> Option<Form> {
                 END if !register => Form::ByteSwap,
                 _ => {
                     let operation = *AluOperation::ALL.iter().find(|op| op.code() == operation)?;
-                    Form::Alu { operation, width, register }
+                    Form::Alu {
+                        operation,
+                        width,
+                        register,
+                    }
                 }
             }
         }
@@ -254,7 +258,11 @@ pub(super) fn form(code: u8) -> Option<Form> {
                 EXIT => Form::Exit,
                 _ => {
                     let operation = *JumpOperation::ALL.iter().find(|op| op.code() == operation)?;
-                    Form::Jump { operation, width, register }
+                    Form::Jump {
+                        operation,
+                        width,
+                        register,
+                    }
                 }
             }
         }

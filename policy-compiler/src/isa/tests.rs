@@ -1,4 +1,5 @@
 //! Each code once, and `llvm-objdump` as a second opinion.
+#![allow(clippy::print_stderr, reason = "a test says why it skips")]
 
 use std::io::Write as _;
 use std::process::Command;
@@ -41,12 +42,27 @@ fn table() -> Vec<(Instruction, u8, &'static str, bool)> {
         (Instruction::load(1, r1, r2, 3), 0x71, "r1 = *(u8 *)(r2 + 3)", true),
         (Instruction::load(2, r1, r2, 2), 0x69, "r1 = *(u16 *)(r2 + 2)", true),
         (Instruction::load(4, r1, r2, 0), 0x61, "r1 = *(u32 *)(r2 + 0)", true),
-        (Instruction::load(8, r1, Reg::FP, -8), 0x79, "r1 = *(u64 *)(r10 - 8)", true),
+        (
+            Instruction::load(8, r1, Reg::FP, -8),
+            0x79,
+            "r1 = *(u64 *)(r10 - 8)",
+            true,
+        ),
         (Instruction::store(1, r1, 3, r2), 0x73, "*(u8 *)(r1 + 3) = r2", true),
         (Instruction::store(2, r1, 2, r2), 0x6b, "*(u16 *)(r1 + 2) = r2", true),
         (Instruction::store(4, r1, 0, r2), 0x63, "*(u32 *)(r1 + 0) = r2", true),
-        (Instruction::store(8, Reg::FP, -8, r2), 0x7b, "*(u64 *)(r10 - 8) = r2", true),
-        (Instruction::store_imm(8, Reg::FP, -8, -1), 0x7a, "*(u64 *)(r10 - 8) = -1", false),
+        (
+            Instruction::store(8, Reg::FP, -8, r2),
+            0x7b,
+            "*(u64 *)(r10 - 8) = r2",
+            true,
+        ),
+        (
+            Instruction::store_imm(8, Reg::FP, -8, -1),
+            0x7a,
+            "*(u64 *)(r10 - 8) = -1",
+            false,
+        ),
         (Instruction::store_imm(4, r1, 4, 7), 0x62, "*(u32 *)(r1 + 4) = 7", false),
         (jump(J::Eq, W64, r1, r2, 1), 0x1d, "if r1 == r2 goto +1", true),
         (jump(J::Gt, W64, r1, r2, -2), 0x2d, "if r1 > r2 goto -2", true),
@@ -109,20 +125,38 @@ fn inversion_is_its_own_inverse() {
 /// What `llvm-objdump` reads from these instructions; `None` if it is not installed.
 fn objdump(instructions: &[Instruction], attributes: &str) -> Option<Vec<String>> {
     use object::write::{Object, StandardSection};
-    let mut elf = Object::new(object::BinaryFormat::Elf, object::Architecture::Bpf, object::Endianness::Little);
+    let mut elf = Object::new(
+        object::BinaryFormat::Elf,
+        object::Architecture::Bpf,
+        object::Endianness::Little,
+    );
     let text = elf.section_id(StandardSection::Text);
-    let bytes: Vec<u8> = instructions.iter().flat_map(|instruction| instruction.encode()).collect();
+    let bytes: Vec<u8> = instructions
+        .iter()
+        .flat_map(|instruction| instruction.encode())
+        .collect();
     elf.append_section_data(text, &bytes, 8);
     let mut file = tempfile::NamedTempFile::new().ok()?;
     file.write_all(&elf.write().ok()?).ok()?;
-    let output = Command::new("llvm-objdump").args(["-d", attributes, "--no-show-raw-insn"]).arg(file.path()).output().ok()?;
+    let output = Command::new("llvm-objdump")
+        .args(["-d", attributes, "--no-show-raw-insn"])
+        .arg(file.path())
+        .output()
+        .ok()?;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let lines = String::from_utf8_lossy(&output.stdout).into_owned();
-    let texts = lines.lines().filter(|line| line.starts_with(' ')).filter_map(|line| line.split_once(":\t")).map(|(_, text)| {
-        // the target of a jump is added in angle brackets
-        let text = text.trim();
-        text.strip_suffix('>').and_then(|text| text.rsplit_once(" <")).map_or(text, |(text, _)| text).to_owned()
-    });
+    let texts = lines
+        .lines()
+        .filter(|line| line.starts_with(' '))
+        .filter_map(|line| line.split_once(":\t"))
+        .map(|(_, text)| {
+            // the target of a jump is added in angle brackets
+            let text = text.trim();
+            text.strip_suffix('>')
+                .and_then(|text| text.rsplit_once(" <"))
+                .map_or(text, |(text, _)| text)
+                .to_owned()
+        });
     Some(texts.collect())
 }
 
@@ -131,7 +165,10 @@ fn objdump_reads_the_same() {
     // with 32-bit arithmetic switched on, objdump also writes the values of narrow loads as `w`
     let is_narrow = |text: &str| text.contains(['w']);
     for (narrow, attributes) in [(false, "--mattr=-alu32"), (true, "--mattr=+alu32")] {
-        let known: Vec<_> = table().into_iter().filter(|(_, _, text, known)| *known && is_narrow(text) == narrow).collect();
+        let known: Vec<_> = table()
+            .into_iter()
+            .filter(|(_, _, text, known)| *known && is_narrow(text) == narrow)
+            .collect();
         let instructions: Vec<_> = known.iter().map(|(instruction, ..)| *instruction).collect();
         let Some(texts) = objdump(&instructions, attributes) else {
             eprintln!("skipped: llvm-objdump is not installed");

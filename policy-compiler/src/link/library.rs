@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use object::read::elf::ElfFile64;
-use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, RelocationFlags, RelocationTarget, SectionIndex, SymbolKind, SymbolScope};
+use object::{
+    Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, RelocationFlags, RelocationTarget, SectionIndex,
+    SymbolKind, SymbolScope,
+};
 
 use crate::btf::ext::{BtfExt, CoreRelocation, LineInfo};
 use crate::btf::{Btf, TypeId};
@@ -96,8 +99,11 @@ impl Library {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, LinkError> {
         let file = ElfFile64::<Endianness>::parse(bytes).map_err(|error| bad(error.to_string()))?;
         let btf = Btf::parse_object(bytes).map_err(|error| bad(error.to_string()))?;
-        let ext = file.section_by_name(".BTF.ext").ok_or_else(|| bad("no section `.BTF.ext`"))?;
-        let ext = BtfExt::parse(ext.data().map_err(|error| bad(error.to_string()))?).map_err(|error| bad(error.to_string()))?;
+        let ext = file
+            .section_by_name(".BTF.ext")
+            .ok_or_else(|| bad("no section `.BTF.ext`"))?;
+        let ext = BtfExt::parse(ext.data().map_err(|error| bad(error.to_string()))?)
+            .map_err(|error| bad(error.to_string()))?;
         let text = file.section_by_name(".text").ok_or_else(|| bad("no section `.text`"))?;
 
         let mut extents: Vec<_> = file
@@ -112,16 +118,24 @@ impl Library {
             .collect();
         extents.sort_by(|a, b| (a.start, &a.name).cmp(&(b.start, &b.name)));
 
-        let (maps, map_symbols) = read_maps(&file, &btf)?;
+        let (maps, map_section) = read_maps(&file, &btf)?;
         let (data, data_sections) = read_data(&file, &btf)?;
-        let context = Context { file: &file, extents: &extents, text: text.index(), map_symbols, data_sections };
+        let context = Context {
+            file: &file,
+            extents: &extents,
+            text: text.index(),
+            map_section,
+            data_sections,
+        };
         let code = text.data().map_err(|error| bad(error.to_string()))?;
         let relocations = context.relocations(&text)?;
         let info = ext.sections.iter().find(|section| btf.string(section.name) == ".text");
         let mut functions = Vec::with_capacity(extents.len());
         for extent in &extents {
             let range = extent.start..extent.start + extent.size;
-            let bytes = code.get(range.start as usize..range.end as usize).ok_or_else(|| bad(format!("`{}` has no code", extent.name)))?;
+            let bytes = code
+                .get(range.start as usize..range.end as usize)
+                .ok_or_else(|| bad(format!("`{}` has no code", extent.name)))?;
             let mut instructions = Instruction::decode_all(bytes);
             let references = context.references(&mut instructions, extent, &relocations)?;
             let start = extent.start as u32;
@@ -130,8 +144,14 @@ impl Library {
                 .and_then(|info| info.functions.iter().find(|function| function.offset == start))
                 .map(|function| function.type_id)
                 .ok_or_else(|| bad(format!("`{}` has no type", extent.name)))?;
-            let lines = info.map_or(&[][..], |info| &info.lines).iter().filter(|line| within(line.offset));
-            let core = info.map_or(&[][..], |info| &info.relocations).iter().filter(|relocation| within(relocation.offset));
+            let lines = info
+                .map_or(&[][..], |info| &info.lines)
+                .iter()
+                .filter(|line| within(line.offset));
+            let core = info
+                .map_or(&[][..], |info| &info.relocations)
+                .iter()
+                .filter(|relocation| within(relocation.offset));
             functions.push(LibraryFunction {
                 name: extent.name.clone(),
                 frame_size: frame_size(&instructions),
@@ -139,11 +159,26 @@ impl Library {
                 references,
                 type_id,
                 is_global: extent.is_global,
-                lines: lines.map(|line| LineInfo { offset: line.offset - start, ..*line }).collect(),
-                relocations: core.map(|relocation| CoreRelocation { offset: relocation.offset - start, ..*relocation }).collect(),
+                lines: lines
+                    .map(|line| LineInfo {
+                        offset: line.offset - start,
+                        ..*line
+                    })
+                    .collect(),
+                relocations: core
+                    .map(|relocation| CoreRelocation {
+                        offset: relocation.offset - start,
+                        ..*relocation
+                    })
+                    .collect(),
             });
         }
-        Ok(Self { functions, maps, data, btf })
+        Ok(Self {
+            functions,
+            maps,
+            data,
+            btf,
+        })
     }
 
     /// Index of a function.
@@ -157,10 +192,21 @@ impl Library {
     }
 }
 
-/// Maps, and the map of each symbol in `.maps` by its address.
-fn read_maps(file: &ElfFile64<'_>, btf: &Btf) -> Result<(Vec<LibraryMap>, (Option<SectionIndex>, BTreeMap<u64, usize>)), LinkError> {
-    let Some(section) = file.section_by_name(".maps") else { return Ok((Vec::new(), (None, BTreeMap::new()))) };
-    let datasec = btf.datasec(".maps").ok_or_else(|| bad("section `.maps` has no types"))?;
+/// Where the maps are defined.
+#[derive(Default)]
+struct MapSection {
+    index: Option<SectionIndex>,
+    /// Map by the address of its definition.
+    by_address: BTreeMap<u64, usize>,
+}
+
+fn read_maps(file: &ElfFile64<'_>, btf: &Btf) -> Result<(Vec<LibraryMap>, MapSection), LinkError> {
+    let Some(section) = file.section_by_name(".maps") else {
+        return Ok((Vec::new(), MapSection::default()));
+    };
+    let datasec = btf
+        .datasec(".maps")
+        .ok_or_else(|| bad("section `.maps` has no types"))?;
     let mut symbols: Vec<_> = file
         .symbols()
         .filter(|symbol| symbol.section_index() == Some(section.index()) && symbol.kind() != SymbolKind::Section)
@@ -172,11 +218,23 @@ fn read_maps(file: &ElfFile64<'_>, btf: &Btf) -> Result<(Vec<LibraryMap>, (Optio
     for (address, name) in symbols {
         let variable = btf.variables(datasec).find(|variable| variable.name == name);
         let variable = variable.ok_or_else(|| bad(format!("map `{name}` has no type")))?;
-        let size = btf.size(variable.type_id).ok_or_else(|| bad(format!("map `{name}` has no size")))?;
+        let size = btf
+            .size(variable.type_id)
+            .ok_or_else(|| bad(format!("map `{name}` has no size")))?;
         by_address.insert(address, maps.len());
-        maps.push(LibraryMap { name, type_id: variable.id, size });
+        maps.push(LibraryMap {
+            name,
+            type_id: variable.id,
+            size,
+        });
     }
-    Ok((maps, (Some(section.index()), by_address)))
+    Ok((
+        maps,
+        MapSection {
+            index: Some(section.index()),
+            by_address,
+        },
+    ))
 }
 
 /// Data sections, and the index of each by that of its section.
@@ -199,7 +257,11 @@ fn read_data(file: &ElfFile64<'_>, btf: &Btf) -> Result<(Vec<DataSection>, BTree
         by_section.insert(section.index().0, data.len());
         data.push(DataSection {
             name: name.to_owned(),
-            bytes: if is_zero { Vec::new() } else { section.data().map_err(|error| bad(error.to_string()))?.to_vec() },
+            bytes: if is_zero {
+                Vec::new()
+            } else {
+                section.data().map_err(|error| bad(error.to_string()))?.to_vec()
+            },
             size: section.size(),
             align: section.align().max(1),
             is_zero,
@@ -216,7 +278,7 @@ struct Context<'a> {
     file: &'a ElfFile64<'a>,
     extents: &'a [Extent],
     text: SectionIndex,
-    map_symbols: (Option<SectionIndex>, BTreeMap<u64, usize>),
+    map_section: MapSection,
     data_sections: BTreeMap<usize, usize>,
 }
 
@@ -230,12 +292,22 @@ struct Reference {
 
 impl Context<'_> {
     /// Relocations of the text section, by byte offset.
-    fn relocations(&self, text: &object::read::elf::ElfSection64<'_, '_, Endianness>) -> Result<BTreeMap<u64, Reference>, LinkError> {
+    fn relocations(
+        &self,
+        text: &object::read::elf::ElfSection64<'_, '_, Endianness>,
+    ) -> Result<BTreeMap<u64, Reference>, LinkError> {
         let mut references = BTreeMap::new();
         for (offset, relocation) in text.relocations() {
-            let RelocationTarget::Symbol(index) = relocation.target() else { return Err(bad("relocation without symbol")) };
-            let symbol = self.file.symbol_by_index(index).map_err(|error| bad(error.to_string()))?;
-            let RelocationFlags::Elf { r_type } = relocation.flags() else { return Err(bad("relocation of another format")) };
+            let RelocationTarget::Symbol(index) = relocation.target() else {
+                return Err(bad("relocation without symbol"));
+            };
+            let symbol = self
+                .file
+                .symbol_by_index(index)
+                .map_err(|error| bad(error.to_string()))?;
+            let RelocationFlags::Elf { r_type } = relocation.flags() else {
+                return Err(bad("relocation of another format"));
+            };
             references.insert(
                 offset,
                 Reference {
@@ -264,7 +336,13 @@ impl Context<'_> {
         for (slot, instruction) in instructions.iter_mut().enumerate() {
             let at = extent.start + (slot * SLOT) as u64;
             let relocation = relocations.get(&at);
-            let lost = || bad(format!("`{}` refers to `{}`, which is not there", extent.name, relocation.map_or("", |r| &r.name)));
+            let lost = || {
+                bad(format!(
+                    "`{}` refers to `{}`, which is not there",
+                    extent.name,
+                    relocation.map_or("", |r| &r.name)
+                ))
+            };
             if instruction.is_function_call() {
                 let next = (i64::from(instruction.imm) + 1) * SLOT as i64;
                 let address = match relocation {
@@ -279,17 +357,23 @@ impl Context<'_> {
                 references.push((slot, LibraryReference::Call(callee)));
             } else if let Some(relocation) = relocation {
                 if relocation.kind != R_BPF_64_64 || !instruction.is_wide() {
-                    return Err(bad(format!("`{}` has a relocation of type {}", extent.name, relocation.kind)));
+                    return Err(bad(format!(
+                        "`{}` has a relocation of type {}",
+                        extent.name, relocation.kind
+                    )));
                 }
                 let section = relocation.section.ok_or_else(lost)?;
                 let address = relocation.address as i64 + i64::from(instruction.imm);
                 let reference = if section == self.text {
                     LibraryReference::FunctionAddress(self.function_at(address).ok_or_else(lost)?)
-                } else if Some(section) == self.map_symbols.0 {
-                    LibraryReference::Map(*self.map_symbols.1.get(&(address as u64)).ok_or_else(lost)?)
+                } else if Some(section) == self.map_section.index {
+                    LibraryReference::Map(*self.map_section.by_address.get(&(address as u64)).ok_or_else(lost)?)
                 } else {
                     let section = *self.data_sections.get(&section.0).ok_or_else(lost)?;
-                    LibraryReference::Data { section, offset: u32::try_from(address).map_err(|_| lost())? }
+                    LibraryReference::Data {
+                        section,
+                        offset: u32::try_from(address).map_err(|_| lost())?,
+                    }
                 };
                 instruction.imm = 0;
                 references.push((slot, reference));
@@ -308,11 +392,21 @@ fn frame_size(instructions: &[Instruction]) -> u32 {
         let offset = match instruction.form() {
             Some(Form::Load { .. }) if instruction.src == fp => i32::from(instruction.off),
             Some(Form::Store { .. } | Form::Atomic { .. }) if instruction.dst == fp => i32::from(instruction.off),
-            Some(Form::Alu { operation: AluOperation::Add, width: Width::W64, register: false }) => {
+            Some(Form::Alu {
+                operation: AluOperation::Add,
+                width: Width::W64,
+                register: false,
+            }) => {
                 // `r = r10` stands right before or a little earlier in the same run of moves
                 let copies = |earlier: &Instruction| {
-                    matches!(earlier.form(), Some(Form::Alu { operation: AluOperation::Mov, register: true, .. }))
-                        && earlier.dst == instruction.dst
+                    matches!(
+                        earlier.form(),
+                        Some(Form::Alu {
+                            operation: AluOperation::Mov,
+                            register: true,
+                            ..
+                        })
+                    ) && earlier.dst == instruction.dst
                         && earlier.src == fp
                 };
                 let recent = &instructions[slot.saturating_sub(8)..slot];

@@ -34,10 +34,15 @@ pub(super) fn check(functions: &[FunctionItem], frames: &[u32]) -> Result<(), Li
         names
     };
     if deepest.frames > MAX_FRAMES {
-        return Err(LinkError::CallsTooDeep { chain: chain(|deepest| deepest.next_by_frames) });
+        return Err(LinkError::CallsTooDeep {
+            chain: chain(|deepest| deepest.next_by_frames),
+        });
     }
     if deepest.bytes > STACK_SIZE {
-        return Err(LinkError::StackTooDeep { chain: chain(|deepest| deepest.next_by_bytes), bytes: deepest.bytes });
+        return Err(LinkError::StackTooDeep {
+            chain: chain(|deepest| deepest.next_by_bytes),
+            bytes: deepest.bytes,
+        });
     }
     Ok(())
 }
@@ -53,11 +58,20 @@ fn visit(
         return Ok(deepest);
     }
     if std::mem::replace(&mut active[index], true) {
-        return Err(LinkError::Recursion { name: functions[index].name.clone() });
+        return Err(LinkError::Recursion {
+            name: functions[index].name.clone(),
+        });
     }
-    let mut deepest = Deepest { bytes: 0, frames: 0, next_by_bytes: None, next_by_frames: None };
+    let mut deepest = Deepest {
+        bytes: 0,
+        frames: 0,
+        next_by_bytes: None,
+        next_by_frames: None,
+    };
     for (_, reference) in &functions[index].references {
-        let (Reference::Call(callee) | Reference::FunctionAddress(callee)) = *reference else { continue };
+        let (Reference::Call(callee) | Reference::FunctionAddress(callee)) = *reference else {
+            continue;
+        };
         let below = visit(callee, functions, frames, known, active)?;
         if below.bytes > deepest.bytes {
             (deepest.bytes, deepest.next_by_bytes) = (below.bytes, Some(callee));

@@ -54,7 +54,11 @@ fn read(bytes: &[u8], at: u64, size: Size, signed: bool) -> u64 {
     word[..count].copy_from_slice(&bytes[at as usize..at as usize + count]);
     let shift = 64 - size.bytes() * 8;
     let number = u64::from_le_bytes(word);
-    if signed { (((number << shift) as i64) >> shift) as u64 } else { number }
+    if signed {
+        (((number << shift) as i64) >> shift) as u64
+    } else {
+        number
+    }
 }
 
 fn write(bytes: &mut [u8], at: u64, size: Size, number: u64) {
@@ -86,7 +90,12 @@ fn alu(op: AluOp, width: Width, a: u64, b: u64) -> u64 {
 fn compare(op: CmpOp, width: Width, a: u64, b: u64) -> bool {
     let (a, b, signed_a, signed_b) = match width {
         Width::W64 => (a, b, a as i64, b as i64),
-        Width::W32 => (a & 0xffff_ffff, b & 0xffff_ffff, i64::from(a as i32), i64::from(b as i32)),
+        Width::W32 => (
+            a & 0xffff_ffff,
+            b & 0xffff_ffff,
+            i64::from(a as i32),
+            i64::from(b as i32),
+        ),
     };
     match op {
         CmpOp::Eq => a == b,
@@ -122,7 +131,14 @@ impl Machine<'_> {
             match *terminator {
                 Terminator::Jump(next) => block = next,
                 Terminator::Return(operand) => return frame.number(operand),
-                Terminator::Branch { op, width, a, b, then_block, else_block } => {
+                Terminator::Branch {
+                    op,
+                    width,
+                    a,
+                    b,
+                    then_block,
+                    else_block,
+                } => {
                     let holds = compare(op, width, frame.number(Operand::Value(a)), frame.number(b));
                     block = if holds { then_block } else { else_block };
                 }
@@ -145,7 +161,13 @@ impl Machine<'_> {
                 let number = frame.values[a.0 as usize].number() & mask(*size);
                 Content::Number(number.swap_bytes() >> (64 - size.bytes() * 8))
             }
-            Inst::Load { base, offset, size, signed, .. } => {
+            Inst::Load {
+                base,
+                offset,
+                size,
+                signed,
+                ..
+            } => {
                 let offset = i64::from(*offset) as u64;
                 Content::Number(match frame.values[base.0 as usize] {
                     Content::Context => read(self.ctx, offset, *size, *signed),
@@ -156,7 +178,12 @@ impl Machine<'_> {
             }
             // the programs of these tests read only addresses that cannot be read
             Inst::LoadKernel { .. } => Content::Number(0),
-            Inst::Store { base, offset, size, value } => {
+            Inst::Store {
+                base,
+                offset,
+                size,
+                value,
+            } => {
                 let offset = i64::from(*offset) as u64;
                 let number = frame.number(*value);
                 match frame.values[base.0 as usize] {
@@ -169,8 +196,15 @@ impl Machine<'_> {
             Inst::StackAddr { slot, .. } => Content::Stack(*slot, 0),
             Inst::MapRef { .. } => Content::Map,
             Inst::MapValueAddr { offset, .. } => Content::State(u64::from(*offset)),
-            Inst::Call { callee: Callee::Helper(1), .. } => Content::State(0),
-            Inst::Call { callee: Callee::Local(id), args, .. } => {
+            Inst::Call {
+                callee: Callee::Helper(1),
+                ..
+            } => Content::State(0),
+            Inst::Call {
+                callee: Callee::Local(id),
+                args,
+                ..
+            } => {
                 let args: Vec<_> = args.iter().map(|arg| frame.content(*arg)).collect();
                 let function = &self.program.functions[id.0 as usize];
                 Content::Number(self.call(function, &args))

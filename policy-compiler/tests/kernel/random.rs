@@ -97,7 +97,16 @@ fn imm() -> impl Strategy<Value = i64> {
         any::<i64>(),
         any::<i32>().prop_map(i64::from),
         any::<u32>().prop_map(i64::from),
-        prop::sample::select(vec![0, -1, 1 << 31, (1 << 31) - 1, 1 << 32, -(1 << 31), i64::MIN, i64::MAX]),
+        prop::sample::select(vec![
+            0,
+            -1,
+            1 << 31,
+            (1 << 31) - 1,
+            1 << 32,
+            -(1 << 31),
+            i64::MIN,
+            i64::MAX
+        ]),
     ]
 }
 
@@ -152,7 +161,12 @@ impl Recipe {
         builder.steps(&self.entry);
         let mut functions = vec![builder.finish()];
         for (index, steps) in self.locals.iter().enumerate() {
-            let params = [Type::MapValue { size: STATE_SIZE }, Type::Scalar, Type::Scalar, Type::Scalar];
+            let params = [
+                Type::MapValue { size: STATE_SIZE },
+                Type::Scalar,
+                Type::Scalar,
+                Type::Scalar,
+            ];
             let b = FunctionBuilder::new(format!("local{index}"), &params);
             let (state, values) = (b.param(0), vec![b.param(1), b.param(2), b.param(3)]);
             // locals call nobody: recursion is not allowed
@@ -186,7 +200,14 @@ impl Builder {
         for word in 0..SLOT_SIZE as i32 / 8 {
             b.store(stack, word * 8, Size::B8, word);
         }
-        Self { b, state, ctx, locals, stack, pool }
+        Self {
+            b,
+            state,
+            ctx,
+            locals,
+            stack,
+            pool,
+        }
     }
 
     fn value(&self, choice: Choice) -> Value {
@@ -230,10 +251,12 @@ impl Builder {
             Step::ByteSwap(size, value) => self.b.byte_swap(*size, self.value(*value)),
             Step::LoadContext(at, size, signed) => {
                 let ctx = self.ctx?;
-                self.b.load_typed(ctx, place(*at, *size, CTX_SIZE), *size, *signed, Type::Scalar)
+                self.b
+                    .load_typed(ctx, place(*at, *size, CTX_SIZE), *size, *signed, Type::Scalar)
             }
             Step::LoadState(at, size, signed) => {
-                self.b.load_typed(self.state, place(*at, *size, STATE_SIZE), *size, *signed, Type::Scalar)
+                self.b
+                    .load_typed(self.state, place(*at, *size, STATE_SIZE), *size, *signed, Type::Scalar)
             }
             Step::StoreState(at, size, value) => {
                 let value = self.operand(value);
@@ -256,7 +279,8 @@ impl Builder {
                 self.b.load(address, 0, *size)
             }
             Step::LoadStack(at, size, signed) => {
-                self.b.load_typed(self.stack, place(*at, *size, SLOT_SIZE), *size, *signed, Type::Scalar)
+                self.b
+                    .load_typed(self.stack, place(*at, *size, SLOT_SIZE), *size, *signed, Type::Scalar)
             }
             Step::StoreStack(at, size, value) => {
                 let value = self.operand(value);
@@ -274,7 +298,8 @@ impl Builder {
                 self.b.call_local(FuncId(u32::from(function) + 1), &operands)
             }
             Step::If(op, width, x, y, yes, no) => {
-                let (then_block, else_block, join) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+                let (then_block, else_block, join) =
+                    (self.b.create_block(), self.b.create_block(), self.b.create_block());
                 let (x, y) = (self.value(*x), self.operand(y));
                 self.b.branch(*op, *width, x, y, then_block, else_block);
                 let known = self.pool.len();
@@ -301,7 +326,7 @@ impl Builder {
     /// Stores what was computed since, so that it is not dead.
     fn keep(&mut self, known: usize) {
         let mut folded = None;
-        for value in self.pool[known..].to_vec() {
+        for value in self.pool.split_off(known) {
             folded = Some(folded.map_or(value, |folded| self.b.alu(AluOp::Add, Width::W64, folded, value)));
         }
         if let Some(folded) = folded {
@@ -313,7 +338,7 @@ impl Builder {
         // an arm of the last step may have ended everything
         if self.b.current_block().is_some() {
             let mut folded = self.pool[0];
-            for value in self.pool[1..].to_vec() {
+            for value in self.pool.split_off(1) {
                 folded = self.b.alu(AluOp::Xor, Width::W64, folded, value);
             }
             self.b.store(self.state, 0, Size::B8, folded);

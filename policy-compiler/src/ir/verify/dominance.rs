@@ -1,5 +1,6 @@
 //! Which block is on every path to which other block.
 
+use crate::ir::order::reverse_post_order;
 use crate::ir::{BlockId, Function};
 
 /// The dominator tree of a function, as intervals: a block dominates those whose number lies in its interval.
@@ -16,7 +17,10 @@ impl Dominance {
         let count = function.blocks.len();
         let mut predecessors: Vec<Vec<usize>> = vec![Vec::new(); count];
         let mut incoming = vec![0; count];
-        let order = reverse_post_order(function);
+        let order: Vec<_> = reverse_post_order(function)
+            .into_iter()
+            .map(|block| block.0 as usize)
+            .collect();
         let mut rank = vec![usize::MAX; count];
         for (position, block) in order.iter().enumerate() {
             rank[*block] = position;
@@ -40,18 +44,15 @@ impl Dominance {
                 intervals[block] = Some((number, number));
                 number += 1;
             }
-            match children[block].get(*next) {
-                Some(child) => {
-                    *next += 1;
-                    stack.push((*child, 0));
-                }
-                None => {
-                    if let Some((_, end)) = &mut intervals[block] {
-                        *end = number;
-                    }
-                    stack.pop();
-                }
+            if let Some(child) = children[block].get(*next) {
+                *next += 1;
+                stack.push((*child, 0));
+                continue;
             }
+            if let Some((_, end)) = &mut intervals[block] {
+                *end = number;
+            }
+            stack.pop();
         }
         Self { intervals, incoming }
     }
@@ -69,32 +70,6 @@ impl Dominance {
     }
 }
 
-fn reverse_post_order(function: &Function) -> Vec<usize> {
-    let mut visited = vec![false; function.blocks.len()];
-    let mut order = Vec::with_capacity(function.blocks.len());
-    let mut stack = vec![(0usize, 0)];
-    visited[0] = true;
-    while let Some((block, next)) = stack.last_mut() {
-        let successor = function.blocks[*block].terminator.successors().nth(*next);
-        *next += 1;
-        match successor {
-            Some(successor) => {
-                let seen = &mut visited[successor.0 as usize];
-                if !*seen {
-                    *seen = true;
-                    stack.push((successor.0 as usize, 0));
-                }
-            }
-            None => {
-                order.push(*block);
-                stack.pop();
-            }
-        }
-    }
-    order.reverse();
-    order
-}
-
 /// The algorithm of Cooper, Harvey and Kennedy, "A Simple, Fast Dominance Algorithm".
 fn immediate_dominators(order: &[usize], rank: &[usize], predecessors: &[Vec<usize>]) -> Vec<usize> {
     let mut immediate = vec![usize::MAX; rank.len()];
@@ -103,7 +78,10 @@ fn immediate_dominators(order: &[usize], rank: &[usize], predecessors: &[Vec<usi
     while changed {
         changed = false;
         for &block in order.iter().skip(1) {
-            let known = predecessors[block].iter().copied().filter(|predecessor| immediate[*predecessor] != usize::MAX);
+            let known = predecessors[block]
+                .iter()
+                .copied()
+                .filter(|predecessor| immediate[*predecessor] != usize::MAX);
             let common = known.reduce(|mut a, mut b| {
                 while a != b {
                     while rank[a] > rank[b] {

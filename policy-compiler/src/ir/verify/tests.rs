@@ -5,7 +5,11 @@ use crate::ir::builder::FunctionBuilder;
 use crate::ir::{FuncId, Located, MapDef, StackSlot};
 
 fn program(functions: Vec<Function>) -> Program {
-    Program { section: "syscall".into(), functions, maps: Vec::new() }
+    Program {
+        section: "syscall".into(),
+        functions,
+        maps: Vec::new(),
+    }
 }
 
 fn entry(build: impl FnOnce(&mut FunctionBuilder)) -> Function {
@@ -15,7 +19,12 @@ fn entry(build: impl FnOnce(&mut FunctionBuilder)) -> Function {
 }
 
 fn problems(program: &Program) -> Vec<Problem> {
-    verify(program).err().unwrap_or_default().into_iter().map(|error| error.problem).collect()
+    verify(program)
+        .err()
+        .unwrap_or_default()
+        .into_iter()
+        .map(|error| error.problem)
+        .collect()
 }
 
 fn check(build: impl FnOnce(&mut FunctionBuilder), expected: &[Problem]) {
@@ -92,8 +101,8 @@ fn accesses_stay_within_bounds() {
         b.ret(0);
         problems(&program(vec![entry(|b| b.ret(0)), b.finish()]))
     };
-    assert_eq!(with_map_value(|b, base| drop(b.load(base, 8, Size::B8))), []);
-    assert_eq!(with_map_value(|b, base| drop(b.load(base, 9, Size::B8))), [out(9, 16)]);
+    assert_eq!(with_map_value(|b, base| _ = b.load(base, 8, Size::B8)), []);
+    assert_eq!(with_map_value(|b, base| _ = b.load(base, 9, Size::B8)), [out(9, 16)]);
     assert_eq!(with_map_value(|b, base| b.store(base, -1, Size::B8, 0)), [out(-1, 16)]);
     assert_eq!(
         with_map_value(|b, base| {
@@ -137,10 +146,23 @@ fn definitions_dominate_uses() {
     });
     let again = function.blocks[0].insts[0].clone();
     function.blocks[0].insts.push(again);
-    assert_eq!(problems(&program(vec![function.clone()])), [Problem::DefinedTwice(Value(1))]);
+    assert_eq!(
+        problems(&program(vec![function.clone()])),
+        [Problem::DefinedTwice(Value(1))]
+    );
     function.blocks[0].insts.clear();
-    assert_eq!(problems(&program(vec![function.clone()])), [Problem::NotDominated(Value(1))]);
-    function.blocks[0].insts.push(Located { inst: Inst::ByteSwap { dest: Value(1), size: Size::B2, a: Value(9) }, source: None });
+    assert_eq!(
+        problems(&program(vec![function.clone()])),
+        [Problem::NotDominated(Value(1))]
+    );
+    function.blocks[0].insts.push(Located {
+        inst: Inst::ByteSwap {
+            dest: Value(1),
+            size: Size::B2,
+            a: Value(9),
+        },
+        source: None,
+    });
     assert_eq!(problems(&program(vec![function])), [Problem::UnknownValue(Value(9))]);
 }
 
@@ -156,10 +178,22 @@ fn pointers_are_used_as_pointers() {
             b.ret(ctx);
         },
         &[
-            Problem::WrongType { value: Value(0), found: Type::Ctx },
-            Problem::WrongType { value: Value(2), found: Type::Map },
-            Problem::WrongType { value: Value(0), found: Type::Ctx },
-            Problem::WrongType { value: Value(0), found: Type::Ctx },
+            Problem::WrongType {
+                value: Value(0),
+                found: Type::Ctx,
+            },
+            Problem::WrongType {
+                value: Value(2),
+                found: Type::Map,
+            },
+            Problem::WrongType {
+                value: Value(0),
+                found: Type::Ctx,
+            },
+            Problem::WrongType {
+                value: Value(0),
+                found: Type::Ctx,
+            },
         ],
     );
     check(
@@ -183,10 +217,23 @@ fn calls_fit_their_functions() {
         });
         problems(&program(vec![caller, callee.finish()]))
     };
-    assert_eq!(functions(|b| drop(b.call_local(FuncId(7), &[]))), [Problem::UnknownFunction]);
-    assert_eq!(functions(|b| drop(b.call_local(FuncId(0), &[]))), [Problem::UnknownFunction]);
-    assert_eq!(functions(|b| drop(b.call_local(FuncId(1), &[]))), [Problem::ArgumentCount { expected: 2, found: 0 }]);
-    let wrong = Problem::ArgumentType { index: 0, expected: Type::MapValue { size: 64 }, found: Type::MapValue { size: 8 } };
+    assert_eq!(
+        functions(|b| _ = b.call_local(FuncId(7), &[])),
+        [Problem::UnknownFunction]
+    );
+    assert_eq!(
+        functions(|b| _ = b.call_local(FuncId(0), &[])),
+        [Problem::UnknownFunction]
+    );
+    assert_eq!(
+        functions(|b| _ = b.call_local(FuncId(1), &[])),
+        [Problem::ArgumentCount { expected: 2, found: 0 }]
+    );
+    let wrong = Problem::ArgumentType {
+        index: 0,
+        expected: Type::MapValue { size: 64 },
+        found: Type::MapValue { size: 8 },
+    };
     assert_eq!(
         functions(|b| {
             let small = b.map_value_addr("m", 0, 8);
@@ -200,21 +247,34 @@ fn calls_fit_their_functions() {
 fn structure_is_checked_before_contents() {
     let mut function = entry(|b| b.ret(0));
     function.blocks[0].terminator = Terminator::Jump(BlockId(4));
-    assert_eq!(problems(&program(vec![function.clone()])), [Problem::UnknownBlock(BlockId(4))]);
+    assert_eq!(
+        problems(&program(vec![function.clone()])),
+        [Problem::UnknownBlock(BlockId(4))]
+    );
     function.blocks.clear();
     assert_eq!(problems(&program(vec![function])), [Problem::NoBlocks]);
     assert_eq!(problems(&program(Vec::new())), [Problem::NoFunctions]);
 
     let mut function = entry(|b| b.ret(0));
     function.slots = vec![StackSlot { size: 512 }, StackSlot { size: 4 }];
-    assert_eq!(problems(&program(vec![function])), [Problem::StackTooLarge(516), Problem::SlotSize(4)]);
+    assert_eq!(
+        problems(&program(vec![function])),
+        [Problem::StackTooLarge(516), Problem::SlotSize(4)]
+    );
 
     let mut function = entry(|b| b.ret(0));
     function.blocks.push(function.blocks[0].clone());
     assert_eq!(problems(&program(vec![function])), [Problem::Unreachable]);
 
     let mut twice = program(vec![entry(|b| b.ret(0))]);
-    twice.maps.push(MapDef { name: "entry".into(), map_type: 1, key_size: 4, value_size: 4, max_entries: 1, flags: 0 });
+    twice.maps.push(MapDef {
+        name: "entry".into(),
+        map_type: 1,
+        key_size: 4,
+        value_size: 4,
+        max_entries: 1,
+        flags: 0,
+    });
     assert_eq!(problems(&twice), [Problem::DuplicateName("entry".into())]);
 
     let mut b = FunctionBuilder::new("no_context", &[]);
@@ -229,5 +289,8 @@ fn messages_say_where() {
         b.ret(ctx);
     })]))
     .expect_err("a pointer is returned");
-    assert_eq!(error[0].to_string(), "entry, b0 instruction 0: v0 is ctx, which cannot be used like this");
+    assert_eq!(
+        error[0].to_string(),
+        "entry, b0 instruction 0: v0 is ctx, which cannot be used like this"
+    );
 }
