@@ -1,0 +1,236 @@
+//! The agent as a whole: starts its parts in order, stops them in the opposite one.
+//!
+//! Order of the start: sensor (from here on nothing is missed) → export → process scan → policies → API. Whoever reaches the
+//! API finds everything in force. Order of the end: API → hooks and sensor (nothing is observed or enforced any more) → what is
+//! left in the rings → sinks.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use anyhow::Context as _;
+use ebpf::record::{PolicyCounter, SensorCounter};
+use kprobes::{Sensor, SensorOptions, SharedMaps};
+
+use crate::config::{Config, Layers, ServerAddress};
+use crate::event::{EncodeConfig, Encoder};
+use crate::export::{ExportStats, Exporter};
+use crate::logging::LogLevel;
+use crate::manager::{DOMAIN_STATIC, LiveKernel, Manager, PolicyKey, read_policy_files};
+use crate::pipeline::{Pipeline, PipelineConfig, PipelineReport};
+use crate::policy::{Account, Registry};
+use crate::process::scan::ProcFs;
+use crate::run_files::{InfoFile, PidFile};
+use crate::server::{self, Broadcast, Service, ServiceConfig};
+use crate::time::SystemClock;
+
+/// Runs the agent until `stop` resolves.
+///
+/// # Errors
+/// Whatever keeps it from running, with what to do about it.
+pub async fn run(mut config: Config, log_level: LogLevel, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    for (flag, reason) in Layers::ignored(&config.effective) {
+        tracing::warn!(flag, "setting has no effect: {reason}");
+    }
+    let pid_file = PidFile::acquire(&config.run_dir)?;
+    let mut options = SensorOptions::default();
+    if config.execve_map_entries > 0 {
+        options.processes = config.execve_map_entries;
+    }
+    if config.ring_bytes > 0 {
+        options.ring_bytes = config.ring_bytes;
+    }
+    let sensor = Sensor::load(&options).context("loading the process sensor")?;
+    let maps = sensor.maps().clone();
+    let kernel = LiveKernel::new(&maps).context("preparing the policy hooks")?;
+
+    let registry = Arc::new(RwLock::new(Registry::default()));
+    let broadcast = Arc::new(Broadcast::new(config.event_queue_size));
+    let export_filename = config.export.as_ref().map(|export| export.filename.display().to_string()).unwrap_or_default();
+    let exporter = config
+        .export
+        .take()
+        .map(Exporter::start)
+        .transpose()
+        .with_context(|| format!("opening the export `{export_filename}`"))?;
+    let export_stats = exporter.as_ref().map(|exporter| Arc::clone(exporter.stats()));
+    let pipeline = start_pipeline(&config, &sensor, &maps, &registry, &broadcast, exporter)?;
+
+    let manager = Arc::new(Mutex::new(Manager::new(kernel, registry)));
+    load_policies(&config, &manager)?;
+
+    let result = match &config.server_address {
+        ServerAddress::None => {
+            let info = InfoFile::write(&config.run_dir, "", &export_filename)?;
+            tracing::info!("the agent is ready");
+            stop.await;
+            drop(info);
+            Ok(())
+        }
+        ServerAddress::Unix(path) => {
+            let parts = ServiceConfig {
+                manager: Arc::clone(&manager),
+                broadcast: Arc::clone(&broadcast),
+                pipeline: Some(pipeline.handle()),
+                log_level,
+                filter_options: config.filter_options,
+                deprecated_calls: config.enable_deprecated_policy_calls,
+            };
+            let service = Service::new(parts, &config, kprobes::probe::report().ok());
+            let address = format!("unix://{}", path.display());
+            let mut info = None;
+            let ready = || {
+                info = InfoFile::write(&config.run_dir, &address, &export_filename)
+                    .inspect_err(|error| tracing::warn!("clients have to be told the address: {error:#}"))
+                    .ok();
+                tracing::info!(address, "the agent is ready");
+            };
+            server::serve(path.clone(), service, stop, ready).await.context("serving the API")
+        }
+    };
+    // the service has gone, and with it all others that hold the manager
+    let accounts = match Arc::into_inner(manager) {
+        Some(manager) => manager.into_inner().unwrap_or_else(PoisonError::into_inner).stop(),
+        None => Vec::new(),
+    };
+    drop(sensor);
+    let report = pipeline.finish();
+    sum_up(&maps, report, export_stats.as_deref(), &broadcast, &accounts);
+    drop(pid_file);
+    result
+}
+
+fn start_pipeline(
+    config: &Config,
+    sensor: &Sensor,
+    maps: &SharedMaps,
+    registry: &Arc<RwLock<Registry>>,
+    broadcast: &Arc<Broadcast>,
+    exporter: Option<Exporter>,
+) -> anyhow::Result<Pipeline> {
+    let clock = SystemClock;
+    let procfs = ProcFs::new(&config.procfs, clock.suspended());
+    let encode = EncodeConfig {
+        node_name: config.node_name.clone(),
+        cluster_name: config.cluster_name.clone(),
+        with_namespaces: config.enable_process_ns,
+        with_credentials: config.enable_process_cred,
+        host_namespaces: procfs.host_namespaces(),
+    };
+    let pipeline = PipelineConfig {
+        rings: sensor.rings().context("opening the ring buffers")?,
+        maps: maps.clone(),
+        registry: Arc::clone(registry),
+        encoder: Encoder::new(encode, clock.offset()),
+        exporter,
+        broadcast: Arc::clone(broadcast),
+        table: config.table.clone(),
+        procfs,
+    };
+    Pipeline::start(pipeline).with_context(|| format!("reading processes in {}", config.procfs.display()))
+}
+
+/// Loads the policies of files. One that is refused is logged; the others are loaded all the same.
+fn load_policies(config: &Config, manager: &Mutex<Manager<LiveKernel>>) -> anyhow::Result<()> {
+    let directory = &config.tracing_policy_dir;
+    let mut files = match read_policy_files(directory) {
+        Ok(files) => files,
+        Err(error) if config.tracing_policy_dir_given => {
+            return Err(error).with_context(|| format!("reading {}", directory.display()));
+        }
+        Err(error) => {
+            tracing::debug!(directory = %directory.display(), %error, "no policies are read from the default directory");
+            Vec::new()
+        }
+    };
+    files.extend(config.tracing_policy.clone());
+    let mut manager = manager.lock().unwrap_or_else(PoisonError::into_inner);
+    for file in files {
+        match load_policy(&mut manager, &file) {
+            Ok(keys) => keys.iter().for_each(|key| tracing::info!(policy = %key, file = %file.display(), "policy loaded")),
+            Err(error) if Some(&file) == config.tracing_policy.as_ref() && !file.exists() => return Err(error),
+            Err(error) => tracing::error!(file = %file.display(), "policy is not in force: {error:#}"),
+        }
+    }
+    Ok(())
+}
+
+fn load_policy(manager: &mut Manager<LiveKernel>, file: &Path) -> anyhow::Result<Vec<PolicyKey>> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    Ok(manager.add(&file.display().to_string(), &text, DOMAIN_STATIC)?)
+}
+
+/// Says where everything went that the kernel sent.
+fn sum_up(
+    maps: &SharedMaps,
+    report: Option<PipelineReport>,
+    export: Option<&ExportStats>,
+    broadcast: &Broadcast,
+    accounts: &[(PolicyKey, Arc<Account>, kprobes::PolicyCounters)],
+) {
+    let report = report.unwrap_or_default();
+    if let Ok(c) = maps.counters() {
+        let get = |counter: SensorCounter| c[counter as usize];
+        tracing::info!(
+            exec_sent = get(SensorCounter::ExecSent),
+            exec_lost = get(SensorCounter::ExecLost),
+            clone_sent = get(SensorCounter::CloneSent),
+            clone_lost = get(SensorCounter::CloneLost),
+            exit_sent = get(SensorCounter::ExitSent),
+            exit_lost = get(SensorCounter::ExitLost),
+            data_sent = get(SensorCounter::DataSent),
+            data_lost = get(SensorCounter::DataLost),
+            table_full = get(SensorCounter::ProcessTableFull),
+            nested_too_deep = get(SensorCounter::ScratchExhausted),
+            "records of the process sensor"
+        );
+    }
+    let [exec, clone, exit, data, policy] = report.assembler.records;
+    tracing::info!(
+        exec,
+        clone,
+        exit,
+        data,
+        policy,
+        undecodable = report.assembler.undecodable,
+        unknown = report.assembler.unknown_template,
+        events = report.assembler.events,
+        "records read"
+    );
+    tracing::info!(
+        entries = report.table.entries,
+        evictions = report.table.evictions,
+        early_deletions = report.table.early_deletions,
+        misses = report.table.misses,
+        lost_arguments = report.table.lost_arguments,
+        "process table"
+    );
+    if let Some(export) = export {
+        tracing::info!(
+            exported = export.exported.get(),
+            filtered = export.filtered.get(),
+            lost = export.lost.get(),
+            bytes = export.bytes.get(),
+            "export"
+        );
+    }
+    tracing::info!(lost = broadcast.lost(), "API clients");
+    for (key, account, counters) in accounts {
+        let a = account.snapshot();
+        tracing::info!(
+            policy = %key,
+            domain = key.domain,
+            sent = counters[PolicyCounter::PostSent as usize],
+            ring_lost = counters[PolicyCounter::PostLost as usize],
+            received = a.received,
+            halves = a.halves,
+            cancelled = a.cancelled,
+            undecodable = a.undecodable,
+            expired = a.expired,
+            events = a.events,
+            exported = a.exported,
+            filtered = a.filtered,
+            export_lost = a.lost,
+            "records of a policy"
+        );
+    }
+}

@@ -1,0 +1,131 @@
+//! The export file and its rotation.
+//!
+//! A file is rotated when it would grow over its size, or when it is too old: `NAME.EXT` becomes
+//! `NAME-2026-01-31T23-59-59.000.EXT` (UTC), and the oldest such files beyond the number to keep are removed.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::Batch;
+use super::writer::write_some;
+
+/// When to rotate, and what to keep.
+#[derive(Clone, Copy, Debug)]
+pub struct Rotation {
+    /// Size at which the file is rotated.
+    pub max_size_bytes: u64,
+    /// Rotated files that are kept.
+    pub max_backups: usize,
+    /// Age at which the file is rotated; zero: never.
+    pub interval: Duration,
+}
+
+/// An open export file.
+#[derive(Debug)]
+pub struct FileOutput {
+    path: PathBuf,
+    permission: u32,
+    rotation: Rotation,
+    file: File,
+    size: u64,
+    opened: SystemTime,
+}
+
+impl FileOutput {
+    /// Opens the file to append to it, making it and its directory if need be.
+    ///
+    /// # Errors
+    /// If that can't be done.
+    pub fn open(path: &Path, permission: u32, rotation: Rotation) -> io::Result<Self> {
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            std::fs::create_dir_all(parent)?;
+        }
+        let (file, size) = open(path, permission)?;
+        Ok(Self { path: path.to_owned(), permission, rotation, file, size, opened: SystemTime::now() })
+    }
+
+    /// Appends a batch; how many lines are in the file then, and what stopped the others. A line is there whole or not at all.
+    pub fn write(&mut self, batch: &Batch) -> (usize, Option<io::Error>) {
+        if self.is_due(batch.bytes().len() as u64)
+            && let Err(error) = self.rotate()
+        {
+            return (0, Some(error));
+        }
+        let (written, error) = write_some(&mut self.file, batch.bytes());
+        let (end, lines) = batch.complete_within(written);
+        if end < written
+            && let Err(error) = self.file.set_len(self.size + end as u64)
+        {
+            tracing::error!(%error, "export: half a line stays in the file");
+        }
+        self.size += end as u64;
+        (lines, error)
+    }
+
+    fn is_due(&self, more: u64) -> bool {
+        let too_old = !self.rotation.interval.is_zero()
+            && self.opened.elapsed().is_ok_and(|age| age >= self.rotation.interval);
+        self.size > 0 && (too_old || self.size + more > self.rotation.max_size_bytes)
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        let now = Timestamp::now().to_zoned(TimeZone::UTC);
+        let millis = now.millisecond();
+        let backup = self.backup_name(&format!("{}.{millis:03}", now.strftime("%Y-%m-%dT%H-%M-%S")));
+        std::fs::rename(&self.path, backup)?;
+        (self.file, self.size) = open(&self.path, self.permission)?;
+        self.opened = SystemTime::now();
+        for old in self.backups()?.iter().rev().skip(self.rotation.max_backups) {
+            std::fs::remove_file(old)?;
+        }
+        Ok(())
+    }
+
+    /// `DIR/NAME-` and `.EXT` of backups.
+    fn parts(&self) -> (String, String) {
+        let stem = self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let extension = self.path.extension().map(|e| format!(".{}", e.to_string_lossy())).unwrap_or_default();
+        (format!("{stem}-"), extension)
+    }
+
+    fn backup_name(&self, time: &str) -> PathBuf {
+        let (prefix, suffix) = self.parts();
+        self.path.with_file_name(format!("{prefix}{time}{suffix}"))
+    }
+
+    /// Rotated files, oldest first: their names sort by time.
+    fn backups(&self) -> io::Result<Vec<PathBuf>> {
+        let (prefix, suffix) = self.parts();
+        let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let is_time = |text: &str| {
+            text.len() == "2026-01-31T23-59-59.000".len() && text.bytes().all(|b| b.is_ascii_digit() || b"-T.".contains(&b))
+        };
+        let mut backups: Vec<PathBuf> = std::fs::read_dir(directory)?
+            .flatten()
+            .filter(|entry| {
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                name.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(&suffix)).is_some_and(is_time)
+            })
+            .map(|entry| entry.path())
+            .collect();
+        backups.sort();
+        Ok(backups)
+    }
+}
+
+fn open(path: &Path, permission: u32) -> io::Result<(File, u64)> {
+    let file = OpenOptions::new().create(true).append(true).mode(permission).open(path)?;
+    let metadata = file.metadata()?;
+    // the umask may have taken bits away; devices and pipes keep theirs
+    if metadata.is_file() {
+        file.set_permissions(std::fs::Permissions::from_mode(permission))?;
+    }
+    Ok((file, if metadata.is_file() { metadata.len() } else { 0 }))
+}

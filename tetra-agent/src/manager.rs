@@ -1,0 +1,387 @@
+//! The set of policies of this node: which there are, in which state, and what the kernel runs because of them.
+//!
+//! Every change compiles the whole set anew and replaces all programs at one instant ([`HookSet::apply`]). A policy that can't
+//! be compiled or loaded is listed with its diagnostics; the others are not touched. Calls block: the kernel verifies programs.
+
+mod kernel;
+mod status;
+mod storage;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use kprobes::{HookInfo, PolicyMode};
+use policy_compiler::{Mode, PolicyEntry, PolicySet};
+use tetra_api::tetragon::TracingPolicyState;
+use tracingpolicy_crd::{Diagnostic, Policy, Source, parse, render};
+
+pub use kernel::{Kernel, LiveKernel};
+pub use storage::{PolicyFiles, read_policy_files};
+
+use crate::policy::{Account, Registry, Template};
+
+/// Domain of policies that come over the API and name none.
+pub const DOMAIN_GRPC: &str = "grpc";
+/// Domain of policies from files.
+pub const DOMAIN_STATIC: &str = "static";
+/// Domain that no policy may have.
+const DOMAIN_RESERVED: &str = "sensors";
+
+/// What identifies a policy.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PolicyKey {
+    /// Where it came from.
+    pub domain: String,
+    /// `metadata.namespace`; empty for a cluster-wide policy.
+    pub namespace: String,
+    /// `metadata.name`
+    pub name: String,
+}
+
+impl std::fmt::Display for PolicyKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.namespace.is_empty() {
+            write!(f, "{}", self.name)
+        } else {
+            write!(f, "{}/{}", self.namespace, self.name)
+        }
+    }
+}
+
+/// Why a call on the manager failed; the text is for the user.
+#[derive(Debug, thiserror::Error)]
+pub enum ManagerError {
+    /// The text is no policy, or the compiler or the kernel refuses it.
+    #[error("{0}")]
+    Refused(String),
+    /// There is one of that name already.
+    #[error("policy `{key}` exists already in domain `{}`; help: delete it first", key.domain)]
+    Exists {
+        /// Its name.
+        key: PolicyKey,
+    },
+    /// There is none of that name.
+    #[error("there is no policy `{key}` in domain `{}`", key.domain)]
+    Missing {
+        /// The name asked for.
+        key: PolicyKey,
+    },
+    /// All slots of the shared maps are taken.
+    #[error("{0} policies are loaded, there is no room for more")]
+    Full(u32),
+    /// The policy can't have that mode.
+    #[error("policy `{key}` has no action that could be enforced: it is always in mode monitor_only")]
+    MonitorOnly {
+        /// Its name.
+        key: PolicyKey,
+    },
+    /// The machine failed, not the policy.
+    #[error(transparent)]
+    Kernel(#[from] kprobes::LoadError),
+}
+
+/// State of a policy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum State {
+    Enabled,
+    Disabled,
+    /// It could not be compiled or loaded: the diagnostics, rendered.
+    LoadError(String),
+}
+
+impl State {
+    fn api(&self) -> TracingPolicyState {
+        match self {
+            Self::Enabled => TracingPolicyState::TpStateEnabled,
+            Self::Disabled => TracingPolicyState::TpStateDisabled,
+            Self::LoadError(_) => TracingPolicyState::TpStateLoadError,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Never reused while the agent runs.
+    id: u64,
+    slot: u32,
+    policy: Policy,
+    state: State,
+    mode: PolicyMode,
+    /// Has an action that a mode can switch.
+    enforces: bool,
+    account: Arc<Account>,
+}
+
+/// See [the module](self).
+#[derive(Debug)]
+pub struct Manager<K> {
+    kernel: K,
+    registry: Arc<RwLock<Registry>>,
+    entries: BTreeMap<PolicyKey, Entry>,
+    hooks: Vec<HookInfo>,
+    last_id: u64,
+    next_slot: u32,
+}
+
+impl<K: Kernel> Manager<K> {
+    /// A manager without policies.
+    pub fn new(kernel: K, registry: Arc<RwLock<Registry>>) -> Self {
+        Self { kernel, registry, entries: BTreeMap::new(), hooks: Vec::new(), last_id: 0, next_slot: 0 }
+    }
+
+    /// Puts the policies of a text in force, all or none. Returns their names.
+    ///
+    /// # Errors
+    /// Diagnostics of the text, the compiler or the kernel. Policies that could be parsed stay listed in state `load_error`.
+    pub fn add(&mut self, name: &str, text: &str, domain: &str) -> Result<Vec<PolicyKey>, ManagerError> {
+        if domain == DOMAIN_RESERVED {
+            return Err(ManagerError::Refused(format!("domain `{DOMAIN_RESERVED}` is reserved")));
+        }
+        let parsed = parse(&Source::new(name, text));
+        if parsed.has_errors() {
+            return Err(ManagerError::Refused(rendered(&parsed.diagnostics)));
+        }
+        if parsed.policies.is_empty() {
+            return Err(ManagerError::Refused(format!("`{name}` holds no policy")));
+        }
+        warn_of(&parsed.diagnostics);
+        let mut keys = Vec::new();
+        for policy in &parsed.policies {
+            let key = key_of(policy, domain);
+            let taken = self.entries.get(&key).is_some_and(|entry| !matches!(entry.state, State::LoadError(_)));
+            if taken || keys.contains(&key) {
+                return Err(ManagerError::Exists { key });
+            }
+            keys.push(key);
+        }
+        for (key, policy) in keys.iter().zip(parsed.policies) {
+            self.entries.remove(key);
+            let entry = self.entry(policy)?;
+            self.kernel.prepare_slot(entry.slot, entry.mode)?;
+            self.entries.insert(key.clone(), entry);
+        }
+        match self.apply() {
+            Ok(()) => {
+                let errors = keys.iter().filter_map(|key| match &self.entries.get(key)?.state {
+                    State::LoadError(text) => Some(text.clone()),
+                    _ => None,
+                });
+                let errors: Vec<String> = errors.collect();
+                if errors.is_empty() {
+                    return Ok(keys);
+                }
+                // all or none: take back those that did load
+                let loaded: Vec<&PolicyKey> =
+                    keys.iter().filter(|key| self.entries[*key].state == State::Enabled).collect();
+                if !loaded.is_empty() {
+                    loaded.into_iter().for_each(|key| drop(self.entries.remove(key)));
+                    self.apply()?;
+                }
+                Err(ManagerError::Refused(errors.join("\n")))
+            }
+            Err(error) => {
+                for key in &keys {
+                    self.entries.remove(key);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes a policy out of force and forgets it.
+    ///
+    /// # Errors
+    /// If there is none, or the kernel fails; then nothing has changed.
+    pub fn delete(&mut self, key: &PolicyKey) -> Result<(), ManagerError> {
+        let entry = self.entries.remove(key).ok_or_else(|| ManagerError::Missing { key: key.clone() })?;
+        if entry.state != State::Enabled {
+            return Ok(());
+        }
+        let result = self.apply();
+        if result.is_err() {
+            // what is in force still contains it
+            self.entries.insert(key.clone(), entry);
+        }
+        result
+    }
+
+    /// Takes a policy out of force, or puts it back.
+    ///
+    /// # Errors
+    /// If there is none, or it can't be loaded.
+    pub fn enable(&mut self, key: &PolicyKey, enable: bool) -> Result<(), ManagerError> {
+        let entry = self.entries.get_mut(key).ok_or_else(|| ManagerError::Missing { key: key.clone() })?;
+        let wanted = if enable { State::Enabled } else { State::Disabled };
+        if entry.state == wanted {
+            return Ok(());
+        }
+        let before = std::mem::replace(&mut entry.state, wanted);
+        if let Err(error) = self.apply() {
+            if let Some(entry) = self.entries.get_mut(key) {
+                entry.state = before;
+            }
+            return Err(error);
+        }
+        match self.entries.get(key).map(|entry| &entry.state) {
+            Some(State::LoadError(text)) => Err(ManagerError::Refused(text.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Switches between enforcing and monitoring, without a reload.
+    ///
+    /// # Errors
+    /// If there is none, or it has nothing to enforce.
+    pub fn set_mode(&mut self, key: &PolicyKey, mode: PolicyMode) -> Result<(), ManagerError> {
+        let entry = self.entries.get_mut(key).ok_or_else(|| ManagerError::Missing { key: key.clone() })?;
+        if !entry.enforces {
+            return Err(ManagerError::MonitorOnly { key: key.clone() });
+        }
+        self.kernel.set_mode(entry.slot, mode)?;
+        entry.mode = mode;
+        Ok(())
+    }
+
+    /// Domains that have policies, sorted.
+    pub fn domains(&self) -> Vec<String> {
+        let mut domains: Vec<String> = self.entries.keys().map(|key| key.domain.clone()).collect();
+        domains.dedup();
+        domains
+    }
+
+    /// Takes everything out of force; what the policies' accounts and counters are then.
+    pub fn stop(mut self) -> Vec<(PolicyKey, Arc<Account>, kprobes::PolicyCounters)> {
+        if let Err(error) = self.kernel.apply(Vec::new()) {
+            tracing::error!(%error, "hooks are detached one by one");
+        }
+        let counts = self.entries.iter().map(|(key, entry)| {
+            (key.clone(), Arc::clone(&entry.account), self.kernel.counters(entry.slot).unwrap_or_default())
+        });
+        counts.collect()
+    }
+
+    fn entry(&mut self, policy: Policy) -> Result<Entry, ManagerError> {
+        let slots = self.kernel.slots();
+        let slot = (0..slots)
+            .map(|offset| (self.next_slot + offset) % slots)
+            .find(|slot| self.entries.values().all(|entry| entry.slot != *slot))
+            .ok_or(ManagerError::Full(slots))?;
+        // a slot rests for as long as possible before its counters are used again
+        self.next_slot = slot + 1;
+        self.last_id += 1;
+        let mode = match policy_compiler::mode_of(&policy) {
+            Some(Mode::Monitor) => PolicyMode::Monitor,
+            _ => PolicyMode::Enforce,
+        };
+        let enforces = status::enforces(&policy.spec);
+        Ok(Entry { id: self.last_id, slot, policy, state: State::Enabled, mode, enforces, account: Arc::default() })
+    }
+
+    /// Makes the kernel run what the entries say. Entries that can't be honoured get state `load_error`.
+    ///
+    /// # Errors
+    /// The machine failed: what was in force before still is.
+    fn apply(&mut self) -> Result<(), ManagerError> {
+        loop {
+            let mut set: Vec<PolicyEntry> = self
+                .entries
+                .values()
+                .filter(|entry| entry.state == State::Enabled)
+                .map(|entry| PolicyEntry { slot: entry.slot, policy: entry.policy.clone() })
+                .collect();
+            set.sort_by_key(|entry| entry.slot);
+            let compilation = self.kernel.compile(&PolicySet { entries: set })?;
+            let failed = self.entries.values_mut().filter(|entry| compilation.failed.contains(&entry.slot));
+            for entry in failed {
+                entry.state = State::LoadError(rendered(&of_policy(&compilation.diagnostics, &entry.policy)));
+            }
+            warn_of(&compilation.diagnostics);
+
+            let tags: Vec<u32> = compilation.objects.iter().map(|object| object.tag).collect();
+            let known: Vec<u32> = self.hooks.iter().map(|hook| hook.tag).collect();
+            self.register(&compilation.objects);
+            match self.kernel.apply(compilation.objects) {
+                Ok(applied) => {
+                    self.hooks = applied.hooks;
+                    self.retire(known.iter().filter(|tag| !tags.contains(tag)));
+                    return Ok(());
+                }
+                Err(kprobes::LoadError::Policy(diagnostics)) => {
+                    self.retire(tags.iter().filter(|tag| !known.contains(tag)));
+                    if !self.blame(&diagnostics) {
+                        return Err(ManagerError::Refused(rendered(&diagnostics)));
+                    }
+                    // again, without those
+                }
+                Err(error) => {
+                    self.retire(tags.iter().filter(|tag| !known.contains(tag)));
+                    return Err(error.into());
+                }
+            }
+        }
+    }
+
+    /// Marks the policies that diagnostics of the loader are about; whether there is any.
+    fn blame(&mut self, diagnostics: &[Diagnostic]) -> bool {
+        let mut any = false;
+        for entry in self.entries.values_mut().filter(|entry| entry.state == State::Enabled) {
+            let own = of_policy(diagnostics, &entry.policy);
+            if !own.is_empty() {
+                entry.state = State::LoadError(rendered(&own));
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Makes templates known before the first record can use them.
+    fn register(&self, objects: &[policy_compiler::output::HookObject]) {
+        let accounts: BTreeMap<u32, &Arc<Account>> =
+            self.entries.values().map(|entry| (entry.slot, &entry.account)).collect();
+        let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
+        for object in objects {
+            let templates = object.templates.iter().map(|description| Template {
+                account: accounts.get(&description.policy_slot).map(|account| Arc::clone(account)).unwrap_or_default(),
+                description: description.clone(),
+            });
+            registry.insert(object.tag, templates.collect());
+        }
+    }
+
+    fn retire<'a>(&self, tags: impl Iterator<Item = &'a u32>) {
+        let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
+        tags.for_each(|tag| registry.retire(*tag));
+    }
+}
+
+fn key_of(policy: &Policy, domain: &str) -> PolicyKey {
+    PolicyKey {
+        domain: domain.to_owned(),
+        namespace: policy.namespace.clone().unwrap_or_default(),
+        name: policy.name.clone(),
+    }
+}
+
+/// Diagnostics about a policy. Sources are compared by identity of text, and several policies may stand in one.
+fn of_policy(diagnostics: &[Diagnostic], policy: &Policy) -> Vec<Diagnostic> {
+    let root = policy.spans.span(&tracingpolicy_crd::FieldPath::default());
+    let own = |d: &&Diagnostic| {
+        d.is_error()
+            && d.source == policy.source
+            && (d.primary.span.start >= root.start && d.primary.span.start <= root.end || root.start == root.end)
+    };
+    diagnostics.iter().filter(own).cloned().collect()
+}
+
+fn rendered(diagnostics: &[Diagnostic]) -> String {
+    render::full(diagnostics, false).trim_end().to_owned()
+}
+
+fn warn_of(diagnostics: &[Diagnostic]) {
+    for diagnostic in diagnostics.iter().filter(|diagnostic| !diagnostic.is_error()) {
+        tracing::warn!("{}", render::line(diagnostic));
+    }
+}
+
+#[cfg(test)]
+mod tests;

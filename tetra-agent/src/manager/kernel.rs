@@ -1,0 +1,95 @@
+//! What the manager needs of the kernel, so that it can be tested without one.
+
+use kprobes::probe::{self, Needs};
+use kprobes::{AppliedSet, HookSet, LoadError, PolicyCounters, PolicyMode, SharedMaps};
+use policy_compiler::output::HookObject;
+use policy_compiler::{Compilation, Options, PolicySet, tracepoints_needed};
+
+/// The kernel, as far as policies are concerned.
+pub trait Kernel {
+    /// Compiles a set for this kernel.
+    ///
+    /// # Errors
+    /// If this kernel can't be examined.
+    fn compile(&self, set: &PolicySet) -> Result<Compilation, LoadError>;
+
+    /// Replaces all programs, at one instant.
+    ///
+    /// # Errors
+    /// As [`HookSet::apply`]: then the old programs are in force.
+    fn apply(&mut self, objects: Vec<HookObject>) -> Result<AppliedSet, LoadError>;
+
+    /// Makes a slot ready for a new policy: counters are zero, the mode is set.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    fn prepare_slot(&self, slot: u32, mode: PolicyMode) -> Result<(), LoadError>;
+
+    /// Sets the mode of the policy in a slot.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    fn set_mode(&self, slot: u32, mode: PolicyMode) -> Result<(), LoadError>;
+
+    /// Counters of the policy in a slot.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    fn counters(&self, slot: u32) -> Result<PolicyCounters, LoadError>;
+
+    /// How many slots there are.
+    fn slots(&self) -> u32;
+}
+
+/// The running kernel.
+#[derive(Debug)]
+pub struct LiveKernel {
+    hooks: HookSet,
+    maps: SharedMaps,
+}
+
+impl LiveKernel {
+    /// Over the sensor's maps.
+    ///
+    /// # Errors
+    /// As [`HookSet::new`].
+    pub fn new(maps: &SharedMaps) -> Result<Self, LoadError> {
+        Ok(Self { hooks: HookSet::new(maps)?, maps: maps.clone() })
+    }
+}
+
+impl Kernel for LiveKernel {
+    fn compile(&self, set: &PolicySet) -> Result<Compilation, LoadError> {
+        let policies = || set.entries.iter().map(|entry| &entry.policy);
+        let tracepoints = tracepoints_needed(policies());
+        let mut facts = probe::collect(&Needs { tracepoints: tracepoints.clone(), functions: false })?;
+        // The list of functions that can be probed is long; types know nearly all of them.
+        let is_unknown = |call: &str| !call.starts_with("sys_") && facts.btf.function(call).is_none();
+        let hooks = policies().flat_map(|policy| policy.spec.kprobes.iter().chain(&policy.spec.fentries));
+        if hooks.into_iter().any(|hook| is_unknown(&hook.call)) {
+            facts = probe::collect(&Needs { tracepoints, functions: true })?;
+        }
+        Ok(policy_compiler::compile(set, &facts, &Options::default()))
+    }
+
+    fn apply(&mut self, objects: Vec<HookObject>) -> Result<AppliedSet, LoadError> {
+        self.hooks.apply(objects)
+    }
+
+    fn prepare_slot(&self, slot: u32, mode: PolicyMode) -> Result<(), LoadError> {
+        self.maps.clear_policy_counters(slot)?;
+        self.set_mode(slot, mode)
+    }
+
+    fn set_mode(&self, slot: u32, mode: PolicyMode) -> Result<(), LoadError> {
+        Ok(self.maps.set_policy_mode(slot, mode)?)
+    }
+
+    fn counters(&self, slot: u32) -> Result<PolicyCounters, LoadError> {
+        Ok(self.maps.policy_counters(slot)?)
+    }
+
+    fn slots(&self) -> u32 {
+        self.maps.policy_slots()
+    }
+}

@@ -1,0 +1,315 @@
+//! The thread between the rings and the sinks.
+//!
+//! One thread owns the reader of the rings, the process table and the encoder; it works in passes: drain all rings, make
+//! events, encode, hand to the sinks, flush. Sinks are never waited for longer than the export's patience.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ebpf::record::SensorCounter;
+use kprobes::{Rings, SharedMaps};
+use tetra_api::tetragon::ProcessInternal;
+
+use crate::assemble::{Assembler, AssemblerStats};
+use crate::event::{Encoder, Event, EventBody};
+use crate::export::Exporter;
+use crate::policy::{Account, Registry};
+use crate::process::scan::{ProcFs, kernel_record};
+use crate::process::{Process, ProcessTable, TableConfig, TableStats};
+use crate::server::Broadcast;
+use crate::time::{KernelTime, SystemClock};
+
+/// How old a record may get in a ring while nothing wakes the reader.
+const POLL: Duration = Duration::from_millis(20);
+/// How long after its beginning a process is sure to be in `/proc` or to have ended.
+const SETTLED: u64 = 5_000_000_000;
+/// Time between log lines about records that can't be used.
+const QUIET_NS: u64 = 60_000_000_000;
+
+/// What the pipeline is made of.
+#[derive(Debug)]
+pub struct PipelineConfig {
+    /// Reader of the rings.
+    pub rings: Rings,
+    /// The sensor's maps.
+    pub maps: SharedMaps,
+    /// Templates of the policies in force.
+    pub registry: Arc<RwLock<Registry>>,
+    /// Encodes events.
+    pub encoder: Encoder,
+    /// The export, if there is one.
+    pub exporter: Option<Exporter>,
+    /// API clients.
+    pub broadcast: Arc<Broadcast>,
+    /// Bounds of the process table.
+    pub table: TableConfig,
+    /// Where processes are found that ran before.
+    pub procfs: ProcFs,
+}
+
+/// Something another thread wants of the pipeline.
+enum Request {
+    /// The contents of the process table.
+    Dump(Sender<Vec<ProcessInternal>>),
+}
+
+/// A running pipeline.
+#[derive(Debug)]
+pub struct Pipeline {
+    handle: PipelineHandle,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<PipelineReport>,
+}
+
+/// Asks the pipeline for things.
+#[derive(Clone, Debug)]
+pub struct PipelineHandle {
+    requests: Sender<Request>,
+}
+
+/// What the pipeline did in its life.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PipelineReport {
+    /// Records and events.
+    pub assembler: AssemblerStats,
+    /// The process table.
+    pub table: TableStats,
+}
+
+impl PipelineHandle {
+    /// The contents of the process table; `None` if the pipeline has ended.
+    pub fn dump_processes(&self) -> Option<Vec<ProcessInternal>> {
+        let (reply, answer) = mpsc::channel();
+        self.requests.send(Request::Dump(reply)).ok()?;
+        answer.recv().ok()
+    }
+}
+
+impl Pipeline {
+    /// Starts the thread and waits until it has read `/proc`.
+    ///
+    /// # Errors
+    /// If the thread can't be started, or `/proc` can't be read.
+    pub fn start(config: PipelineConfig) -> std::io::Result<Self> {
+        let (requests, inbox) = mpsc::channel();
+        let (ready, is_ready) = mpsc::channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = std::thread::Builder::new().name("pipeline".to_owned()).spawn({
+            let stop = Arc::clone(&stop);
+            move || {
+                let mut worker = Worker::new(config, inbox);
+                // nobody waits any more if the agent was stopped meanwhile
+                drop(ready.send(worker.scan()));
+                worker.run(&stop);
+                worker.finish()
+            }
+        })?;
+        is_ready.recv().unwrap_or_else(|_| Err(std::io::Error::other("the pipeline's thread panicked")))?;
+        Ok(Self { handle: PipelineHandle { requests }, stop, thread })
+    }
+
+    /// A handle to ask it for things.
+    pub fn handle(&self) -> PipelineHandle {
+        self.handle.clone()
+    }
+
+    /// Reads what is left in the rings, flushes the sinks and ends. To be called when nothing is attached any more.
+    pub fn finish(self) -> Option<PipelineReport> {
+        // Release: what was detached before is seen as detached by the last pass.
+        self.stop.store(true, Ordering::Release);
+        self.thread.join().ok()
+    }
+}
+
+struct Worker {
+    rings: Rings,
+    maps: SharedMaps,
+    registry: Arc<RwLock<Registry>>,
+    assembler: Assembler,
+    encoder: Encoder,
+    exporter: Option<Exporter>,
+    broadcast: Arc<Broadcast>,
+    procfs: ProcFs,
+    inbox: Receiver<Request>,
+    clock: SystemClock,
+    /// Reused between passes.
+    events: Vec<Event>,
+    lost_before: u64,
+    complained: Option<KernelTime>,
+}
+
+impl Worker {
+    fn new(config: PipelineConfig, inbox: Receiver<Request>) -> Self {
+        Self {
+            rings: config.rings,
+            maps: config.maps,
+            registry: config.registry,
+            assembler: Assembler::new(config.table),
+            encoder: config.encoder,
+            exporter: config.exporter,
+            broadcast: config.broadcast,
+            procfs: config.procfs,
+            inbox,
+            clock: SystemClock,
+            events: Vec::new(),
+            lost_before: 0,
+            complained: None,
+        }
+    }
+
+    /// Tells kernel and process table about the processes that run already, and the sinks too.
+    fn scan(&mut self) -> std::io::Result<()> {
+        self.events.extend(self.assembler.table_mut().insert_scanned(Process::kernel()));
+        for scanned in self.procfs.scan()? {
+            let key = scanned.process.key;
+            match self.maps.processes().insert(key.tgid, &kernel_record(&scanned.process)) {
+                // the sensor has seen it execute or fork in the meantime
+                Ok(false) => continue,
+                Ok(true) => {}
+                Err(error) => tracing::warn!(%error, pid = key.tgid, "the kernel's process table has no room for a process"),
+            }
+            if !self.procfs.is_same(key) {
+                // it ended before the kernel side knew it, so nobody else will remove it
+                if let Err(error) = self.maps.processes().delete(key.tgid) {
+                    tracing::warn!(%error, pid = key.tgid, "an ended process stays in the kernel's process table");
+                }
+                continue;
+            }
+            let event = self.assembler.table_mut().insert_scanned(scanned.process);
+            self.events.extend(event.filter(|_| !scanned.kernel_thread));
+        }
+        self.deliver();
+        Ok(())
+    }
+
+    fn run(&mut self, stop: &AtomicBool) {
+        // Acquire: pairs with the release in `finish`.
+        while !stop.load(Ordering::Acquire) {
+            if let Err(error) = self.rings.wait(POLL) {
+                self.complain(&format!("waiting for records: {error}"));
+            }
+            self.pass(false);
+            self.housekeeping();
+        }
+    }
+
+    fn pass(&mut self, last: bool) {
+        let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
+        let (assembler, events) = (&mut self.assembler, &mut self.events);
+        let mut problem = None;
+        let deliver = |bytes: &[u8]| {
+            if let Err(error) = assembler.record(bytes, &registry, events) {
+                problem = Some(error);
+            }
+        };
+        let result = if last { self.rings.drain_all(deliver) } else { self.rings.drain(deliver) };
+        drop(registry);
+        if let Some(error) = problem {
+            self.complain(&error.to_string());
+        }
+        if let Err(error) = result {
+            self.complain(&format!("reading records: {error}"));
+        }
+        self.deliver();
+    }
+
+    /// Encodes the events and hands them to the sinks.
+    fn deliver(&mut self) {
+        if self.events.is_empty() {
+            return;
+        }
+        self.encoder.update_clock(self.clock.offset());
+        for event in self.events.drain(..) {
+            let streaming = self.broadcast.has_clients();
+            if self.exporter.is_none() && !streaming {
+                continue;
+            }
+            let message = self.encoder.encode(&event);
+            if let Some(exporter) = &mut self.exporter {
+                exporter.event(&message, account_of(&event));
+            }
+            if streaming {
+                self.broadcast.send(message);
+            }
+        }
+        // a burst must not set the size of this for ever
+        self.events.shrink_to(1024);
+        if let Some(exporter) = &mut self.exporter {
+            exporter.flush();
+        }
+    }
+
+    fn housekeeping(&mut self) {
+        while let Ok(request) = self.inbox.try_recv() {
+            match request {
+                // the asker may have gone
+                Request::Dump(reply) => drop(reply.send(dump(self.assembler.table(), &self.encoder))),
+            }
+        }
+        let now = self.clock.kernel_now();
+        if self.assembler.collect(now) {
+            self.reconcile(now);
+        }
+    }
+
+    /// If records were lost, exits may be among them: such processes are looked for in `/proc`.
+    fn reconcile(&mut self, now: KernelTime) {
+        let Ok(counters) = self.maps.counters() else { return };
+        let lost = [SensorCounter::ExecLost, SensorCounter::CloneLost, SensorCounter::ExitLost]
+            .iter()
+            .map(|&counter| counters[counter as usize])
+            .sum();
+        if lost == self.lost_before {
+            return;
+        }
+        tracing::warn!(lost = lost - self.lost_before, "records of processes were lost: the rings were full");
+        self.lost_before = lost;
+        let procfs = &self.procfs;
+        let before = KernelTime(now.0.saturating_sub(SETTLED));
+        let released = self.assembler.table_mut().reconcile(before, |tgid| procfs.is_alive(tgid));
+        tracing::debug!(released, "processes had ended unseen");
+    }
+
+    fn finish(mut self) -> PipelineReport {
+        self.pass(true);
+        self.assembler.finish(&mut self.events);
+        self.deliver();
+        if let Some(exporter) = self.exporter.take() {
+            exporter.finish();
+        }
+        PipelineReport { assembler: self.assembler.stats(), table: self.assembler.table().stats() }
+    }
+
+    /// Logs trouble that may come with every record, now and then.
+    fn complain(&mut self, problem: &str) {
+        let now = self.clock.kernel_now();
+        if self.complained.is_none_or(|last| now.0 - last.0 > QUIET_NS) {
+            let stats = self.assembler.stats();
+            tracing::error!(undecodable = stats.undecodable, unknown = stats.unknown_template, "{problem}");
+            self.complained = Some(now);
+        }
+    }
+}
+
+fn account_of(event: &Event) -> Option<&Arc<Account>> {
+    match &event.body {
+        EventBody::Policy(policy) => Some(&policy.template.account),
+        _ => None,
+    }
+}
+
+fn dump(table: &ProcessTable, encoder: &Encoder) -> Vec<ProcessInternal> {
+    table
+        .processes()
+        .into_iter()
+        .map(|(process, references, alive)| ProcessInternal {
+            process: Some(encoder.process(&process)),
+            color: if alive || references > 0 { "inUse" } else { "deletePending" }.to_owned(),
+            refcnt: Some(references),
+            ..Default::default()
+        })
+        .collect()
+}

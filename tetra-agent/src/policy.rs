@@ -1,0 +1,72 @@
+//! Policy records become events: which template describes a record, what its arguments mean, which halves belong together.
+//!
+//! Sans-I/O. Every record that comes in leaves as an event, as half of one, or counted in its policy's [`Account`].
+
+mod account;
+mod argument;
+mod pairing;
+mod registry;
+
+pub use account::{Account, AccountSnapshot, Counter};
+pub use pairing::{Half, Pairs};
+pub use policy_compiler::output::{ArgumentTemplate, ArgumentType, EventTemplate, HookKind};
+pub use registry::{Registry, Template};
+use tetra_api::tetragon::KprobeArgument;
+
+use crate::record::{PolicyRecord, flag};
+
+/// Why a policy record did not become an event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// No object with this tag is or was recently loaded.
+    #[error("record of unknown object {0:#x}")]
+    UnknownObject(u32),
+    /// The object has no such template.
+    #[error("record of object {tag:#x} names template {index}, which it does not have")]
+    UnknownTemplate {
+        /// `record_policy.object_tag`
+        tag: u32,
+        /// `record_policy.template_index`
+        index: u16,
+    },
+    /// The arguments are not those of the template.
+    #[error("arguments of a record of policy do not fit its template")]
+    Arguments,
+}
+
+/// Arguments of a record: those of the call, and the return value.
+pub type DecodedArguments = (Vec<KprobeArgument>, Option<KprobeArgument>);
+
+/// Decodes the arguments of a record by its template.
+///
+/// A record may carry fewer arguments than the template has: a first half lacks the last ones (the return value), a second
+/// half the first ones.
+///
+/// # Errors
+/// [`DecodeError::Arguments`] if there are more than the template has, or the bytes don't fit.
+pub fn decode_arguments(template: &EventTemplate, record: &PolicyRecord<'_>) -> Result<DecodedArguments, DecodeError> {
+    let described = &template.arguments;
+    let count = record.argument_count as usize;
+    let missing = described.len().checked_sub(count).ok_or(DecodeError::Arguments)?;
+    let skipped = if record.flags & flag::RECORD_FLAG_RETURN != 0 { missing } else { 0 };
+    let return_index = template.has_return.then(|| described.len().saturating_sub(1));
+
+    let mut arguments = Vec::with_capacity(count);
+    let mut return_value = None;
+    let mut payloads = record.arguments.clone();
+    for index in skipped..skipped + count {
+        let argument = payloads.next().ok_or(DecodeError::Arguments)?;
+        let Some(message) = argument::decode(&described[index], argument).ok_or(DecodeError::Arguments)? else {
+            continue;
+        };
+        if Some(index) == return_index {
+            return_value = Some(message);
+        } else {
+            arguments.push(message);
+        }
+    }
+    Ok((arguments, return_value))
+}
+
+#[cfg(test)]
+mod tests;

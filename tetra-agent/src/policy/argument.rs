@@ -1,0 +1,125 @@
+//! One argument: payload and type become a `KprobeArgument`.
+
+use ebpf::record as wire;
+use zerocopy::FromBytes as _;
+use tetra_api::tetragon as api;
+use tetra_api::tetragon::kprobe_argument::Arg;
+
+use super::{ArgumentTemplate, ArgumentType};
+use crate::event::{names, permission::permission};
+use crate::record::Argument;
+use crate::text::to_text;
+
+/// Set in a `syscall64` when the call used the 32-bit ABI.
+const SYSCALL_32_BIT: u64 = 1 << 31;
+
+/// Decodes an argument. `None`: the payload does not fit the type; `Some(None)`: the type shows nothing.
+#[allow(clippy::option_option, reason = "a payload that doesn't fit and one that isn't shown are different things")]
+pub(super) fn decode(template: &ArgumentTemplate, argument: Argument<'_>) -> Option<Option<api::KprobeArgument>> {
+    if template.argument_type == ArgumentType::Nop {
+        return Some(None);
+    }
+    let arg = if let Some(message) = fault(argument.status) {
+        Arg::ErrorArg(api::KprobeError { message })
+    } else {
+        value(template.argument_type, argument.payload)?
+    };
+    Some(Some(api::KprobeArgument { label: template.label.to_string(), arg: Some(arg) }))
+}
+
+/// What consumers read when the value could not be had.
+fn fault(status: u32) -> Option<String> {
+    match status {
+        wire::ARG_OK | wire::ARG_TRUNCATED => None,
+        status if status >= wire::ARG_RESOLVE_FAULT => Some(format!(
+            "Bad address encountered during resolve dereference at depth {}",
+            status - wire::ARG_RESOLVE_FAULT
+        )),
+        _ => Some("Bad address for basic type".to_owned()),
+    }
+}
+
+fn value(argument_type: ArgumentType, payload: &[u8]) -> Option<Arg> {
+    Some(match argument_type {
+        ArgumentType::Int8 | ArgumentType::Int16 | ArgumentType::Int32 => Arg::IntArg(word(payload)? as i32),
+        ArgumentType::Int64 => Arg::LongArg(word(payload)? as i64),
+        ArgumentType::Uint8 | ArgumentType::Uint16 | ArgumentType::Uint32 => Arg::UintArg(word(payload)? as u32),
+        ArgumentType::Uint64 | ArgumentType::SizeT => Arg::SizeArg(word(payload)?),
+        ArgumentType::Syscall64 => Arg::SyscallId(syscall(word(payload)?)),
+        ArgumentType::String => {
+            Arg::StringArg(to_text(payload.split(|&byte| byte == 0).next().unwrap_or_default()))
+        }
+        ArgumentType::Fd | ArgumentType::File => {
+            let p = Path::decode(payload)?;
+            Arg::FileArg(api::KprobeFile { mount: String::new(), path: p.path, flags: p.flags, permission: p.permission })
+        }
+        ArgumentType::Path | ArgumentType::Dentry => {
+            let p = Path::decode(payload)?;
+            Arg::PathArg(api::KprobePath { mount: String::new(), path: p.path, flags: p.flags, permission: p.permission })
+        }
+        ArgumentType::LinuxBinprm => {
+            let p = Path::decode(payload)?;
+            Arg::LinuxBinprmArg(api::KprobeLinuxBinprm { path: p.path, flags: p.flags, permission: p.permission })
+        }
+        ArgumentType::Sock => Arg::SockArg(sock(&wire::ArgumentSock::read_from_prefix(payload).ok()?.0)),
+        ArgumentType::Sockaddr => {
+            let s = wire::ArgumentSockaddr::read_from_prefix(payload).ok()?.0;
+            Arg::SockaddrArg(api::KprobeSockaddr {
+                family: names::family(s.family).into_owned(),
+                addr: names::address(s.family, &s.addr),
+                port: u32::from(s.port),
+            })
+        }
+        ArgumentType::Nop => return None,
+    })
+}
+
+fn word(payload: &[u8]) -> Option<u64> {
+    payload.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
+}
+
+fn syscall(word: u64) -> api::SyscallId {
+    let narrow = word & SYSCALL_32_BIT != 0;
+    let abi = match (cfg!(target_arch = "aarch64"), narrow) {
+        (false, false) => "x64",
+        (false, true) => "i386",
+        (true, false) => "arm64",
+        (true, true) => "arm32",
+    };
+    api::SyscallId { id: (word & !SYSCALL_32_BIT) as u32, abi: abi.to_owned() }
+}
+
+/// The shown parts of a path.
+struct Path {
+    path: String,
+    flags: String,
+    permission: String,
+}
+
+impl Path {
+    fn decode(payload: &[u8]) -> Option<Self> {
+        let (argument, path) = wire::ArgumentPath::read_from_prefix(payload).ok()?;
+        let path = to_text(path);
+        Some(Self {
+            path: if path.is_empty() { "/".to_owned() } else { path },
+            flags: if argument.flags & wire::PATH_UNRESOLVED != 0 { "unresolvedPathComponents" } else { "" }.to_owned(),
+            permission: permission(argument.mode),
+        })
+    }
+}
+
+fn sock(s: &wire::ArgumentSock) -> api::KprobeSock {
+    api::KprobeSock {
+        family: names::family(s.family).into_owned(),
+        r#type: names::socket_type(s.r#type).into_owned(),
+        protocol: names::protocol(s.protocol).into_owned(),
+        mark: s.mark,
+        priority: s.priority,
+        saddr: names::address(s.family, &s.saddr),
+        daddr: names::address(s.family, &s.daddr),
+        sport: u32::from(s.sport),
+        dport: u32::from(s.dport),
+        cookie: s.cookie,
+        state: names::tcp_state(s.state).into_owned(),
+    }
+}
