@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 
 use policy_compiler::btf::Btf;
 use policy_compiler::output::{AttachPoint, HookObject};
@@ -135,14 +136,13 @@ impl HookSet {
             .collect();
         // A call that read `tetra_active` before the flip may not have made its tail call yet.
         let waited = self.barrier.wait();
-        let count = self.hooks.len();
-        for (_, mut gone) in self
+        let gone: Vec<Hook> = self
             .hooks
             .extract_if(.., |attach, _| !self.members.contains_key(attach))
-        {
-            gone.unpin();
-        }
-        let removed = count - self.hooks.len();
+            .map(|(_, hook)| hook)
+            .collect();
+        let removed = gone.len();
+        detach(gone, true);
         if waited.is_ok() {
             self.empty(previous);
         }
@@ -327,8 +327,40 @@ impl HookSet {
     }
 }
 
-/// Removes the pins that a process has left behind in a directory, which detaches its hooks. A new agent does this when its own
-/// set is in force.
+impl Drop for HookSet {
+    fn drop(&mut self) {
+        detach(std::mem::take(&mut self.hooks).into_values().collect(), false);
+    }
+}
+
+/// Detaches hooks. Each takes one or more grace periods of the kernel, some 100 ms on a busy machine, so they wait together.
+fn detach(hooks: Vec<Hook>, unpin: bool) {
+    const THREADS: usize = 16;
+    let take_away = |hooks: Vec<Hook>| {
+        for mut hook in hooks {
+            if unpin {
+                hook.unpin();
+            }
+        }
+    };
+    if hooks.len() < 2 {
+        return take_away(hooks);
+    }
+    let mut shares: Vec<Vec<Hook>> = Vec::new();
+    shares.resize_with(THREADS.min(hooks.len()), Vec::new);
+    let count = shares.len();
+    for (index, hook) in hooks.into_iter().enumerate() {
+        shares[index % count].push(hook);
+    }
+    thread::scope(|scope| {
+        for share in shares {
+            scope.spawn(|| take_away(share));
+        }
+    });
+}
+
+/// Removes the pins that a process has left behind in a directory, which detaches its hooks a moment later. A new agent does this
+/// when its own set is in force.
 ///
 /// # Errors
 /// What the file system says.

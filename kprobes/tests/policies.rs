@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use kprobes::probe::{Needs, collect};
 use kprobes::{HookSet, LoadError, SensorOptions, SharedMaps};
+use policy_compiler::facts::KernelFacts;
 use policy_compiler::{Options, PolicySet, compile, tracepoints_needed};
 use tracingpolicy_crd::{Policy, Source, parse, render};
 
@@ -66,29 +67,39 @@ fn what_is_compiled_is_loaded() {
     };
     let maps = SharedMaps::create(&small).expect("maps");
     let mut set = HookSet::new(&maps).expect("a set");
+    let sets: Vec<(String, Vec<Policy>)> = files
+        .iter()
+        .map(|file| {
+            (
+                file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+                policies_of(file),
+            )
+        })
+        .filter(|(_, policies)| !policies.is_empty())
+        .collect();
+    let tracepoints = tracepoints_needed(sets.iter().flat_map(|(_, policies)| policies));
+    let facts = collect(&Needs {
+        tracepoints,
+        functions: true,
+    })
+    .expect("facts");
+
     let mut failures = Vec::new();
     let mut together = Vec::new();
     let mut loaded = 0;
-    for file in &files {
-        let policies = policies_of(file);
-        if policies.is_empty() {
-            continue;
-        }
-        match load(&mut set, policies.clone()) {
+    for (name, policies) in sets {
+        match load(&mut set, policies.clone(), &facts) {
             Ok(Some(line)) => {
                 loaded += 1;
-                println!("{:44} {line}", file.file_name().unwrap_or_default().to_string_lossy());
+                println!("{name:44} {line}");
                 together.extend(policies);
             }
-            Ok(None) => println!(
-                "{:44} refused by the compiler",
-                file.file_name().unwrap_or_default().to_string_lossy()
-            ),
-            Err(error) => failures.push(format!("{}:\n{}", file.display(), text_of(&error))),
+            Ok(None) => println!("{name:44} refused by the compiler"),
+            Err(error) => failures.push(format!("{name}:\n{}", text_of(&error))),
         }
     }
     println!("{loaded} of {} files loaded", files.len());
-    match load(&mut set, together) {
+    match load(&mut set, together, &facts) {
         Ok(line) => println!("all together: {}", line.unwrap_or_default()),
         Err(error) => failures.push(format!("all together:\n{}", text_of(&error))),
     }
@@ -101,16 +112,8 @@ fn what_is_compiled_is_loaded() {
 }
 
 /// Compiles and applies a set; its hooks and their verified instructions, or `None` if the compiler refuses it for this kernel.
-fn load(set: &mut HookSet, policies: Vec<Policy>) -> Result<Option<String>, LoadError> {
-    let needs = Needs {
-        tracepoints: tracepoints_needed(&policies),
-        functions: true,
-    };
-    let compilation = compile(
-        &PolicySet::from_policies(policies),
-        &collect(&needs)?,
-        &Options::default(),
-    );
+fn load(set: &mut HookSet, policies: Vec<Policy>, facts: &KernelFacts) -> Result<Option<String>, LoadError> {
+    let compilation = compile(&PolicySet::from_policies(policies), facts, &Options::default());
     if compilation
         .diagnostics
         .iter()
