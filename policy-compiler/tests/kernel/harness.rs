@@ -89,20 +89,18 @@ pub(crate) fn can_run() -> bool {
     }
 }
 
-/// Type and flags of the programs that are loaded: syscall programs, or raw tracepoints on kernels before 5.14.
-fn program_type() -> (u32, u32) {
+/// Whether the kernel has syscall programs (5.14). Older ones can test-run raw tracepoints.
+pub(crate) fn has_syscall_programs() -> bool {
     // r0 = 0; exit
     let code = [[0xb7u8, 0, 0, 0, 0, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
-    let syscall = Attributes::new()
+    Attributes::new()
         .word(0, PROG_TYPE_SYSCALL)
         .word(4, 2)
         .pointer(8, &code)
         .pointer(16, b"GPL\0")
-        .word(44, F_SLEEPABLE);
-    match { syscall }.call_for_fd(PROG_LOAD) {
-        Ok(_) => (PROG_TYPE_SYSCALL, F_SLEEPABLE),
-        Err(_) => (PROG_TYPE_RAW_TRACEPOINT, 0),
-    }
+        .word(44, F_SLEEPABLE)
+        .call_for_fd(PROG_LOAD)
+        .is_ok()
 }
 
 /// A program in the kernel, with its maps.
@@ -169,7 +167,11 @@ impl Loaded {
             .iter()
             .map(|l| [l.insn_off, l.file_name_off, l.line_off, l.line_col])
             .collect();
-        let (program_type, flags) = program_type();
+        let (program_type, flags) = if has_syscall_programs() {
+            (PROG_TYPE_SYSCALL, F_SLEEPABLE)
+        } else {
+            (PROG_TYPE_RAW_TRACEPOINT, 0)
+        };
         let load = |log: &mut [u8]| {
             Attributes::new()
                 .word(0, program_type)
