@@ -38,7 +38,9 @@ impl Address {
         let path = text.strip_prefix("unix://").or_else(|| text.strip_prefix("unix:"));
         match path.or(text.starts_with('/').then_some(text)) {
             Some(path) if path.starts_with('/') => Ok(Self::Unix(path.into())),
-            Some(_) => Err(format!("`{text}` must hold an absolute path, such as `unix:///run/agent.sock`")),
+            Some(_) => Err(format!(
+                "`{text}` must hold an absolute path, such as `unix:///run/agent.sock`"
+            )),
             None if text.is_empty() || text.contains(['/', ' ']) => {
                 Err(format!("`{text}` is neither `unix:///path` nor `host:port`"))
             }
@@ -71,7 +73,9 @@ pub(crate) fn find(given: Option<&str>, info_file: &Path) -> Result<(Address, Or
     if let Some(text) = given {
         return Ok((Address::parse(text)?, Origin::Flag));
     }
-    let info = std::fs::read(info_file).ok().and_then(|bytes| serde_json::from_slice::<Info>(&bytes).ok());
+    let info = std::fs::read(info_file)
+        .ok()
+        .and_then(|bytes| serde_json::from_slice::<Info>(&bytes).ok());
     match info.and_then(|info| Address::parse(&info.server_address).ok()) {
         Some(address) => Ok((address, Origin::InfoFile)),
         None => Ok((Address::Unix(DEFAULT_SOCKET.into()), Origin::Default)),
@@ -101,11 +105,20 @@ mod tests {
     fn the_flag_wins_over_the_info_file_over_the_default() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("info.json");
-        assert_eq!(find(None, &file), Ok((Address::Unix(DEFAULT_SOCKET.into()), Origin::Default)));
+        assert_eq!(
+            find(None, &file),
+            Ok((Address::Unix(DEFAULT_SOCKET.into()), Origin::Default))
+        );
         std::fs::write(&file, r#"{"server_address":"unix:///run/b.sock","pid":1}"#).expect("written");
-        assert_eq!(find(None, &file), Ok((Address::Unix("/run/b.sock".into()), Origin::InfoFile)));
+        assert_eq!(
+            find(None, &file),
+            Ok((Address::Unix("/run/b.sock".into()), Origin::InfoFile))
+        );
         assert_eq!(find(Some("h:1"), &file), Ok((Address::Tcp("h:1".into()), Origin::Flag)));
         std::fs::write(&file, "torn").expect("written");
-        assert_eq!(find(None, &file), Ok((Address::Unix(DEFAULT_SOCKET.into()), Origin::Default)));
+        assert_eq!(
+            find(None, &file),
+            Ok((Address::Unix(DEFAULT_SOCKET.into()), Origin::Default))
+        );
     }
 }

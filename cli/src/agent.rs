@@ -14,8 +14,9 @@ use crate::client::Client;
 /// `tetra status`.
 pub(crate) async fn status(connection: &Connection) -> anyhow::Result<()> {
     let client = Client::connect(connection).await?;
-    let answer =
-        client.call(|mut stub| async move { stub.get_health(GetHealthStatusRequest::default()).await }).await?;
+    let answer = client
+        .call(|mut stub| async move { stub.get_health(GetHealthStatusRequest::default()).await })
+        .await?;
     let mut healthy = !answer.health_status.is_empty();
     for status in &answer.health_status {
         say(&format!("Health Status: {}", status.details))?;
@@ -30,11 +31,17 @@ pub(crate) async fn version(connection: &Connection, options: &Version) -> anyho
     say(&format!("CLI version: v{}", env!("CARGO_PKG_VERSION")))?;
     if options.build {
         let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
-        say(&format!("Build: {} {}, {profile}", std::env::consts::ARCH, std::env::consts::OS))?;
+        say(&format!(
+            "Build: {} {}, {profile}",
+            std::env::consts::ARCH,
+            std::env::consts::OS
+        ))?;
     }
     if options.server {
         let client = Client::connect(connection).await?;
-        let answer = client.call(|mut stub| async move { stub.get_version(GetVersionRequest {}).await }).await?;
+        let answer = client
+            .call(|mut stub| async move { stub.get_version(GetVersionRequest {}).await })
+            .await?;
         say(&format!("Server version: {}", answer.version))?;
     }
     Ok(())
@@ -43,9 +50,14 @@ pub(crate) async fn version(connection: &Connection, options: &Version) -> anyho
 /// `tetra info`.
 pub(crate) async fn info(connection: &Connection) -> anyhow::Result<()> {
     let client = Client::connect(connection).await?;
-    let answer = client.call(|mut stub| async move { stub.get_info(GetInfoRequest {}).await }).await?;
-    let probes =
-        answer.probes.iter().map(|probe| (probe.name.clone(), json!(probe.enabled))).collect::<Map<String, Value>>();
+    let answer = client
+        .call(|mut stub| async move { stub.get_info(GetInfoRequest {}).await })
+        .await?;
+    let probes = answer
+        .probes
+        .iter()
+        .map(|probe| (probe.name.clone(), json!(probe.enabled)))
+        .collect::<Map<String, Value>>();
     let settings = answer.conf.iter().map(|setting| {
         let value = setting.value.as_ref().and_then(tetra_api::Any::to_value);
         (setting.key.clone(), value.unwrap_or_default())
@@ -90,7 +102,10 @@ pub(crate) async fn log_level(connection: &Connection, command: &LogLevel) -> an
                 Level::Debug => Wire::Debug,
                 Level::Trace => Wire::Trace,
             };
-            let request = SetDebugRequest { flag, arg: Some(set_debug_request::Arg::Level(level.into())) };
+            let request = SetDebugRequest {
+                flag,
+                arg: Some(set_debug_request::Arg::Level(level.into())),
+            };
             client
                 .call(|mut stub| {
                     let request = request.clone();

@@ -131,10 +131,22 @@ pub(crate) struct GetEvents {
     pub(crate) tty_encode: Option<String>,
 
     /// Keep only these fields: paths from the event on, such as `process.binary`
-    #[arg(short = 'f', long, value_name = "FIELDS", value_delimiter = ',', help_heading = "Fields")]
+    #[arg(
+        short = 'f',
+        long,
+        value_name = "FIELDS",
+        value_delimiter = ',',
+        help_heading = "Fields"
+    )]
     pub(crate) include_fields: Vec<String>,
     /// Leave these fields out
-    #[arg(short = 'F', long, value_name = "FIELDS", value_delimiter = ',', help_heading = "Fields")]
+    #[arg(
+        short = 'F',
+        long,
+        value_name = "FIELDS",
+        value_delimiter = ',',
+        help_heading = "Fields"
+    )]
     pub(crate) exclude_fields: Vec<String>,
 
     #[command(flatten)]

@@ -44,14 +44,16 @@ impl Client {
             }
         };
         let stub = FineGuidanceSensorsClient::new(channel).max_decoding_message_size(options.max_recv_size);
-        Ok(Self { stub, address, timeout: options.timeout, retries: options.retries })
+        Ok(Self {
+            stub,
+            address,
+            timeout: options.timeout,
+            retries: options.retries,
+        })
     }
 
     /// Calls the agent, within the timeout, again if it is unavailable.
-    pub(crate) async fn call<T, F>(
-        &self,
-        call: impl Fn(FineGuidanceSensorsClient<Channel>) -> F,
-    ) -> anyhow::Result<T>
+    pub(crate) async fn call<T, F>(&self, call: impl Fn(FineGuidanceSensorsClient<Channel>) -> F) -> anyhow::Result<T>
     where
         F: Future<Output = Result<tonic::Response<T>, Status>>,
     {
@@ -79,7 +81,8 @@ impl Client {
         let address = &self.address;
         match status.code() {
             Code::Unavailable => anyhow!(
-                "the agent at `{address}` went away: {}\nhelp: see whether it still runs, and its log", status.message()
+                "the agent at `{address}` went away: {}\nhelp: see whether it still runs, and its log",
+                status.message()
             ),
             Code::DeadlineExceeded => anyhow!(
                 "the agent at `{address}` did not answer within {:?}\nhelp: try again with a longer --timeout",

@@ -8,9 +8,13 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let mut rest = text;
     let mut total = Duration::ZERO;
     while !rest.is_empty() {
-        let digits = rest.find(|character: char| !character.is_ascii_digit() && character != '.').ok_or_else(wrong)?;
+        let digits = rest
+            .find(|character: char| !character.is_ascii_digit() && character != '.')
+            .ok_or_else(wrong)?;
         let (number, after) = rest.split_at(digits);
-        let unit_length = after.find(|character: char| character.is_ascii_digit()).unwrap_or(after.len());
+        let unit_length = after
+            .find(|character: char| character.is_ascii_digit())
+            .unwrap_or(after.len());
         let (unit, after) = after.split_at(unit_length);
         let seconds = match unit {
             "ns" => 1e-9,
@@ -34,7 +38,13 @@ mod tests {
 
     #[test]
     fn reads_units() {
-        for (text, milliseconds) in [("30s", 30_000), ("500ms", 500), ("1m30s", 90_000), ("1.5h", 5_400_000), ("0s", 0)] {
+        for (text, milliseconds) in [
+            ("30s", 30_000),
+            ("500ms", 500),
+            ("1m30s", 90_000),
+            ("1.5h", 5_400_000),
+            ("0s", 0),
+        ] {
             assert_eq!(parse(text), Ok(Duration::from_millis(milliseconds)), "{text}");
         }
     }

@@ -13,7 +13,12 @@ use crate::arguments::{Connection, GetEvents};
 /// Runs the command.
 pub(crate) async fn run(connection: &Connection, options: &GetEvents) -> anyhow::Result<()> {
     if stdin_has_events() {
-        text::print(io::stdin().lock(), &mut io::stdout().lock(), &mut io::stderr().lock(), options)
+        text::print(
+            io::stdin().lock(),
+            &mut io::stdout().lock(),
+            &mut io::stderr().lock(),
+            options,
+        )
     } else {
         stream::print(connection, options).await
     }
@@ -24,6 +29,10 @@ pub(crate) async fn run(connection: &Connection, options: &GetEvents) -> anyhow:
 fn stdin_has_events() -> bool {
     use std::os::unix::fs::FileTypeExt as _;
 
-    let Ok(stdin) = io::stdin().as_fd().try_clone_to_owned() else { return false };
-    std::fs::File::from(stdin).metadata().is_ok_and(|metadata| !metadata.file_type().is_char_device())
+    let Ok(stdin) = io::stdin().as_fd().try_clone_to_owned() else {
+        return false;
+    };
+    std::fs::File::from(stdin)
+        .metadata()
+        .is_ok_and(|metadata| !metadata.file_type().is_char_device())
 }

@@ -2,6 +2,7 @@
 
 mod check;
 mod compile;
+mod cost;
 mod explain;
 mod facts;
 mod mode;
@@ -18,8 +19,18 @@ use crate::arguments::Policy;
 /// Runs the command.
 pub(crate) fn run(command: &Policy) -> anyhow::Result<ExitCode> {
     match command {
-        Policy::Check { files, format, btf, color } => check::run(files, *format, btf.as_deref(), *color),
-        Policy::Compile { files, output, btf, emit } => compile::run(files, output.as_deref(), btf.as_deref(), emit),
+        Policy::Check {
+            files,
+            format,
+            btf,
+            color,
+        } => check::run(files, *format, btf.as_deref(), *color),
+        Policy::Compile {
+            files,
+            output,
+            btf,
+            emit,
+        } => compile::run(files, output.as_deref(), btf.as_deref(), emit),
         Policy::Explain { subjects, btf } => explain::run(subjects, btf.as_deref()),
     }
 }
@@ -34,10 +45,15 @@ fn report(diagnostics: &[Diagnostic]) -> io::Result<()> {
     writeln!(messages, "{}\n", render::full(diagnostics, colours).trim_end())
 }
 
-/// Says on standard error that the features of the kernel were not tried.
+/// Says on standard error that the features of the running kernel were not tried, though they should have been.
 fn say_if_guessed(facts: &facts::Facts) -> io::Result<()> {
-    match &facts.guessed {
-        Some(reason) => writeln!(io::stderr().lock(), "note: {reason}"),
-        None => Ok(()),
+    match &facts.basis {
+        facts::Basis::TypesInstead { reason } => {
+            writeln!(
+                io::stderr().lock(),
+                "note: what this kernel can do is guessed from its types: {reason}"
+            )
+        }
+        facts::Basis::Tried | facts::Basis::Types => Ok(()),
     }
 }

@@ -27,8 +27,21 @@ pub(crate) fn run(options: &Probe) -> anyhow::Result<()> {
         }
     }
     let enforcement = report.enforcement();
-    let deny = enforcement.deny.iter().map(|way| way.name()).collect::<Vec<_>>().join(", ");
-    writeln!(out, "deny operations: {}", if deny.is_empty() { "not possible" } else { &deny })?;
-    writeln!(out, "kill processes: {}", if enforcement.kill { "possible" } else { "not possible" })?;
+    let deny = enforcement
+        .deny
+        .iter()
+        .map(|way| way.name())
+        .collect::<Vec<_>>()
+        .join(", ");
+    writeln!(
+        out,
+        "deny operations: {}",
+        if deny.is_empty() { "not possible" } else { &deny }
+    )?;
+    writeln!(
+        out,
+        "kill processes: {}",
+        if enforcement.kill { "possible" } else { "not possible" }
+    )?;
     Ok(())
 }

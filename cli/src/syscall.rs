@@ -19,11 +19,17 @@ pub(crate) enum Abi {
 
 impl Abi {
     /// The ABI of 64-bit programs on this architecture.
-    pub(crate) const NATIVE: Self = if cfg!(target_arch = "aarch64") { Self::Arm64 } else { Self::X64 };
+    pub(crate) const NATIVE: Self = if cfg!(target_arch = "aarch64") {
+        Self::Arm64
+    } else {
+        Self::X64
+    };
 
     /// Finds an ABI by the name events carry.
     pub(crate) fn by_name(name: &str) -> Option<Self> {
-        [Self::X64, Self::I386, Self::Arm64].into_iter().find(|abi| abi.name() == name)
+        [Self::X64, Self::I386, Self::Arm64]
+            .into_iter()
+            .find(|abi| abi.name() == name)
     }
 
     pub(crate) fn name(self) -> &'static str {

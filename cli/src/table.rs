@@ -11,7 +11,9 @@ pub(crate) struct Table<const N: usize> {
 impl<const N: usize> Table<N> {
     /// Starts a table with its header.
     pub(crate) fn new(header: [&str; N]) -> Self {
-        Self { rows: vec![(header.map(str::to_owned), String::new())] }
+        Self {
+            rows: vec![(header.map(str::to_owned), String::new())],
+        }
     }
 
     pub(crate) fn row(&mut self, cells: [String; N]) {

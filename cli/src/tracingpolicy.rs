@@ -21,11 +21,16 @@ pub(crate) async fn run(connection: &Connection, command: &TracingPolicy) -> any
             for file in files {
                 let yaml = read(file)?;
                 let yaml = match mode {
-                    Some(mode) => crate::policy::with_mode(&yaml, *mode).with_context(|| format!("{}", file.display()))?,
+                    Some(mode) => {
+                        crate::policy::with_mode(&yaml, *mode).with_context(|| format!("{}", file.display()))?
+                    }
                     None => yaml,
                 };
                 let client = Client::connect(connection).await?;
-                let request = AddTracingPolicyRequest { yaml, domain: domain.clone() };
+                let request = AddTracingPolicyRequest {
+                    yaml,
+                    domain: domain.clone(),
+                };
                 client
                     .call(|mut stub| {
                         let request = request.clone();
@@ -39,7 +44,11 @@ pub(crate) async fn run(connection: &Connection, command: &TracingPolicy) -> any
         }
         TracingPolicy::Delete(policy) => {
             let client = Client::connect(connection).await?;
-            let PolicyName { name, namespace, domain } = policy;
+            let PolicyName {
+                name,
+                namespace,
+                domain,
+            } = policy;
             let request = DeleteTracingPolicyRequest {
                 name: name.clone(),
                 namespace: namespace.clone(),
@@ -81,8 +90,9 @@ pub(crate) async fn run(connection: &Connection, command: &TracingPolicy) -> any
         }
         TracingPolicy::Domains { output } => {
             let client = Client::connect(connection).await?;
-            let answer =
-                client.call(|mut stub| async move { stub.list_domains(ListDomainsRequest {}).await }).await?;
+            let answer = client
+                .call(|mut stub| async move { stub.list_domains(ListDomainsRequest {}).await })
+                .await?;
             match output {
                 ListFormat::Json => say(&serde_json::to_string_pretty(&answer)?),
                 ListFormat::Text => answer.domains.iter().try_for_each(|domain| say(domain)),
@@ -119,7 +129,9 @@ async fn configure(
 fn read(file: &Path) -> anyhow::Result<String> {
     let mut text = String::new();
     if file == Path::new("-") {
-        io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
+        io::stdin()
+            .read_to_string(&mut text)
+            .context("cannot read standard input")?;
     } else {
         text = std::fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
     }

@@ -9,8 +9,10 @@ use tetra_api::tetragon::GetEventsResponse;
 /// Event logs of the corpus: `TETRA_CORPUS`, else beside the project. `None`, with the reason
 /// printed, if there is none.
 fn corpus() -> Option<Vec<PathBuf>> {
-    let root = std::env::var_os("TETRA_CORPUS")
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/corpus")), PathBuf::from);
+    let root = std::env::var_os("TETRA_CORPUS").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/corpus")),
+        PathBuf::from,
+    );
     let folder = root.join("events");
     let Ok(entries) = fs::read_dir(&folder) else {
         eprintln!("skipped: no event corpus at {} (set TETRA_CORPUS)", folder.display());
@@ -29,7 +31,9 @@ fn corpus() -> Option<Vec<PathBuf>> {
 fn without_nuls(text: &str) -> String {
     let mut text = text.to_owned();
     while let Some(start) = text.find("\"") {
-        let Some(end) = text[start + 1..].find('"').map(|length| start + 1 + length) else { break };
+        let Some(end) = text[start + 1..].find('"').map(|length| start + 1 + length) else {
+            break;
+        };
         let name = text[start + 1..end].trim_end_matches("\\x00").to_owned();
         text.replace_range(start..=end, &name);
     }
@@ -39,7 +43,12 @@ fn without_nuls(text: &str) -> String {
 #[test]
 fn every_pair_agrees() {
     let Some(logs) = corpus() else { return };
-    let options = CompactOptions { colours: false, timestamps: false, stack_traces: true, ima_hash: true };
+    let options = CompactOptions {
+        colours: false,
+        timestamps: false,
+        stack_traces: true,
+        ima_hash: true,
+    };
     for log in logs {
         let mut printed = String::new();
         for line in fs::read_to_string(&log).expect("an event log").lines() {

@@ -1,5 +1,9 @@
 //! Events from a log on standard input.
-#![allow(missing_docs, clippy::unwrap_used, reason = "a test that unwraps is a test that can fail")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "a test that unwraps is a test that can fail"
+)]
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -27,7 +31,11 @@ fn check(arguments: &[&str], stdout: &str, stderr: &str) {
     let output = child.wait_with_output().unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap(), stdout, "{arguments:?}");
     assert_eq!(String::from_utf8(output.stderr).unwrap(), stderr, "{arguments:?}");
-    assert_eq!(output.status.code(), Some(i32::from(stderr.starts_with("error"))), "{arguments:?}");
+    assert_eq!(
+        output.status.code(),
+        Some(i32::from(stderr.starts_with("error"))),
+        "{arguments:?}"
+    );
 }
 
 const WARNING: &str =
@@ -50,17 +58,43 @@ fn lines_become_compact() {
 
 #[test]
 fn conditions_hold_here_too() {
-    check(&["-o", "compact", "--process", "curl$", "-e", "exec"], "🚀 process n /usr/bin/curl cilium.io\n", WARNING);
-    check(&["-o", "compact", "-n", "default"], "🚀 process default/web-1 /bin/sh \n", WARNING);
-    check(&["-o", "compact", "--host", "--event-types", "PROCESS_EXIT"], "💥 exit    n /usr/bin/curl  SIGKILL\n", WARNING);
-    check(&["-o", "compact", "--pod", "^web"], "🚀 process default/web-1 /bin/sh \n", WARNING);
+    check(
+        &["-o", "compact", "--process", "curl$", "-e", "exec"],
+        "🚀 process n /usr/bin/curl cilium.io\n",
+        WARNING,
+    );
+    check(
+        &["-o", "compact", "-n", "default"],
+        "🚀 process default/web-1 /bin/sh \n",
+        WARNING,
+    );
+    check(
+        &["-o", "compact", "--host", "--event-types", "PROCESS_EXIT"],
+        "💥 exit    n /usr/bin/curl  SIGKILL\n",
+        WARNING,
+    );
+    check(
+        &["-o", "compact", "--pod", "^web"],
+        "🚀 process default/web-1 /bin/sh \n",
+        WARNING,
+    );
     check(&["--policy-names", "p"], "", WARNING);
 }
 
 #[test]
 fn times_and_colours() {
     check(
-        &["-o", "compact", "--timestamps", "--color", "always", "--process", "curl", "-e", "PROCESS_EXEC"],
+        &[
+            "-o",
+            "compact",
+            "--timestamps",
+            "--color",
+            "always",
+            "--process",
+            "curl",
+            "-e",
+            "PROCESS_EXEC",
+        ],
         "2026-01-02T03:04:05.500000000Z \x1b[34m🚀 process\x1b[0m \x1b[32mn\x1b[0m \x1b[35m/usr/bin/curl\x1b[0m \x1b[36mcilium.io\x1b[0m\n",
         WARNING,
     );
@@ -84,7 +118,11 @@ fn fields_are_kept_or_left_out() {
 fn wrong_conditions_are_refused() {
     let regex = "error: `binary_regex`: regex parse error:\n    (\n    ^\nerror: unclosed group\n";
     check(&["--process", "("], "", regex);
-    check(&["-f", "process.pidd"], "", "error: field filter: no event has the field `process.pidd`\n");
+    check(
+        &["-f", "process.pidd"],
+        "",
+        "error: field filter: no event has the field `process.pidd`\n",
+    );
     check(
         &["-e", "exce"],
         "",

@@ -20,17 +20,27 @@ pub(super) fn describe(kprobe: &ProcessKprobe, line: &mut Line<'_>) -> Result<()
     let process = required(kprobe.process.as_ref())?;
     let arguments = Arguments(kprobe);
     let name = kprobe.function_name.as_str();
-    let function = SYSCALL_PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
+    let function = SYSCALL_PREFIXES
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix))
+        .unwrap_or(name);
     let mut start = |icon: &str, name: &str| {
         line.event(icon, name);
         line.process(process);
     };
     match function {
         "sys_write" | "sys_read" => {
-            let (icon, name) = if function == "sys_write" { ("📝", "write") } else { ("📚", "read") };
+            let (icon, name) = if function == "sys_write" {
+                ("📝", "write")
+            } else {
+                ("📚", "read")
+            };
             start(icon, name);
             line.detail(arguments.file(0));
-            let bytes = arguments.present(2).then(|| format!("{} bytes", arguments.size(2))).unwrap_or_default();
+            let bytes = arguments
+                .present(2)
+                .then(|| format!("{} bytes", arguments.size(2)))
+                .unwrap_or_default();
             line.detail_in(Colour::Cyan, &bytes);
         }
         "fd_install" => {
@@ -56,14 +66,21 @@ pub(super) fn describe(kprobe: &ProcessKprobe, line: &mut Line<'_>) -> Result<()
         }
         "sys_setuid" => {
             start("🔑", "setuid");
-            let user = arguments.present(0).then(|| arguments.int(0).to_string()).unwrap_or_default();
+            let user = arguments
+                .present(0)
+                .then(|| arguments.int(0).to_string())
+                .unwrap_or_default();
             line.detail_in(Colour::Cyan, &user);
         }
         "sys_clock_settime" => start("⏰", "clock_settime"),
         "proc_exec_connector" => start("🔧", "proc_exec_connector"),
         "sys_setns" => {
             start("🔧", "setns");
-            let namespace = if arguments.present(1) { namespace_name(arguments.int(1)) } else { "" };
+            let namespace = if arguments.present(1) {
+                namespace_name(arguments.int(1))
+            } else {
+                ""
+            };
             line.plain(&format!(" {namespace}"));
         }
         "tcp_connect" => {
@@ -140,7 +157,11 @@ fn namespace_name(flag: i32) -> &'static str {
 }
 
 fn protection(bits: u32) -> String {
-    [(1, 'r'), (2, 'w'), (4, 'x')].into_iter().filter(|(bit, _)| bits & bit != 0).map(|(_, letter)| letter).collect()
+    [(1, 'r'), (2, 'w'), (4, 'x')]
+        .into_iter()
+        .filter(|(bit, _)| bits & bit != 0)
+        .map(|(_, letter)| letter)
+        .collect()
 }
 
 /// Arguments by index; of another type, or missing, they are empty or zero.
@@ -209,7 +230,10 @@ impl<'a> Arguments<'a> {
     fn bpf_program(&self, index: usize) -> String {
         match self.get(index) {
             Some(Arg::BpfAttrArg(program)) => {
-                format!("{} {} instruction count {}", program.prog_type, program.prog_name, program.insn_cnt)
+                format!(
+                    "{} {} instruction count {}",
+                    program.prog_type, program.prog_name, program.insn_cnt
+                )
             }
             _ => String::new(),
         }

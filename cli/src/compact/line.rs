@@ -24,7 +24,13 @@ pub(super) struct Line<'a> {
 
 impl<'a> Line<'a> {
     pub(super) fn new(painter: Painter, node: &'a str) -> Self {
-        Self { painter, node, text: String::with_capacity(160), length: 0, warning: false }
+        Self {
+            painter,
+            node,
+            text: String::with_capacity(160),
+            length: 0,
+            warning: false,
+        }
     }
 
     /// Adds text as it is.
@@ -56,7 +62,10 @@ impl<'a> Line<'a> {
             None => self.node(),
         }
         self.detail_in(Colour::Magenta, &quote(&process.binary));
-        self.warning = process.cap.as_ref().is_some_and(|sets| sets.effective.len() >= WARNING_CAPABILITIES);
+        self.warning = process
+            .cap
+            .as_ref()
+            .is_some_and(|sets| sets.effective.len() >= WARNING_CAPABILITIES);
     }
 
     /// Adds the name of the node.

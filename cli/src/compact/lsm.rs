@@ -1,7 +1,7 @@
 //! `🔒 LSM     my-node /usr/bin/cat file_open`, and the hash of the file below it if it was taken.
 
-use tetra_api::tetragon::kprobe_argument::Arg;
 use tetra_api::tetragon::ProcessLsm;
+use tetra_api::tetragon::kprobe_argument::Arg;
 
 use super::colour::{Colour, Painter};
 use super::line::Line;
@@ -20,7 +20,10 @@ pub(super) fn write_hash(lsm: &ProcessLsm, painter: Painter, out: &mut String) {
     let first = lsm.args.first().and_then(|argument| argument.arg.as_ref());
     let path = match (lsm.function_name.as_str(), first) {
         (
-            "bprm_check_security" | "bprm_committed_creds" | "bprm_committing_creds" | "bprm_creds_for_exec"
+            "bprm_check_security"
+            | "bprm_committed_creds"
+            | "bprm_committing_creds"
+            | "bprm_creds_for_exec"
             | "bprm_creds_from_file",
             Some(Arg::LinuxBinprmArg(program)),
         ) => &program.path,

@@ -65,7 +65,16 @@ mod tests {
 
     #[test]
     fn leaves_what_is_harmless() {
-        for text in ["", "/usr/bin/true", "[kworker/0:0-events]", "été", "日本", "e\u{301}", "--a='b'", "\u{fffd}"] {
+        for text in [
+            "",
+            "/usr/bin/true",
+            "[kworker/0:0-events]",
+            "été",
+            "日本",
+            "e\u{301}",
+            "--a='b'",
+            "\u{fffd}",
+        ] {
             assert_eq!(quote(text), text);
         }
     }

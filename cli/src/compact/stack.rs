@@ -23,7 +23,11 @@ pub(super) fn write(kprobe: &ProcessKprobe, painter: Painter, out: &mut String) 
             if !frame.symbol.is_empty() {
                 painter.paint(Colour::Blue, &format!(" {}", quote(&frame.symbol)), out);
             }
-            painter.paint(Colour::Yellow, &format!(" ({}+0x{:x})", quote(&frame.module), frame.offset), out);
+            painter.paint(
+                Colour::Yellow,
+                &format!(" ({}+0x{:x})", quote(&frame.module), frame.offset),
+                out,
+            );
             out.push('\n');
         }
     }

@@ -26,7 +26,10 @@ pub(super) fn describe(tracepoint: &ProcessTracepoint, line: &mut Line<'_>) -> R
 
 /// The first argument tells which system call it is, the others are its arguments.
 fn describe_syscall(arguments: &[KprobeArgument]) -> String {
-    let values = arguments.iter().map(|argument| argument.arg.as_ref()).collect::<Vec<_>>();
+    let values = arguments
+        .iter()
+        .map(|argument| argument.arg.as_ref())
+        .collect::<Vec<_>>();
     let (abi, number) = match values.first() {
         Some(Some(Arg::LongArg(number))) => (Some(Abi::NATIVE), u32::try_from(*number).ok()),
         Some(Some(Arg::SyscallId(id))) => (Abi::by_name(&id.abi), Some(id.id)),
@@ -66,7 +69,10 @@ mod tests {
     use tetra_api::tetragon::SyscallId;
 
     fn check(arguments: Vec<Arg>, expected: &str) {
-        let arguments = arguments.into_iter().map(|arg| KprobeArgument { arg: Some(arg), ..Default::default() });
+        let arguments = arguments.into_iter().map(|arg| KprobeArgument {
+            arg: Some(arg),
+            ..Default::default()
+        });
         assert_eq!(describe_syscall(&arguments.collect::<Vec<_>>()), expected);
     }
 
@@ -74,7 +80,12 @@ mod tests {
     #[test]
     fn shows_the_prototype_with_values() {
         check(
-            vec![Arg::LongArg(257), Arg::SizeArg(4), Arg::SizeArg(0x7ffe), Arg::SizeArg(0)],
+            vec![
+                Arg::LongArg(257),
+                Arg::SizeArg(4),
+                Arg::SizeArg(0x7ffe),
+                Arg::SizeArg(0),
+            ],
             "openat(int dfd=4, const char *filename=0x7ffe, int flags=0, umode_t mode=?)",
         );
         check(vec![Arg::LongArg(39)], "getpid()");

@@ -9,6 +9,11 @@ pub(super) fn describe(usdt: &ProcessUsdt, line: &mut Line<'_>) -> Result<(), En
     let process = required(usdt.process.as_ref())?;
     line.event("🕵️", "usdt");
     line.process(process);
-    line.plain(&format!(" {} {} {}", quote(&usdt.path), quote(&usdt.provider), quote(&usdt.name)));
+    line.plain(&format!(
+        " {} {} {}",
+        quote(&usdt.path),
+        quote(&usdt.provider),
+        quote(&usdt.name)
+    ));
     Ok(())
 }

@@ -35,7 +35,11 @@ impl<'a, W: Write> Output<'a, W> {
                 ima_hash: options.ima_hash,
             }),
         };
-        Self { form, out, text: String::new() }
+        Self {
+            form,
+            out,
+            text: String::new(),
+        }
     }
 
     /// Writes one event. An event that has no form is left out, with a reason.

@@ -26,7 +26,11 @@ pub(super) fn request(options: &GetEvents) -> anyhow::Result<GetEventsRequest> {
             });
         }
     }
-    Ok(GetEventsRequest { allow_list: vec![filter(&options.conditions)?], field_filters, ..Default::default() })
+    Ok(GetEventsRequest {
+        allow_list: vec![filter(&options.conditions)?],
+        field_filters,
+        ..Default::default()
+    })
 }
 
 fn filter(conditions: &Conditions) -> anyhow::Result<Filter> {
@@ -36,7 +40,11 @@ fn filter(conditions: &Conditions) -> anyhow::Result<Filter> {
         namespace.push(String::new());
     }
     Ok(Filter {
-        event_set: conditions.event_types.iter().map(|name| event_type(name)).collect::<Result<_, _>>()?,
+        event_set: conditions
+            .event_types
+            .iter()
+            .map(|name| event_type(name))
+            .collect::<Result<_, _>>()?,
         namespace,
         namespace_regex: conditions.namespace_regex.clone(),
         binary_regex: conditions.process.clone(),
@@ -68,12 +76,19 @@ mod tests {
             assert_eq!(event_type(name).expect("known"), 1);
         }
         let error = event_type("exce").expect_err("unknown").to_string();
-        assert!(error.starts_with("`exce` is not a type of event\nhelp: use PROCESS_EXEC,"), "{error}");
+        assert!(
+            error.starts_with("`exce` is not a type of event\nhelp: use PROCESS_EXEC,"),
+            "{error}"
+        );
     }
 
     #[test]
     fn the_host_is_the_empty_namespace() {
-        let conditions = Conditions { host: true, namespace: vec!["default".into()], ..Default::default() };
+        let conditions = Conditions {
+            host: true,
+            namespace: vec!["default".into()],
+            ..Default::default()
+        };
         assert_eq!(filter(&conditions).expect("a filter").namespace, ["default", ""]);
     }
 }

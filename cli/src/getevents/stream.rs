@@ -25,7 +25,11 @@ pub(super) async fn print(connection: &Connection, options: &GetEvents) -> anyho
     loop {
         match follow(connection, options, &request).await {
             End::Gone(error) if options.reconnect => {
-                writeln!(io::stderr().lock(), "{error}; connecting again in {:?}", options.reconnect_wait)?;
+                writeln!(
+                    io::stderr().lock(),
+                    "{error}; connecting again in {:?}",
+                    options.reconnect_wait
+                )?;
                 tokio::time::sleep(options.reconnect_wait).await;
             }
             End::Gone(error) | End::Failed(error) => return Err(error),
@@ -38,10 +42,13 @@ async fn follow(connection: &Connection, options: &GetEvents, request: &GetEvent
         Ok(client) => client,
         Err(error) => return End::Gone(error),
     };
-    let mut stream = match client.call(|mut stub| {
-        let request = request.clone();
-        async move { stub.get_events(request).await }
-    }).await {
+    let mut stream = match client
+        .call(|mut stub| {
+            let request = request.clone();
+            async move { stub.get_events(request).await }
+        })
+        .await
+    {
         Ok(stream) => stream,
         Err(error) => return End::Failed(error),
     };

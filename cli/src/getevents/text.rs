@@ -18,11 +18,21 @@ pub(super) fn print(
     options: &GetEvents,
 ) -> anyhow::Result<()> {
     let request = request(options)?;
-    if request.allow_list.iter().any(|filter| !filter.cel_expression.is_empty()) {
-        bail!("--cel-expression needs the agent, but events are read from standard input\nhelp: use `jq` to select lines");
+    if request
+        .allow_list
+        .iter()
+        .any(|filter| !filter.cel_expression.is_empty())
+    {
+        bail!(
+            "--cel-expression needs the agent, but events are read from standard input\nhelp: use `jq` to select lines"
+        );
     }
     // a log shows what it shows, so no field is off limits
-    let permitted = FilterOptions { ancestors: true, credentials: true, pid_sets: true };
+    let permitted = FilterOptions {
+        ancestors: true,
+        credentials: true,
+        pid_sets: true,
+    };
     let filters = FilterLists::new(&request.allow_list, &[], permitted).map_err(whole)?;
     let fields = FieldFilters::new(&request.field_filters).map_err(whole)?;
     let mut output = Output::new(options, BufWriter::with_capacity(1 << 16, out));
@@ -36,7 +46,11 @@ pub(super) fn print(
             // the next read may have to wait, as on a pipe from `tail -F`
             output.flush()?;
         }
-        if input.read_until(b'\n', &mut line).context("cannot read standard input")? == 0 {
+        if input
+            .read_until(b'\n', &mut line)
+            .context("cannot read standard input")?
+            == 0
+        {
             break;
         }
         number += 1;
@@ -85,7 +99,11 @@ impl Problems {
                 writeln!(messages, "warning: left out line {line}, which is no event: {reason}")
             }
             Some((line, reason)) => {
-                writeln!(messages, "warning: left out {} lines that are no events; the first, line {line}: {reason}", self.count)
+                writeln!(
+                    messages,
+                    "warning: left out {} lines that are no events; the first, line {line}: {reason}",
+                    self.count
+                )
             }
         }
     }

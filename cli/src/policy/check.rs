@@ -42,7 +42,13 @@ pub(super) fn run(
         }
     }
     print(&loaded.diagnostics, format, color)?;
-    let count = |severity| loaded.diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count();
+    let count = |severity| {
+        loaded
+            .diagnostics
+            .iter()
+            .filter(|diagnostic| diagnostic.severity == severity)
+            .count()
+    };
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     if format != DiagnosticFormat::Json {
         writeln!(
@@ -53,7 +59,11 @@ pub(super) fn run(
             plural(warnings, "warning", "warnings")
         )?;
     }
-    Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if errors == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn print(diagnostics: &[Diagnostic], format: DiagnosticFormat, color: ColourMode) -> io::Result<()> {
@@ -61,12 +71,12 @@ fn print(diagnostics: &[Diagnostic], format: DiagnosticFormat, color: ColourMode
     match format {
         DiagnosticFormat::Full if diagnostics.is_empty() => Ok(()),
         DiagnosticFormat::Full => writeln!(out, "{}\n", render::full(diagnostics, color.enabled()).trim_end()),
-        DiagnosticFormat::Line => {
-            diagnostics.iter().try_for_each(|diagnostic| writeln!(out, "{}", render::line(diagnostic)))
-        }
-        DiagnosticFormat::Json => {
-            diagnostics.iter().try_for_each(|diagnostic| writeln!(out, "{}", render::json(diagnostic)))
-        }
+        DiagnosticFormat::Line => diagnostics
+            .iter()
+            .try_for_each(|diagnostic| writeln!(out, "{}", render::line(diagnostic))),
+        DiagnosticFormat::Json => diagnostics
+            .iter()
+            .try_for_each(|diagnostic| writeln!(out, "{}", render::json(diagnostic))),
     }
 }
 

@@ -29,7 +29,13 @@ pub(super) fn run(
     let facts = collect_for(&loaded.policies, btf)?;
     say_if_guessed(&facts)?;
     let set = PolicySet::from_policies(std::mem::take(&mut loaded.policies));
-    let compilation = compile(&set, &facts.kernel, &Options { emit_passes: !emit.is_empty() });
+    let compilation = compile(
+        &set,
+        &facts.kernel,
+        &Options {
+            emit_passes: !emit.is_empty(),
+        },
+    );
     loaded.diagnostics.extend(compilation.diagnostics);
     report(&loaded.diagnostics)?;
     if loaded.has_errors() {
@@ -65,12 +71,27 @@ fn write(object: &HookObject, folder: &Path) -> anyhow::Result<()> {
     let path = folder.join(file_name(object));
     fs::write(&path, &object.elf).with_context(|| format!("cannot write `{}`", path.display()))?;
     let policies = object.policy_slots.len();
-    let policies = if policies == 1 { "1 policy".to_owned() } else { format!("{policies} policies") };
-    Ok(writeln!(io::stdout().lock(), "{}: {} bytes, {policies}", path.display(), object.elf.len())?)
+    let policies = if policies == 1 {
+        "1 policy".to_owned()
+    } else {
+        format!("{policies} policies")
+    };
+    Ok(writeln!(
+        io::stdout().lock(),
+        "{}: {} bytes, {policies}",
+        path.display(),
+        object.elf.len()
+    )?)
 }
 
 /// `fentry-tcp_connect.o`, from the section's name, which is unique in a set.
 fn file_name(object: &HookObject) -> String {
-    let safe = |character: char| if character.is_ascii_alphanumeric() || character == '_' { character } else { '-' };
+    let safe = |character: char| {
+        if character.is_ascii_alphanumeric() || character == '_' {
+            character
+        } else {
+            '-'
+        }
+    };
     format!("{}.o", object.section.chars().map(safe).collect::<String>())
 }

@@ -18,32 +18,63 @@ const RUNNING_BTF: &str = "/sys/kernel/btf/vmlinux";
 /// Facts, and how sure they are.
 pub(super) struct Facts {
     pub(super) kernel: KernelFacts,
-    /// Why features were guessed from the kernel's types rather than tried.
-    pub(super) guessed: Option<String>,
+    pub(super) basis: Basis,
+}
+
+/// Where the features of a kernel are known from.
+pub(super) enum Basis {
+    /// They were tried.
+    Tried,
+    /// The user asked for a kernel of which only the types are known.
+    Types,
+    /// They could not be tried, so only the types of the running kernel are known.
+    TypesInstead {
+        /// Why.
+        reason: String,
+    },
 }
 
 /// Collects what policies need to know: of the running kernel by trying, of another from its types.
 pub(super) fn collect_for(policies: &[Policy], btf: Option<&Path>) -> anyhow::Result<Facts> {
     let tracepoints = tracepoints_needed(policies);
     if let Some(file) = btf {
-        let kernel = from_types(file, &tracepoints)?;
-        return Ok(Facts { kernel, guessed: Some(format!("features are those that `{}` shows", file.display())) });
+        return Ok(Facts {
+            kernel: from_types(file, &tracepoints)?,
+            basis: Basis::Types,
+        });
     }
-    let functions = policies.iter().any(|policy| !policy.spec.kprobes.is_empty() || !policy.spec.lists.is_empty());
-    match collect(&Needs { tracepoints: tracepoints.clone(), functions }) {
-        Ok(kernel) => Ok(Facts { kernel, guessed: None }),
+    let functions = policies
+        .iter()
+        .any(|policy| !policy.spec.kprobes.is_empty() || !policy.spec.lists.is_empty());
+    match collect(&Needs {
+        tracepoints: tracepoints.clone(),
+        functions,
+    }) {
+        Ok(kernel) => Ok(Facts {
+            kernel,
+            basis: Basis::Tried,
+        }),
         Err(error) => {
             // without privileges the types can still be read
             let mut kernel = from_types(Path::new(RUNNING_BTF), &tracepoints).with_context(|| error.to_string())?;
             kernel.release = kprobes::kernel::kernel_release();
-            Ok(Facts { kernel, guessed: Some(format!("features are guessed from the kernel's types: {error}")) })
+            Ok(Facts {
+                kernel,
+                basis: Basis::TypesInstead {
+                    reason: error.to_string(),
+                },
+            })
         }
     }
 }
 
 fn from_types(file: &Path, tracepoints: &[(String, String)]) -> anyhow::Result<KernelFacts> {
     let bytes = std::fs::read(file).with_context(|| format!("cannot read `{}`", file.display()))?;
-    let parsed = if bytes.starts_with(b"\x7fELF") { Btf::parse_object(&bytes) } else { Btf::parse(bytes) };
+    let parsed = if bytes.starts_with(b"\x7fELF") {
+        Btf::parse_object(&bytes)
+    } else {
+        Btf::parse(bytes)
+    };
     let btf = parsed.with_context(|| format!("`{}` holds no types of a kernel", file.display()))?;
     let mut formats = std::collections::BTreeMap::new();
     for (subsystem, event) in tracepoints {

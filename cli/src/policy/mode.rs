@@ -19,7 +19,10 @@ pub(crate) fn with_mode(yaml: &str, mode: Mode) -> anyhow::Result<String> {
     };
     let parsed = parse(&Source::new("policy", yaml));
     if parsed.has_errors() {
-        bail!("the policy has errors\n{}", render::full(&parsed.diagnostics, false).trim_end());
+        bail!(
+            "the policy has errors\n{}",
+            render::full(&parsed.diagnostics, false).trim_end()
+        );
     }
     let mut edited = yaml.to_owned();
     // from the end, so that earlier offsets stay right
@@ -27,9 +30,17 @@ pub(crate) fn with_mode(yaml: &str, mode: Mode) -> anyhow::Result<String> {
         edit(policy, mode, &mut edited);
     }
     let check = parse(&Source::new("policy", edited.as_str()));
-    let set = |policy: &Policy| policy.spec.options.iter().any(|option| option.name == OPTION && option.value == mode);
+    let set = |policy: &Policy| {
+        policy
+            .spec
+            .options
+            .iter()
+            .any(|option| option.name == OPTION && option.value == mode)
+    };
     if check.policies.len() != parsed.policies.len() || !check.policies.iter().all(set) {
-        bail!("cannot set the mode in this text\nhelp: add the option `{OPTION}` with the value `{mode}` to `spec.options`");
+        bail!(
+            "cannot set the mode in this text\nhelp: add the option `{OPTION}` with the value `{mode}` to `spec.options`"
+        );
     }
     Ok(edited)
 }
@@ -114,14 +125,19 @@ mod tests {
     #[test]
     fn changes_every_document() {
         let document = format!("{HEAD}spec:\n  kprobes:\n  - call: sys_open\n");
-        let text = with_mode(&format!("{document}---\n{}", document.replace("name: p", "name: q")), Mode::Enforce)
-            .expect("edited");
+        let text = with_mode(
+            &format!("{document}---\n{}", document.replace("name: p", "name: q")),
+            Mode::Enforce,
+        )
+        .expect("edited");
         assert_eq!(text.matches("\"value\": \"enforce\"").count(), 2);
     }
 
     #[test]
     fn shows_what_is_wrong() {
-        let error = with_mode(&format!("{HEAD}spec: {{kprobe: []}}"), Mode::Monitor).expect_err("wrong").to_string();
+        let error = with_mode(&format!("{HEAD}spec: {{kprobe: []}}"), Mode::Monitor)
+            .expect_err("wrong")
+            .to_string();
         assert!(error.contains("error[TP"), "{error}");
     }
 }

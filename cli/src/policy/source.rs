@@ -38,11 +38,16 @@ pub(super) fn load(files: &[PathBuf]) -> anyhow::Result<Loaded> {
 fn read(file: &Path) -> anyhow::Result<Result<Source, Diagnostic>> {
     let (name, bytes) = if file == Path::new("-") {
         let mut bytes = Vec::new();
-        io::stdin().read_to_end(&mut bytes).context("cannot read standard input")?;
+        io::stdin()
+            .read_to_end(&mut bytes)
+            .context("cannot read standard input")?;
         ("<stdin>".to_owned(), bytes)
     } else {
         let name = file.display().to_string();
-        (name.clone(), std::fs::read(file).with_context(|| format!("cannot read `{name}`"))?)
+        (
+            name.clone(),
+            std::fs::read(file).with_context(|| format!("cannot read `{name}`"))?,
+        )
     };
     Ok(Source::from_bytes(name, &bytes))
 }

@@ -5,7 +5,17 @@ use tetra_api::tetragon::{HookState, TracingPolicyActionCounters, TracingPolicyS
 use crate::table::Table;
 
 const COLUMNS: [&str; 12] = [
-    "ID", "NAME", "DOMAIN", "STATE", "FILTERID", "NAMESPACE", "SENSORS", "KERNELMEMORY", "MODE", "NPOST", "NENFORCE",
+    "ID",
+    "NAME",
+    "DOMAIN",
+    "STATE",
+    "FILTERID",
+    "NAMESPACE",
+    "SENSORS",
+    "KERNELMEMORY",
+    "MODE",
+    "NPOST",
+    "NENFORCE",
     "NMONITOR",
 ];
 
@@ -36,11 +46,30 @@ pub(super) fn table(policies: &[TracingPolicyStatus]) -> String {
 }
 
 fn row(policy: &TracingPolicyStatus) -> [String; 12] {
-    let counters = policy.stats.as_ref().and_then(|stats| stats.action_counters).unwrap_or_default();
-    let TracingPolicyActionCounters { signal, r#override, notify_enforcer, set, .. } = counters;
-    let TracingPolicyActionCounters { monitor_signal, monitor_override, monitor_notify_enforcer, monitor_set, .. } =
-        counters;
-    let namespace = if policy.namespace.is_empty() { "(global)" } else { &policy.namespace };
+    let counters = policy
+        .stats
+        .as_ref()
+        .and_then(|stats| stats.action_counters)
+        .unwrap_or_default();
+    let TracingPolicyActionCounters {
+        signal,
+        r#override,
+        notify_enforcer,
+        set,
+        ..
+    } = counters;
+    let TracingPolicyActionCounters {
+        monitor_signal,
+        monitor_override,
+        monitor_notify_enforcer,
+        monitor_set,
+        ..
+    } = counters;
+    let namespace = if policy.namespace.is_empty() {
+        "(global)"
+    } else {
+        &policy.namespace
+    };
     [
         policy.id.to_string(),
         policy.name.clone(),

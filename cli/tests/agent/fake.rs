@@ -43,7 +43,10 @@ impl Agent {
         let (ready, is_ready) = std::sync::mpsc::channel();
         let service = Service(Arc::clone(&state));
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(async {
                 let listener = tokio::net::UnixListener::bind(path).unwrap();
                 ready.send(()).unwrap();
@@ -57,7 +60,12 @@ impl Agent {
             });
         });
         is_ready.recv().unwrap();
-        Self { state, folder, stop: Some(stop), thread: Some(thread) }
+        Self {
+            state,
+            folder,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
     }
 
     pub(crate) fn address(&self) -> String {
@@ -93,7 +101,11 @@ pub(crate) struct Ran {
 impl From<Output> for Ran {
     fn from(output: Output) -> Self {
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        Self { stdout: text(output.stdout), stderr: text(output.stderr), code: output.status.code() }
+        Self {
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+            code: output.status.code(),
+        }
     }
 }
 
@@ -138,7 +150,9 @@ impl FineGuidanceSensors for Service {
             status: HealthStatusResult::HealthStatusRunning.into(),
             details: "running".into(),
         };
-        Ok(Response::new(GetHealthStatusResponse { health_status: vec![status] }))
+        Ok(Response::new(GetHealthStatusResponse {
+            health_status: vec![status],
+        }))
     }
 
     async fn add_tracing_policy(&self, request: Request<AddTracingPolicyRequest>) -> Answer<AddTracingPolicyResponse> {
@@ -205,18 +219,25 @@ impl FineGuidanceSensors for Service {
     }
 
     async fn list_domains(&self, _: Request<ListDomainsRequest>) -> Answer<ListDomainsResponse> {
-        Ok(Response::new(ListDomainsResponse { domains: vec!["grpc".into(), "static".into()] }))
+        Ok(Response::new(ListDomainsResponse {
+            domains: vec!["grpc".into(), "static".into()],
+        }))
     }
 
     async fn get_version(&self, _: Request<GetVersionRequest>) -> Answer<GetVersionResponse> {
-        Ok(Response::new(GetVersionResponse { version: "v9.9.9".into() }))
+        Ok(Response::new(GetVersionResponse {
+            version: "v9.9.9".into(),
+        }))
     }
 
     async fn get_info(&self, _: Request<GetInfoRequest>) -> Answer<GetInfoResponse> {
         Ok(Response::new(GetInfoResponse {
             version: "v9.9.9".into(),
             name: "tetragon".into(),
-            probes: vec![get_info_response::Probe { name: "lsm".into(), enabled: Some(false) }],
+            probes: vec![get_info_response::Probe {
+                name: "lsm".into(),
+                enabled: Some(false),
+            }],
             conf: vec![get_info_response::ConfVal {
                 key: "log-level".into(),
                 value: Some(tetra_api::Any::from("info")),
@@ -232,7 +253,10 @@ impl FineGuidanceSensors for Service {
     async fn get_debug(&self, request: Request<GetDebugRequest>) -> Answer<GetDebugResponse> {
         let level = self.0.lock().unwrap().level;
         let arg = Some(get_debug_response::Arg::Level(level));
-        Ok(Response::new(GetDebugResponse { flag: request.get_ref().flag, arg }))
+        Ok(Response::new(GetDebugResponse {
+            flag: request.get_ref().flag,
+            arg,
+        }))
     }
 
     async fn set_debug(&self, request: Request<SetDebugRequest>) -> Answer<SetDebugResponse> {

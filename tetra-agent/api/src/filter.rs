@@ -7,10 +7,10 @@ mod event;
 mod fields;
 mod parse;
 
+use crate::tetragon::{Filter, GetEventsResponse};
 pub use event::{EventFilter, FilterOptions};
 pub use fields::FieldFilters;
 pub use parse::{parse_field_filters, parse_filters};
-use crate::tetragon::{Filter, GetEventsResponse};
 
 /// Why a filter can't be honoured.
 #[derive(Debug, thiserror::Error)]
@@ -73,15 +73,24 @@ impl FilterLists {
     /// # Errors
     /// The first filter that can't be honoured.
     pub fn new(allow: &[Filter], deny: &[Filter], options: FilterOptions) -> Result<Self, FilterError> {
-        let compile =
-            |list: &[Filter]| list.iter().map(|filter| EventFilter::new(filter, options)).collect::<Result<Vec<_>, _>>();
-        Ok(Self { allow: compile(allow)?, deny: compile(deny)? })
+        let compile = |list: &[Filter]| {
+            list.iter()
+                .map(|filter| EventFilter::new(filter, options))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        Ok(Self {
+            allow: compile(allow)?,
+            deny: compile(deny)?,
+        })
     }
 
     /// Whether the event passes.
     pub fn pass(&self, event: &GetEventsResponse) -> bool {
         // not short-circuited: a pid set must see every event to know its descendants
-        let allowed = self.allow.iter().fold(self.allow.is_empty(), |any, filter| filter.matches(event) || any);
+        let allowed = self
+            .allow
+            .iter()
+            .fold(self.allow.is_empty(), |any, filter| filter.matches(event) || any);
         allowed && !self.deny.iter().any(|filter| filter.matches(event))
     }
 }

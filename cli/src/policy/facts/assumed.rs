@@ -11,31 +11,34 @@ use policy_compiler::facts::{Arch, Features, TracepointField, TracepointFormat};
 use crate::syscall::prototype;
 
 pub(super) fn arch(btf: &Btf) -> Arch {
-    if btf.function("__arm64_sys_getpid").is_some() { Arch::Aarch64 } else { Arch::X86_64 }
+    if btf.function("__arm64_sys_getpid").is_some() {
+        Arch::Aarch64
+    } else {
+        Arch::X86_64
+    }
 }
 
 pub(super) fn features(btf: &Btf) -> Features {
     let function = |name| btf.function(name).is_some();
+    let record = |name| btf.struct_by_name(name).is_some();
     let value = |of, name| btf.enum_value(of, name).is_some();
-    let helper = |name| value("bpf_func_id", name);
-    let fentry = function("register_ftrace_direct") && value("bpf_attach_type", "BPF_TRACE_FENTRY");
-    let fmod_ret = fentry && value("bpf_attach_type", "BPF_MODIFY_RETURN");
-    let fmod_ret_syscall = fmod_ret && function("within_error_injection_list");
+    // not its functions: ftrace cannot trace itself, and only functions that can be traced are described
+    let fentry = record("dyn_ftrace") && value("bpf_attach_type", "BPF_TRACE_FENTRY");
     Features {
         kprobe: function("register_kprobe"),
-        kprobe_multi: function("bpf_kprobe_multi_link_attach") || function("bpf_kprobe_multi_link_release"),
+        kprobe_multi: record("bpf_kprobe_multi_link"),
         fentry,
-        fmod_ret,
-        fmod_ret_syscall,
+        fmod_ret: fentry && value("bpf_attach_type", "BPF_MODIFY_RETURN"),
         lsm: fentry && function("bpf_lsm_file_open"),
-        override_return: function("bpf_override_return"),
+        // kernels differ in these without differing in their types; distributions leave them out
+        fmod_ret_syscall: false,
+        override_return: false,
+        sleepable_syscall: false,
         tracepoint: true,
         raw_tracepoint: true,
         tp_btf: value("bpf_attach_type", "BPF_TRACE_RAW_TP"),
-        bpf_loop: helper("BPF_FUNC_loop"),
-        current_task_btf: helper("BPF_FUNC_get_current_task_btf"),
-        // kernels differ in this without differing in their types
-        sleepable_syscall: false,
+        bpf_loop: value("bpf_func_id", "BPF_FUNC_loop"),
+        current_task_btf: value("bpf_func_id", "BPF_FUNC_get_current_task_btf"),
         syscall_program: value("bpf_prog_type", "BPF_PROG_TYPE_SYSCALL"),
     }
 }
@@ -60,7 +63,13 @@ pub(super) fn host_namespaces() -> BTreeMap<String, u32> {
 pub(super) fn tracepoint_format(btf: &Btf, subsystem: &str, event: &str) -> Option<TracepointFormat> {
     let mut fields = Vec::new();
     let mut field = |declaration: &str, name: &str, offset, size, signed| {
-        fields.push(TracepointField { declaration: declaration.into(), name: name.into(), offset, size, signed });
+        fields.push(TracepointField {
+            declaration: declaration.into(),
+            name: name.into(),
+            offset,
+            size,
+            signed,
+        });
     };
     field("unsigned short", "common_type", 0, 2, false);
     field("unsigned char", "common_flags", 2, 1, false);
@@ -79,7 +88,10 @@ pub(super) fn tracepoint_format(btf: &Btf, subsystem: &str, event: &str) -> Opti
         return Some(TracepointFormat { fields });
     }
     let record = btf.struct_by_name(&format!("trace_event_raw_{event}"))?;
-    for member in btf.members(record).filter(|member| !matches!(member.name, "ent" | "__data")) {
+    for member in btf
+        .members(record)
+        .filter(|member| !matches!(member.name, "ent" | "__data"))
+    {
         let size = btf.size(member.type_id)?;
         let offset = member.byte_offset();
         match member.name.strip_prefix("__data_loc_") {

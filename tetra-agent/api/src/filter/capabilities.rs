@@ -44,11 +44,18 @@ impl CapabilityFilter {
 impl SetCondition {
     fn new(set: &CapFilterSet) -> Result<Option<Self>, FilterError> {
         type Make = fn(u64) -> SetCondition;
-        let lists: [(&Vec<i32>, Make); 4] =
-            [(&set.any, Self::Any), (&set.all, Self::All), (&set.exactly, Self::Exactly), (&set.none, Self::None)];
+        let lists: [(&Vec<i32>, Make); 4] = [
+            (&set.any, Self::Any),
+            (&set.all, Self::All),
+            (&set.exactly, Self::Exactly),
+            (&set.none, Self::None),
+        ];
         for &number in lists.iter().flat_map(|(list, _)| list.iter()) {
             if CapabilitiesType::try_from(number).is_err() {
-                return Err(FilterError::Value { field: "capabilities", number });
+                return Err(FilterError::Value {
+                    field: "capabilities",
+                    number,
+                });
             }
         }
         let mut given = lists.iter().filter(|(list, _)| !list.is_empty());
@@ -73,5 +80,7 @@ impl SetCondition {
 }
 
 fn bits(numbers: &[i32]) -> u64 {
-    numbers.iter().fold(0, |set, &number| set | 1u64.checked_shl(number as u32).unwrap_or(0))
+    numbers
+        .iter()
+        .fold(0, |set, &number| set | 1u64.checked_shl(number as u32).unwrap_or(0))
 }

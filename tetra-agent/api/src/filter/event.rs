@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
-use regex::Regex;
 use crate::tetragon::{EventType, Filter, GetEventsResponse, Process};
+use regex::Regex;
 
 use super::FilterError;
 use super::capabilities::CapabilityFilter;
@@ -62,13 +62,29 @@ impl EventFilter {
             Ok(())
         };
         regexes("binary_regex", &filter.binary_regex, Condition::Binary)?;
-        regexes("parent_binary_regex", &filter.parent_binary_regex, Condition::ParentBinary)?;
-        regexes("ancestor_binary_regex", &filter.ancestor_binary_regex, Condition::AncestorBinary)?;
+        regexes(
+            "parent_binary_regex",
+            &filter.parent_binary_regex,
+            Condition::ParentBinary,
+        )?;
+        regexes(
+            "ancestor_binary_regex",
+            &filter.ancestor_binary_regex,
+            Condition::AncestorBinary,
+        )?;
         regexes("arguments_regex", &filter.arguments_regex, Condition::Arguments)?;
-        regexes("parent_arguments_regex", &filter.parent_arguments_regex, Condition::ParentArguments)?;
+        regexes(
+            "parent_arguments_regex",
+            &filter.parent_arguments_regex,
+            Condition::ParentArguments,
+        )?;
         regexes("namespace_regex", &filter.namespace_regex, Condition::NamespaceRegex)?;
         regexes("pod_regex", &filter.pod_regex, Condition::Pod)?;
-        regexes("container_name_regex", &filter.container_name_regex, Condition::ContainerName)?;
+        regexes(
+            "container_name_regex",
+            &filter.container_name_regex,
+            Condition::ContainerName,
+        )?;
         regexes("container_id", &filter.container_id, Condition::ContainerId)?;
         if !filter.ancestor_binary_regex.is_empty() && !options.ancestors {
             return Err(FilterError::Unsupported {
@@ -99,7 +115,10 @@ impl EventFilter {
         }
         if !filter.event_set.is_empty() {
             let types = filter.event_set.iter().map(|&number| {
-                EventType::try_from(number).map_err(|_| FilterError::Value { field: "event_set", number })
+                EventType::try_from(number).map_err(|_| FilterError::Value {
+                    field: "event_set",
+                    number,
+                })
             });
             conditions.push(Condition::EventSet(types.collect::<Result<_, _>>()?));
         }
@@ -116,7 +135,10 @@ impl EventFilter {
             conditions.push(Condition::Capabilities(CapabilityFilter::new(capabilities)?));
         }
         if !filter.labels.is_empty() {
-            return Err(FilterError::Unsupported { field: "labels", reason: "this agent does not know pods yet" });
+            return Err(FilterError::Unsupported {
+                field: "labels",
+                reason: "this agent does not know pods yet",
+            });
         }
         if !filter.cel_expression.is_empty() {
             return Err(FilterError::Unsupported {
@@ -135,7 +157,11 @@ impl EventFilter {
 
 impl Condition {
     fn holds(&self, event: &GetEventsResponse) -> bool {
-        let subject = event.event.as_ref().map(crate::tetragon::get_events_response::Event::subject).unwrap_or_default();
+        let subject = event
+            .event
+            .as_ref()
+            .map(crate::tetragon::get_events_response::Event::subject)
+            .unwrap_or_default();
         let any = |patterns: &[Regex], text: &str| patterns.iter().any(|pattern| pattern.is_match(text));
         // conditions on the process never hold for events without one
         let of = |process: Option<&Process>, test: &dyn Fn(&Process) -> bool| process.is_some_and(test);
@@ -149,17 +175,25 @@ impl Condition {
                 let namespace = p.pod.as_ref().map_or("", |pod| &pod.namespace);
                 names.iter().any(|name| name == namespace)
             }),
-            Self::NamespaceRegex(patterns) => {
-                of(subject.process, &|p| p.pod.as_ref().is_some_and(|pod| any(patterns, &pod.namespace)))
-            }
-            Self::Pod(patterns) => of(subject.process, &|p| p.pod.as_ref().is_some_and(|pod| any(patterns, &pod.name))),
+            Self::NamespaceRegex(patterns) => of(subject.process, &|p| {
+                p.pod.as_ref().is_some_and(|pod| any(patterns, &pod.namespace))
+            }),
+            Self::Pod(patterns) => of(subject.process, &|p| {
+                p.pod.as_ref().is_some_and(|pod| any(patterns, &pod.name))
+            }),
             Self::ContainerName(patterns) => of(subject.process, &|p| {
-                p.pod.as_ref().and_then(|pod| pod.container.as_ref()).is_some_and(|c| any(patterns, &c.name))
+                p.pod
+                    .as_ref()
+                    .and_then(|pod| pod.container.as_ref())
+                    .is_some_and(|c| any(patterns, &c.name))
             }),
             Self::ContainerId(patterns) => of(subject.process, &|p| any(patterns, &p.docker)),
             Self::HealthCheck(wanted) => {
                 let probe = |p: &Process| {
-                    p.pod.as_ref().and_then(|pod| pod.container.as_ref()).is_some_and(|c| c.maybe_exec_probe)
+                    p.pod
+                        .as_ref()
+                        .and_then(|pod| pod.container.as_ref())
+                        .is_some_and(|c| c.maybe_exec_probe)
                 };
                 subject.process.is_some()
                     && (subject.process.is_some_and(probe) || subject.parent.is_some_and(probe)) == *wanted
@@ -168,22 +202,34 @@ impl Condition {
             Self::Pid(pids) => of(subject.process, &|p| p.pid.is_some_and(|pid| pids.contains(&pid))),
             Self::PidSet(pids) => {
                 let mut pids = pids.lock().unwrap_or_else(PoisonError::into_inner);
-                let Some(pid) = subject.process.and_then(|p| p.pid) else { return false };
-                let child = subject.parent.and_then(|p| p.pid).is_some_and(|parent| pids.contains(&parent));
+                let Some(pid) = subject.process.and_then(|p| p.pid) else {
+                    return false;
+                };
+                let child = subject
+                    .parent
+                    .and_then(|p| p.pid)
+                    .is_some_and(|parent| pids.contains(&parent));
                 if child {
                     pids.insert(pid);
                 }
                 pids.contains(&pid)
             }
             Self::EventSet(types) => types.contains(&event.event_type()),
-            Self::PolicyNames(names) => {
-                event.event.as_ref().and_then(|e| e.policy_name()).is_some_and(|name| names.iter().any(|n| n == name))
-            }
-            Self::Capabilities(filter) => of(subject.process, &|p| p.cap.as_ref().is_some_and(|cap| filter.matches(cap))),
+            Self::PolicyNames(names) => event
+                .event
+                .as_ref()
+                .and_then(|e| e.policy_name())
+                .is_some_and(|name| names.iter().any(|n| n == name)),
+            Self::Capabilities(filter) => of(subject.process, &|p| {
+                p.cap.as_ref().is_some_and(|cap| filter.matches(cap))
+            }),
         }
     }
 }
 
 fn compile(field: &'static str, patterns: &[String]) -> Result<Vec<Regex>, FilterError> {
-    patterns.iter().map(|p| Regex::new(p).map_err(|source| FilterError::Regex { field, source })).collect()
+    patterns
+        .iter()
+        .map(|p| Regex::new(p).map_err(|source| FilterError::Regex { field, source }))
+        .collect()
 }

@@ -1,9 +1,9 @@
 //! Field filters: which parts of an event are sent.
 
+use crate::tetragon::{EventType, FieldFilter, FieldFilterAction, GetEventsResponse};
 use prost::Message as _;
 use prost_types::{DescriptorProto, FileDescriptorSet};
 use serde_json::{Map, Value};
-use crate::tetragon::{EventType, FieldFilter, FieldFilterAction, GetEventsResponse};
 
 use super::FilterError;
 
@@ -32,7 +32,12 @@ impl FieldFilters {
     pub fn new(filters: &[FieldFilter]) -> Result<Self, FilterError> {
         let descriptors = FileDescriptorSet::decode(crate::FILE_DESCRIPTOR_SET)
             .expect("the descriptors are those the API was generated from");
-        Ok(Self { filters: filters.iter().map(|filter| Compiled::new(filter, &descriptors)).collect::<Result<_, _>>()? })
+        Ok(Self {
+            filters: filters
+                .iter()
+                .map(|filter| Compiled::new(filter, &descriptors))
+                .collect::<Result<_, _>>()?,
+        })
     }
 
     /// Whether there is nothing to do.
@@ -46,7 +51,9 @@ impl FieldFilters {
     pub fn apply(&self, event: &GetEventsResponse) -> GetEventsResponse {
         let event_type = event.event_type();
         let wanted = self.filters.iter().filter(|filter| filter.concerns(event_type));
-        let Ok(Value::Object(mut envelope)) = serde_json::to_value(event) else { return event.clone() };
+        let Ok(Value::Object(mut envelope)) = serde_json::to_value(event) else {
+            return event.clone();
+        };
         for filter in wanted {
             for (key, payload) in &mut envelope {
                 if !ENVELOPE.contains(&key.as_str())
@@ -70,19 +77,43 @@ impl Compiled {
         let include = match FieldFilterAction::try_from(number) {
             Ok(FieldFilterAction::Include) => true,
             Ok(FieldFilterAction::Exclude) => false,
-            Err(_) => return Err(FilterError::Value { field: "action", number }),
+            Err(_) => {
+                return Err(FilterError::Value {
+                    field: "action",
+                    number,
+                });
+            }
         };
         let events = filter
             .event_set
             .iter()
-            .map(|&number| EventType::try_from(number).map_err(|_| FilterError::Value { field: "event_set", number }))
+            .map(|&number| {
+                EventType::try_from(number).map_err(|_| FilterError::Value {
+                    field: "event_set",
+                    number,
+                })
+            })
             .collect::<Result<_, _>>()?;
-        let given = filter.fields.as_ref().map(|mask| mask.paths.as_slice()).unwrap_or_default();
+        let given = filter
+            .fields
+            .as_ref()
+            .map(|mask| mask.paths.as_slice())
+            .unwrap_or_default();
         let mut paths = Vec::new();
-        for text in given.iter().flat_map(|path| path.split(',')).map(str::trim).filter(|path| !path.is_empty()) {
+        for text in given
+            .iter()
+            .flat_map(|path| path.split(','))
+            .map(str::trim)
+            .filter(|path| !path.is_empty())
+        {
             paths.push(resolve(text, descriptors).ok_or_else(|| FilterError::UnknownField(text.to_owned()))?);
         }
-        Ok(Self { events, inverted: filter.invert_event_set.unwrap_or_default(), include, paths })
+        Ok(Self {
+            events,
+            inverted: filter.invert_event_set.unwrap_or_default(),
+            include,
+            paths,
+        })
     }
 
     fn concerns(&self, event_type: EventType) -> bool {
@@ -99,7 +130,9 @@ fn resolve(path: &str, descriptors: &FileDescriptorSet) -> Option<Vec<String>> {
     };
     let envelope = by_name("GetEventsResponse")?;
     let events = envelope.field.iter().filter(|field| field.oneof_index.is_some());
-    events.filter_map(|field| by_name(field.type_name())).find_map(|event| resolve_in(path, event, &by_name))
+    events
+        .filter_map(|field| by_name(field.type_name()))
+        .find_map(|event| resolve_in(path, event, &by_name))
 }
 
 fn resolve_in<'a>(
@@ -107,8 +140,13 @@ fn resolve_in<'a>(
     message: &'a DescriptorProto,
     by_name: &dyn Fn(&str) -> Option<&'a DescriptorProto>,
 ) -> Option<Vec<String>> {
-    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
-    let field = message.field.iter().find(|field| field.name() == first || field.json_name() == first)?;
+    let (first, rest) = path
+        .split_once('.')
+        .map_or((path, None), |(first, rest)| (first, Some(rest)));
+    let field = message
+        .field
+        .iter()
+        .find(|field| field.name() == first || field.json_name() == first)?;
     let mut names = vec![field.name().to_owned()];
     if let Some(rest) = rest {
         names.extend(resolve_in(rest, by_name(field.type_name())?, by_name)?);
@@ -119,8 +157,11 @@ fn resolve_in<'a>(
 /// Keeps only what lies on one of the paths.
 fn keep(fields: &mut Map<String, Value>, paths: &[Vec<String>]) {
     fields.retain(|key, value| {
-        let below: Vec<&[String]> =
-            paths.iter().filter(|path| path.first() == Some(key)).map(|path| &path[1..]).collect();
+        let below: Vec<&[String]> = paths
+            .iter()
+            .filter(|path| path.first() == Some(key))
+            .map(|path| &path[1..])
+            .collect();
         if below.is_empty() {
             return false;
         }

@@ -1,16 +1,30 @@
 use crate::tetragon::get_events_response::Event;
 use crate::tetragon::{
-    CapFilter, CapFilterSet, Capabilities, EventType, GetEventsResponse, Pod, Process, ProcessExec, ProcessKprobe, ProcessThrottle,
+    CapFilter, CapFilterSet, Capabilities, EventType, GetEventsResponse, Pod, Process, ProcessExec, ProcessKprobe,
+    ProcessThrottle,
 };
 
 use super::*;
 
-const ALL: FilterOptions = FilterOptions { ancestors: true, credentials: true, pid_sets: true };
+const ALL: FilterOptions = FilterOptions {
+    ancestors: true,
+    credentials: true,
+    pid_sets: true,
+};
 
 fn exec(pid: u32, binary: &str, parent: Option<Process>) -> GetEventsResponse {
-    let process = Process { pid: Some(pid), binary: binary.into(), arguments: "-c x".into(), ..Default::default() };
+    let process = Process {
+        pid: Some(pid),
+        binary: binary.into(),
+        arguments: "-c x".into(),
+        ..Default::default()
+    };
     GetEventsResponse {
-        event: Some(Event::ProcessExec(ProcessExec { process: Some(process), parent, ancestors: vec![] })),
+        event: Some(Event::ProcessExec(ProcessExec {
+            process: Some(process),
+            parent,
+            ancestors: vec![],
+        })),
         node_name: "n".into(),
         ..Default::default()
     }
@@ -27,8 +41,10 @@ fn an_empty_filter_and_no_filter_match_everything() {
     let event = exec(1, "/bin/sh", None);
     check_filter("", &event, true);
     check_filter("{}", &event, true);
-    let throttle =
-        GetEventsResponse { event: Some(Event::ProcessThrottle(ProcessThrottle::default())), ..Default::default() };
+    let throttle = GetEventsResponse {
+        event: Some(Event::ProcessThrottle(ProcessThrottle::default())),
+        ..Default::default()
+    };
     check_filter("{}", &throttle, true);
     check_filter(r#"{"namespace":[""]}"#, &throttle, false);
 }
@@ -36,7 +52,11 @@ fn an_empty_filter_and_no_filter_match_everything() {
 #[test]
 fn fields_are_anded_and_values_ored() {
     let event = exec(7, "/usr/bin/curl", None);
-    check_filter(r#"{"binary_regex":["wget","curl$"],"event_set":["PROCESS_EXEC"]}"#, &event, true);
+    check_filter(
+        r#"{"binary_regex":["wget","curl$"],"event_set":["PROCESS_EXEC"]}"#,
+        &event,
+        true,
+    );
     check_filter(r#"{"binaryRegex":["curl"],"eventSet":["PROCESS_EXIT"]}"#, &event, false);
     check_filter(r#"{"binary_regex":["wget"]}{"pid":[7]}"#, &event, true);
     check_filter(r#"{"arguments_regex":["^-c"]}"#, &event, true);
@@ -48,10 +68,28 @@ fn fields_are_anded_and_values_ored() {
 
 #[test]
 fn policies_and_pods_match_by_name() {
-    let process = Process { pod: Some(Pod { namespace: "ns".into(), name: "web-1".into(), ..Default::default() }), ..Default::default() };
-    let kprobe = ProcessKprobe { process: Some(process), policy_name: "p".into(), ..Default::default() };
-    let event = GetEventsResponse { event: Some(Event::ProcessKprobe(kprobe)), ..Default::default() };
-    check_filter(r#"{"policy_names":["q","p"],"namespace":["ns"],"pod_regex":["^web"]}"#, &event, true);
+    let process = Process {
+        pod: Some(Pod {
+            namespace: "ns".into(),
+            name: "web-1".into(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let kprobe = ProcessKprobe {
+        process: Some(process),
+        policy_name: "p".into(),
+        ..Default::default()
+    };
+    let event = GetEventsResponse {
+        event: Some(Event::ProcessKprobe(kprobe)),
+        ..Default::default()
+    };
+    check_filter(
+        r#"{"policy_names":["q","p"],"namespace":["ns"],"pod_regex":["^web"]}"#,
+        &event,
+        true,
+    );
     check_filter(r#"{"namespace":[""]}"#, &event, false);
     check_filter(r#"{"namespace_regex":["^n"]}"#, &event, true);
 }
@@ -67,7 +105,10 @@ fn the_deny_list_wins() {
 #[test]
 fn a_pid_set_follows_descendants() {
     let lists = FilterLists::new(&parse_filters(r#"{"pid_set":[10]}"#).unwrap(), &[], ALL).unwrap();
-    let process = |pid| Process { pid: Some(pid), ..Default::default() };
+    let process = |pid| Process {
+        pid: Some(pid),
+        ..Default::default()
+    };
     assert!(lists.pass(&exec(10, "a", Some(process(1)))));
     assert!(lists.pass(&exec(11, "b", Some(process(10)))));
     assert!(lists.pass(&exec(12, "c", Some(process(11)))));
@@ -77,16 +118,51 @@ fn a_pid_set_follows_descendants() {
 #[test]
 fn capability_sets_are_compared() {
     let mut event = exec(1, "a", None);
-    let Some(Event::ProcessExec(payload)) = &mut event.event else { unreachable!() };
-    payload.process.as_mut().unwrap().cap = Some(Capabilities { effective: vec![0, 21], ..Default::default() });
+    let Some(Event::ProcessExec(payload)) = &mut event.event else {
+        unreachable!()
+    };
+    payload.process.as_mut().unwrap().cap = Some(Capabilities {
+        effective: vec![0, 21],
+        ..Default::default()
+    });
     let check = |set: CapFilterSet, expected| {
-        let filter = Filter { capabilities: Some(CapFilter { effective: Some(set), ..Default::default() }), ..Default::default() };
+        let filter = Filter {
+            capabilities: Some(CapFilter {
+                effective: Some(set),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
         assert_eq!(FilterLists::new(&[filter], &[], ALL).unwrap().pass(&event), expected);
     };
-    check(CapFilterSet { any: vec![21, 22], ..Default::default() }, true);
-    check(CapFilterSet { all: vec![21, 22], ..Default::default() }, false);
-    check(CapFilterSet { exactly: vec![0, 21], ..Default::default() }, true);
-    check(CapFilterSet { none: vec![5], ..Default::default() }, true);
+    check(
+        CapFilterSet {
+            any: vec![21, 22],
+            ..Default::default()
+        },
+        true,
+    );
+    check(
+        CapFilterSet {
+            all: vec![21, 22],
+            ..Default::default()
+        },
+        false,
+    );
+    check(
+        CapFilterSet {
+            exactly: vec![0, 21],
+            ..Default::default()
+        },
+        true,
+    );
+    check(
+        CapFilterSet {
+            none: vec![5],
+            ..Default::default()
+        },
+        true,
+    );
 }
 
 #[test]
@@ -100,9 +176,15 @@ fn what_cannot_be_honoured_is_refused() {
         r#"{"capabilities":{"effective":{"any":["CAP_CHOWN"]}}}"#,
     ] {
         let filters = parse_filters(json).unwrap();
-        assert!(FilterLists::new(&filters, &[], FilterOptions::default()).is_err(), "{json}");
+        assert!(
+            FilterLists::new(&filters, &[], FilterOptions::default()).is_err(),
+            "{json}"
+        );
     }
-    assert!(matches!(parse_filters(r#"{} {"binaryregexp":[]}"#), Err(FilterError::UnknownKey { position: 2, .. })));
+    assert!(matches!(
+        parse_filters(r#"{} {"binaryregexp":[]}"#),
+        Err(FilterError::UnknownKey { position: 2, .. })
+    ));
     assert!(matches!(parse_filters("{"), Err(FilterError::Json { position: 1, .. })));
 }
 
@@ -120,7 +202,8 @@ fn field_filters_keep_and_remove() {
         apply(r#"{"fields":"process.arguments,process.pid","action":"EXCLUDE","event_set":["PROCESS_EXEC"]}"#),
         r#"{"process_exec":{"process":{"binary":"/bin/sh"}},"node_name":"n"}"#
     );
-    let untouched = apply(r#"{"fields":"process.pid","action":"EXCLUDE","event_set":["PROCESS_EXEC"],"invert_event_set":true}"#);
+    let untouched =
+        apply(r#"{"fields":"process.pid","action":"EXCLUDE","event_set":["PROCESS_EXEC"],"invert_event_set":true}"#);
     assert!(untouched.contains("\"pid\":7"), "{untouched}");
     let wrong = parse_field_filters(r#"{"fields":"process.nonsense"}"#).unwrap();
     assert!(matches!(FieldFilters::new(&wrong), Err(FilterError::UnknownField(path)) if path == "process.nonsense"));
@@ -128,8 +211,14 @@ fn field_filters_keep_and_remove() {
 
 #[test]
 fn event_types_are_checked() {
-    let filter = Filter { event_set: vec![2], ..Default::default() };
+    let filter = Filter {
+        event_set: vec![2],
+        ..Default::default()
+    };
     assert!(FilterLists::new(&[filter], &[], ALL).is_err());
-    let filter = Filter { event_set: vec![EventType::ProcessExec as i32], ..Default::default() };
+    let filter = Filter {
+        event_set: vec![EventType::ProcessExec as i32],
+        ..Default::default()
+    };
     assert!(FilterLists::new(&[filter], &[], ALL).unwrap().pass(&exec(1, "a", None)));
 }
