@@ -16,7 +16,6 @@ pub mod assemble;
 pub mod config;
 pub mod event;
 pub mod export;
-pub mod filter;
 pub mod logging;
 pub mod manager;
 pub mod pipeline;
@@ -27,3 +26,5 @@ pub mod run_files;
 pub mod server;
 pub mod text;
 pub mod time;
+
+pub use tetra_api::filter;

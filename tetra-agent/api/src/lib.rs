@@ -43,6 +43,7 @@ pub use well_known::{Any, Duration, FieldMask, Timestamp};
     elided_lifetimes_in_paths,
     clippy::all,
     clippy::pedantic,
+    clippy::allow_attributes_without_reason,
     reason = "generated; documented in proto/"
 )]
 pub mod tetragon {
