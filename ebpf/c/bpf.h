@@ -54,6 +54,21 @@ static struct task_struct *(*bpf_get_current_task_btf)(void) = (void *)158; /* f
 /* Hides a value's origin from the compiler, so that a bound checked before is still attached to this register. */
 #define OPAQUE(value) asm volatile("" : "+r"(value))
 
+/*
+ * Whether a pointer that the verifier knows may be NULL in fact. From 6.2 to 6.12 at least, the verifier takes arguments of
+ * trampolines and some fields behind them for valid pointers when they are not (the file of lsm/mmap_file, the inode of a
+ * negative dentry): it removes a test against NULL as dead code and loads without a fault handler, so following the pointer
+ * kills the kernel. A copy of the lower half is a plain number to it. Only NULL is meant; a pointer to an address that is
+ * a multiple of 4 GiB is taken for it too, so the caller must go on by address, not give up.
+ */
+INLINE int may_be_null(const void *pointer)
+{
+	__u32 low;
+
+	asm volatile("%0 = %1" : "=w"(low) : "w"((__u32)(__u64)pointer));
+	return !low;
+}
+
 /* Reads one field through an address; 0 if it cannot be read (the helper clears its target). */
 #define READ(pointer, field)                                                                       \
 	({                                                                                         \

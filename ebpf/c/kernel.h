@@ -33,7 +33,11 @@ struct dentry {
 	struct dentry *d_parent;
 	struct qstr d_name;
 	struct inode *d_inode;
+	unsigned char d_iname[32];
 } CORE;
+/* The name's place from 6.14 on. */
+union shortname_store { unsigned char string[40]; } CORE;
+struct dentry___shortname { union shortname_store d_shortname; } CORE;
 
 struct vfsmount { struct dentry *mnt_root; } CORE;
 struct mount { struct mount *mnt_parent; struct dentry *mnt_mountpoint; struct vfsmount mnt; } CORE;

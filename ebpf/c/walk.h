@@ -2,10 +2,11 @@
 /*
  * Path walk: from a dentry and its mount up to the root of the current process.
  *
- * A path is found last component first, so the text grows from the right end of text.bytes and is moved to the left
- * when it is complete. The first components may be read through pointers that the verifier knows (cheap); from the
- * first mount crossing on, and for deep paths, the walk goes on through addresses in global functions. Those are
- * verified once however often a program walks, and need no bpf_loop, so 5.10 walks as deep as the newest kernel.
+ * A path is found last component first. A short one within one mount, the common case, is walked through pointers that
+ * the verifier knows: the components are gathered, then their names are written from the left. Everything else is
+ * walked through addresses, in global functions, which are verified once however often a program walks and need no
+ * bpf_loop, so 5.10 walks as deep as the newest kernel. There the text grows from the right end of text.bytes and is
+ * moved to the left when it is complete:
  *
  *     text.bytes  |....................|/name|/name|/name|.. slack ..|
  *                 0                    ^position         TEXT_MAX
@@ -16,8 +17,9 @@
 
 #define WALK_CHUNK 16      /* steps of one call of walk_chunk */
 #define WALK_CHUNKS 136    /* 2,176 steps: a text of 4,096 bytes has at most 2,048 components, the rest are mounts */
-#define WALK_TRUSTED 8     /* steps through pointers, before addresses take over */
+#define WALK_SHORT 6       /* components of a short path: see APPEND */
 #define NAME_MAX 255
+#define NAME_INLINE 32     /* a name shorter than this lies within its dentry, on every kernel */
 
 /* State of a walk through addresses; it lies in the slack of its text, which holds no text while one walks. */
 struct walk {
@@ -27,7 +29,7 @@ struct walk {
 	struct dentry *root_dentry;
 	struct vfsmount *root_mnt;
 	__u32 position;
-	__u32 flags;
+	__u32 pad;
 };
 
 INLINE struct walk *walk_state(struct text *t)
@@ -35,20 +37,73 @@ INLINE struct walk *walk_state(struct text *t)
 	return (struct walk *)(t->bytes + TEXT_MAX);
 }
 
-/* d_parent and d_name stand side by side in every kernel seen, so one read fetches both. */
-struct dentry_link { struct dentry *parent; __u32 hash; __u32 len; const unsigned char *name; };
+/* ---- names ---- */
+
+/* The barriers keep the compiler from evaluating the branch for another kernel, where its relocation has failed. */
+INLINE __u32 inline_name_offset(void)
+{
+	__u32 offset;
+
+	if (KERNEL_FIELD_EXISTS(struct dentry, d_iname)) {
+		offset = KERNEL_OFFSET(struct dentry, d_iname);
+		OPAQUE(offset);
+	} else {
+		offset = KERNEL_OFFSET(struct dentry___shortname, d_shortname);
+		OPAQUE(offset);
+	}
+	return offset;
+}
+
+/*
+ * Writes a name of less than NAME_INLINE bytes in words, of which the last reaches up to 8 bytes behind the name; reading
+ * that much of the source is safe because it lies within the dentry.
+ */
+INLINE void put_words(__u8 *to, const __u64 *name, __u32 len)
+{
+	*(__u64 *)to = name[0];
+	if (len > 8) {
+		*(__u64 *)(to + 8) = name[1];
+		if (len > 16) {
+			*(__u64 *)(to + 16) = name[2];
+			if (len > 24)
+				*(__u64 *)(to + 24) = name[3];
+		}
+	}
+}
+
+/* ---- through addresses ---- */
+
+/* What stands around d_parent in every kernel seen, so that one read fetches all. */
+struct dentry_link {
+	struct hlist_bl_node **pprev;
+	struct dentry *parent;
+	__u32 hash;
+	__u32 len;
+	const unsigned char *name;
+	struct inode *inode;
+	__u64 inline_name[NAME_INLINE / 8];
+};
+
+#define DENTRY_IS_AT(field, at) (KERNEL_OFFSET(struct dentry, field) == KERNEL_OFFSET(struct dentry, d_parent) + (at))
+
+INLINE int has_inline_names(void)
+{
+	return DENTRY_IS_AT(d_hash.pprev, -8) && DENTRY_IS_AT(d_name, 8) && DENTRY_IS_AT(d_inode, 24) &&
+	       inline_name_offset() == KERNEL_OFFSET(struct dentry, d_parent) + 32;
+}
 
 INLINE int read_dentry_link(struct dentry_link *link, struct dentry *dentry)
 {
-	if (KERNEL_OFFSET(struct dentry, d_name) == KERNEL_OFFSET(struct dentry, d_parent) + 8)
-		return bpf_probe_read_kernel(link, sizeof *link, &dentry->d_parent);
+	if (has_inline_names())
+		return bpf_probe_read_kernel(link, sizeof *link, &dentry->d_hash.pprev);
+	link->pprev = READ(dentry, d_hash.pprev);
 	link->parent = READ(dentry, d_parent);
 	link->len = READ(dentry, d_name.len);
 	link->name = READ(dentry, d_name.name);
+	link->inode = READ(dentry, d_inode);
 	return link->parent ? 0 : -1;
 }
 
-/* So do mnt_parent and mnt_mountpoint. */
 struct mount_link { struct mount *parent; struct dentry *mountpoint; };
 
 INLINE int read_mount_link(struct mount_link *link, struct mount *mount)
@@ -63,9 +118,10 @@ INLINE int read_mount_link(struct mount_link *link, struct mount *mount)
 enum { PREPEND_OK, PREPEND_FULL, PREPEND_FAULT };
 
 /* Puts "/name" before position. If it does not fit, its tail does, and the text is a suffix of the path. */
-INLINE int prepend(struct text *t, __u32 *position, const unsigned char *name, __u32 len)
+INLINE int prepend(struct text *t, __u32 *position, struct dentry_link *link)
 {
 	__u32 at = *position;
+	__u32 len = link->len;
 	OPAQUE(at);
 	OPAQUE(len);
 	if (at > TEXT_MAX || len > NAME_MAX)
@@ -73,22 +129,34 @@ INLINE int prepend(struct text *t, __u32 *position, const unsigned char *name, _
 	if (at < len + 1) {
 		OPAQUE(at);
 		at &= 0xff; /* says to the verifier what is so already: at <= len <= 255 */
-		if (bpf_probe_read_kernel(t->bytes, at, name + (len - at)))
+		if (bpf_probe_read_kernel(t->bytes, at, link->name + (len - at)))
 			return PREPEND_FAULT;
 		*position = 0;
 		return PREPEND_FULL;
 	}
 	at = (at - len - 1) & (TEXT_MAX - 1);
-	t->bytes[at] = '/';
-	if (bpf_probe_read_kernel(t->bytes + at + 1, len, name))
-		return PREPEND_FAULT;
+	__u8 *to = t->bytes + at;
+	if (has_inline_names() && len < NAME_INLINE) {
+		/* What the words write over behind the name belongs to the component after it. */
+		__u64 *behind = (void *)to + 1 + len;
+		__u64 saved = *behind;
+
+		to[0] = '/';
+		put_words(to + 1, link->inline_name, len);
+		asm volatile("" ::: "memory");
+		*behind = saved;
+	} else {
+		to[0] = '/';
+		if (bpf_probe_read_kernel(to + 1, len, link->name))
+			return PREPEND_FAULT;
+	}
 	*position = at;
 	return PREPEND_OK;
 }
 
 enum { STEP_ON, STEP_DONE, STEP_FAULT, STEP_FULL };
 
-/* Up to WALK_CHUNK steps. The state is in the text `slot`; 0 if there is more to do. */
+/* Up to WALK_CHUNK steps. The state is in the text `slot`; STEP_ON if there is more to do. */
 GLOBAL int walk_chunk(__u32 slot)
 {
 	struct text *t = bpf_map_lookup_elem(&tetra_texts, &slot);
@@ -132,7 +200,7 @@ GLOBAL int walk_chunk(__u32 slot)
 			w->mnt_root = READ(mnt, mnt_root);
 			continue;
 		}
-		int prepended = prepend(t, &position, link.name, link.len);
+		int prepended = prepend(t, &position, &link);
 		if (prepended != PREPEND_OK) {
 			result = prepended == PREPEND_FULL ? STEP_FULL : STEP_FAULT;
 			break;
@@ -156,6 +224,35 @@ GLOBAL int walk_rest(__u32 slot)
 	return STEP_FULL;
 }
 
+INLINE int text_fault(struct text *t)
+{
+	t->len = 0;
+	t->flags = 0;
+	t->mode = 0;
+	t->status = ARG_FAULT;
+	return -ARG_FAULT;
+}
+
+/* Walks to the end from the state in t, moves the text to the left end and completes the header. */
+INLINE int walk_finish(struct text *t, __u32 flags)
+{
+	int result = walk_rest(t->slot);
+	__u32 position = walk_state(t)->position;
+	OPAQUE(position);
+	if (result == STEP_FAULT || position > TEXT_MAX)
+		return text_fault(t);
+	__u32 len = TEXT_MAX - position;
+	if (result == STEP_FULL)
+		flags |= PATH_UNRESOLVED;
+	/* The kernel copies upwards in words, so a target below an overlapping source is safe. */
+	if (len)
+		bpf_probe_read_kernel(t->bytes, len, t->bytes + position);
+	t->len = len;
+	t->flags = flags;
+	t->status = ARG_OK;
+	return len;
+}
+
 #define DELETED_LEN 10
 
 /* Byte by byte: a string would become a map of constants. */
@@ -165,83 +262,101 @@ INLINE void put_deleted(__u8 *to)
 	to[5] = 'e'; to[6] = 't'; to[7] = 'e'; to[8] = 'd'; to[9] = ')';
 }
 
-/* Moves the text to the left end and completes the header of t. */
-INLINE int walk_finish(struct text *t, __u32 position, int result, __u32 flags)
-{
-	OPAQUE(position);
-	if (result == STEP_FAULT || position > TEXT_MAX) {
-		t->len = 0;
-		t->flags = 0;
-		t->status = ARG_FAULT;
-		return -ARG_FAULT;
-	}
-	__u32 len = TEXT_MAX - position;
-	if (result == STEP_FULL)
-		flags |= PATH_UNRESOLVED;
-	/* The kernel copies upwards in words, so a target below an overlapping source is safe. */
-	bpf_probe_read_kernel(t->bytes, len, t->bytes + position);
-	t->len = len;
-	t->flags = flags;
-	t->status = ARG_OK;
-	return len;
-}
-
-INLINE int walk_start(struct text *t, __u32 *flags, __u32 deleted)
-{
-	if (!deleted)
-		return TEXT_MAX;
-	*flags |= PATH_DELETED;
-	put_deleted(t->bytes + TEXT_MAX - DELETED_LEN);
-	return TEXT_MAX - DELETED_LEN;
-}
-
-/* Walks through pointers that the verifier knows, as long as it can. mnt NULL: stays inside the file system. */
-INLINE int walk_trusted(struct text *t, struct dentry *dentry, struct vfsmount *mnt, struct dentry *root_dentry,
-			struct vfsmount *root_mnt)
-{
-	struct walk *w = walk_state(t);
-	struct dentry *mnt_root = mnt ? mnt->mnt_root : 0;
-	__u32 flags = 0;
-	__u32 position = walk_start(t, &flags, !dentry->d_hash.pprev && dentry != dentry->d_parent);
-	int result = STEP_ON;
-
-	for (int i = 0; i < WALK_TRUSTED; i++) {
-		if (dentry == root_dentry && mnt == root_mnt)
-			return walk_finish(t, position, STEP_DONE, flags);
-		struct dentry *parent = dentry->d_parent;
-		if (dentry == mnt_root || dentry == parent)
-			break;
-		int prepended = prepend(t, &position, dentry->d_name.name, dentry->d_name.len);
-		if (prepended != PREPEND_OK)
-			return walk_finish(t, position, prepended == PREPEND_FULL ? STEP_FULL : STEP_FAULT, flags);
-		dentry = parent;
-	}
-	w->dentry = dentry;
-	w->mnt = mnt;
-	w->mnt_root = mnt_root;
-	w->root_dentry = root_dentry;
-	w->root_mnt = root_mnt;
-	w->position = position;
-	result = walk_rest(t->slot);
-	return walk_finish(t, w->position, result, flags);
-}
-
-/* Walks through addresses. */
+/* Also reads the mode of the inode, if there is one. mnt NULL: stays inside the file system. */
 INLINE int walk_address(struct text *t, struct dentry *dentry, struct vfsmount *mnt, struct dentry *root_dentry,
 			struct vfsmount *root_mnt)
 {
 	struct walk *w = walk_state(t);
-	__u32 flags = 0;
-	__u32 position = walk_start(t, &flags, !READ(dentry, d_hash.pprev) && dentry != READ(dentry, d_parent));
+	struct dentry_link link;
 
+	if (!dentry || read_dentry_link(&link, dentry))
+		return text_fault(t);
 	w->dentry = dentry;
 	w->mnt = mnt;
 	w->mnt_root = mnt ? READ(mnt, mnt_root) : 0;
 	w->root_dentry = root_dentry;
 	w->root_mnt = root_mnt;
-	w->position = position;
-	int result = walk_rest(t->slot);
-	return walk_finish(t, w->position, result, flags);
+	w->position = TEXT_MAX;
+	t->mode = link.inode ? READ(link.inode, i_mode) : 0;
+	if (link.pprev || dentry == link.parent)
+		return walk_finish(t, 0);
+	put_deleted(t->bytes + TEXT_MAX - DELETED_LEN);
+	w->position = TEXT_MAX - DELETED_LEN;
+	return walk_finish(t, PATH_DELETED);
+}
+
+/* ---- through pointers that the verifier knows ---- */
+
+/*
+ * Appends "/name" behind t->len. The length goes through memory so that the verifier forgets what it knows of it, else
+ * it would look at every combination of lengths of all components.
+ */
+INLINE int append(struct text *t, struct dentry *dentry, __u32 len)
+{
+	__u32 at = *(volatile __u32 *)&t->len;
+
+	if (at > TEXT_MAX)
+		return -1;
+	t->bytes[at] = '/';
+	put_words(t->bytes + at + 1, (const __u64 *)((void *)dentry + inline_name_offset()), len);
+	*(volatile __u32 *)&t->len = at + 1 + len;
+	return 0;
+}
+
+/* As walk_address, for a dentry and a mount that are not NULL (mnt may be the constant NULL). */
+INLINE int walk_trusted(struct text *t, struct dentry *dentry, struct vfsmount *mnt, struct dentry *root_dentry,
+			struct vfsmount *root_mnt)
+{
+	if (!has_inline_names() || (!dentry->d_hash.pprev && dentry != dentry->d_parent))
+		return walk_address(t, dentry, mnt, root_dentry, root_mnt);
+
+	struct dentry *gathered[WALK_SHORT];
+	__u32 lens[WALK_SHORT];
+	struct dentry *mnt_root = mnt ? mnt->mnt_root : 0;
+	struct inode *inode = dentry->d_inode;
+	__u32 total = 0;
+	int is_whole = 0;
+	int n;
+
+	t->mode = !may_be_null(inode) && inode ? inode->i_mode : 0;
+#pragma unroll
+	for (n = 0; n < WALK_SHORT; n++) {
+		if (dentry == root_dentry && mnt == root_mnt) {
+			is_whole = 1;
+			break;
+		}
+		struct dentry *parent = dentry->d_parent;
+		if (dentry == mnt_root || dentry == parent) {
+			is_whole = !mnt;
+			break;
+		}
+		__u32 len = dentry->d_name.len;
+		if (len >= NAME_INLINE)
+			break;
+		gathered[n] = dentry;
+		lens[n] = len;
+		total += len + 1;
+		dentry = parent;
+	}
+	*(volatile __u32 *)&t->len = is_whole ? 0 : TEXT_MAX - total;
+#define APPEND(i)                                                                                  \
+	if (n > i && append(t, gathered[i], lens[i]))                                              \
+		return text_fault(t);
+	APPEND(5) APPEND(4) APPEND(3) APPEND(2) APPEND(1) APPEND(0)
+#undef APPEND
+	if (is_whole) {
+		t->flags = 0;
+		t->status = ARG_OK;
+		return total;
+	}
+	struct walk *w = walk_state(t);
+	w->dentry = dentry;
+	w->mnt = mnt;
+	w->mnt_root = mnt_root;
+	w->root_dentry = root_dentry;
+	w->root_mnt = root_mnt;
+	w->position = TEXT_MAX - total;
+	return walk_finish(t, 0);
 }
 
 #endif

@@ -4,6 +4,8 @@
 
 #[path = "kernel/harness.rs"]
 mod harness;
+#[path = "kernel/cost.rs"]
+mod cost;
 #[path = "kernel/hooks.rs"]
 mod hooks;
 #[path = "kernel/library.rs"]

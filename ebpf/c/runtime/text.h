@@ -1,15 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Texts: strings and paths. */
 
-INLINE int text_fault(struct text *t)
-{
-	t->len = 0;
-	t->flags = 0;
-	t->mode = 0;
-	t->status = ARG_FAULT;
-	return -ARG_FAULT;
-}
-
 /* Two bytes more than a text takes: room for the NUL, and one to tell a string that just fits from a longer one. */
 #define STRING_READ (TEXT_MAX + 2)
 
@@ -41,100 +32,79 @@ struct root { struct dentry *dentry; struct vfsmount *mnt; };
 INLINE void read_root(struct root *root)
 {
 	struct fs_struct *fs = TASK_FIELD(current_task(), fs);
-#ifdef TETRA_LEGACY
-	bpf_probe_read_kernel(root, sizeof *root, &fs->root.mnt);
-	struct path *path = (void *)root;
-	*root = (struct root){ path->dentry, path->mnt };
-#else
-	root->dentry = fs->root.dentry;
-	root->mnt = fs->root.mnt;
-#endif
+
+	root->dentry = TASK_FIELD(fs, root.dentry);
+	root->mnt = TASK_FIELD(fs, root.mnt);
 }
 
 /* One copy of each walk per program; verified where it is called. */
-LIBRARY int walk_pointers(struct text *t, struct dentry *dentry, struct vfsmount *mnt)
-{
-	struct root root;
-
-	if (!dentry)
-		return text_fault(t);
-	read_root(&root);
-	return walk_trusted(t, dentry, mnt, root.dentry, root.mnt);
-}
-
 LIBRARY int walk_addresses(struct text *t, struct dentry *dentry, struct vfsmount *mnt)
 {
 	struct root root;
 
-	if (!dentry)
-		return text_fault(t);
 	read_root(&root);
 	return walk_address(t, dentry, mnt, root.dentry, root.mnt);
 }
 
+LIBRARY int walk_pointers(struct text *t, struct dentry *dentry, struct vfsmount *mnt)
+{
+	struct root root;
+
+	read_root(&root);
+	return walk_trusted(t, dentry, mnt, root.dentry, root.mnt);
+}
+
 /* One file system, no mount: the walk ends at the root of the file system and no process root is in the way. */
+LIBRARY int tetra_walk_dentry(struct text *t, const void *address)
+{
+	return walk_address(t, (struct dentry *)address, 0, 0, 0);
+}
+
 LIBRARY int tetra_walk_dentry_trusted(struct text *t, void *pointer)
 {
 	struct dentry *dentry = pointer;
 
-	if (!dentry)
-		return text_fault(t);
-	t->mode = dentry->d_inode->i_mode;
+	if (may_be_null(dentry) || !dentry)
+		return tetra_walk_dentry(t, dentry);
 	return walk_trusted(t, dentry, 0, 0, 0);
 }
 
-LIBRARY int tetra_walk_dentry(struct text *t, const void *address)
+LIBRARY int tetra_walk_path(struct text *t, const void *address)
 {
-	struct dentry *dentry = (void *)address;
+	struct path path;
 
-	if (!dentry)
+	if (bpf_probe_read_kernel(&path, sizeof path, address))
 		return text_fault(t);
-	struct inode *inode = READ(dentry, d_inode);
-	t->mode = inode ? READ(inode, i_mode) : 0;
-	return walk_address(t, dentry, 0, 0, 0);
+	return walk_addresses(t, path.dentry, path.mnt);
 }
 
 LIBRARY int tetra_walk_path_trusted(struct text *t, void *pointer)
 {
 	struct path *path = pointer;
 
-	if (!path)
-		return text_fault(t);
+	if (may_be_null(path) || !path)
+		return tetra_walk_path(t, path);
 	struct dentry *dentry = path->dentry;
-	t->mode = dentry->d_inode->i_mode;
-	return walk_pointers(t, dentry, path->mnt);
+	struct vfsmount *mnt = path->mnt;
+	if (may_be_null(dentry) || may_be_null(mnt) || !dentry || !mnt)
+		return walk_addresses(t, dentry, mnt);
+	return walk_pointers(t, dentry, mnt);
 }
 
-LIBRARY int tetra_walk_path(struct text *t, const void *address)
+LIBRARY int tetra_walk_file(struct text *t, const void *address)
 {
-	const struct path *path = address;
-	struct dentry *dentry = READ(path, dentry);
-	struct inode *inode = READ(dentry, d_inode);
+	const struct file *file = address;
 
-	t->mode = inode ? READ(inode, i_mode) : 0;
-	return walk_addresses(t, dentry, READ(path, mnt));
-}
-
-INLINE int walk_file_pointer(struct text *t, struct file *file)
-{
-	t->mode = file->f_inode->i_mode;
-	return walk_pointers(t, file->f_path.dentry, file->f_path.mnt);
+	return tetra_walk_path(t, file ? &file->f_path : 0);
 }
 
 LIBRARY int tetra_walk_file_trusted(struct text *t, void *pointer)
 {
 	struct file *file = pointer;
 
-	return file ? walk_file_pointer(t, file) : text_fault(t);
-}
-
-LIBRARY int tetra_walk_file(struct text *t, const void *address)
-{
-	const struct file *file = address;
-	struct inode *inode = READ(file, f_inode);
-
-	t->mode = inode ? READ(inode, i_mode) : 0;
-	return walk_addresses(t, READ(file, f_path.dentry), READ(file, f_path.mnt));
+	if (may_be_null(file) || !file)
+		return tetra_walk_file(t, file);
+	return tetra_walk_path_trusted(t, &file->f_path);
 }
 
 LIBRARY int tetra_walk_fd(struct text *t, __u32 fd)
@@ -146,22 +116,23 @@ LIBRARY int tetra_walk_fd(struct text *t, __u32 fd)
 	if (fd >= TASK_FIELD(table, max_fds))
 		return text_fault(t);
 	bpf_probe_read_kernel(&file, sizeof file, TASK_FIELD(table, fd) + fd);
-	return file ? tetra_walk_file(t, file) : text_fault(t);
+	return tetra_walk_file(t, file);
+}
+
+LIBRARY int tetra_walk_binprm(struct text *t, const void *address)
+{
+	const struct linux_binprm *bprm = address;
+
+	return tetra_walk_file(t, READ(bprm, file));
 }
 
 LIBRARY int tetra_walk_binprm_trusted(struct text *t, void *pointer)
 {
 	struct linux_binprm *bprm = pointer;
 
-	return bprm ? walk_file_pointer(t, bprm->file) : text_fault(t);
-}
-
-LIBRARY int tetra_walk_binprm(struct text *t, const void *address)
-{
-	const struct linux_binprm *bprm = address;
-	struct file *file = READ(bprm, file);
-
-	return file ? tetra_walk_file(t, file) : text_fault(t);
+	if (may_be_null(bprm) || !bprm)
+		return text_fault(t);
+	return tetra_walk_file_trusted(t, bprm->file);
 }
 
 LIBRARY int tetra_walk_exe(struct text *t)
@@ -170,12 +141,9 @@ LIBRARY int tetra_walk_exe(struct text *t)
 
 	if (!mm)
 		return text_fault(t);
-	struct file *file = TASK_FIELD(mm, exe_file);
-	if (!file)
-		return text_fault(t);
 #ifdef TETRA_LEGACY
-	return tetra_walk_file(t, file);
+	return tetra_walk_file(t, READ(mm, exe_file));
 #else
-	return walk_file_pointer(t, file);
+	return tetra_walk_file_trusted(t, mm->exe_file);
 #endif
 }

@@ -67,14 +67,14 @@ pub(crate) fn load(object: &[u8], ring_bytes: u32) -> Loaded {
     let mut rings: ArrayOfMaps<_, MapData> = bpf.map_mut("tetra_rings").unwrap().try_into().unwrap();
     rings.set(0, &ring, 0).unwrap();
     rings.set(1, &lane, 0).unwrap();
-    configure(&mut bpf, std::process::id());
+    configure(&mut bpf, std::process::id(), 0);
     let open = |ring| RingBuf::try_from(Map::RingBuf(ring)).unwrap();
     Loaded { bpf, btf, ring: open(ring), lane: open(lane) }
 }
 
 /// The test programs look at the process that `agent_tgid` names.
-fn configure(bpf: &mut Ebpf, agent_tgid: u32) {
-    let config = Config { ring_shards: 1, cpus_per_shard: 4096, agent_tgid, ..Config::default() };
+fn configure(bpf: &mut Ebpf, agent_tgid: u32, wakeup_bytes: u32) {
+    let config = Config { ring_shards: 1, cpus_per_shard: 4096, agent_tgid, wakeup_bytes, ..Config::default() };
     let mut configs: Array<_, [u8; size_of::<Config>()]> = bpf.map_mut("tetra_config").unwrap().try_into().unwrap();
     let config: [u8; size_of::<Config>()] = zerocopy::transmute!(config);
     configs.set(0, config, 0).unwrap();
@@ -83,7 +83,12 @@ fn configure(bpf: &mut Ebpf, agent_tgid: u32) {
 impl Loaded {
     /// Changes which process the test programs look at.
     pub(crate) fn set_watched(&mut self, tgid: u32) {
-        configure(&mut self.bpf, tgid);
+        configure(&mut self.bpf, tgid, 0);
+    }
+
+    /// Changes from how many unread bytes on the reader is woken.
+    pub(crate) fn set_wakeup_bytes(&mut self, bytes: u32) {
+        configure(&mut self.bpf, std::process::id(), bytes);
     }
 
     /// Calls `take` with every record that is there.
