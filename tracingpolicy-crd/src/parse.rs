@@ -46,7 +46,7 @@ pub fn parse(source: &Source) -> Parsed {
         let errors = sink.errors();
         let mut found = Sink::default();
         let policy = envelope::decode(source, &document, &mut found);
-        let shape_errors = found.error_spans();
+        let shape_errors = found.error_places();
         sink.append(found);
         let Some(policy) = policy else { continue };
         if document.damaged {

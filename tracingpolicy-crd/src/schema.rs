@@ -5,7 +5,7 @@ mod yaml;
 
 use serde_json::{Map, Value as Json, json};
 
-pub use definition::{crd_json, crd_yaml};
+pub use definition::{crd_file_name, crd_json, crd_yaml};
 
 use crate::parse::decode::Field;
 

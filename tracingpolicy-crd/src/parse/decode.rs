@@ -9,7 +9,7 @@ use super::scalar::Scalar;
 use super::sink::Sink;
 use super::suggest::{closest, list};
 use crate::code::codes;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::schema::Schema;
 use crate::source::{Source, Span};
 
@@ -161,6 +161,9 @@ impl Decoder<'_> {
     }
 
     pub(crate) fn unknown_key<'k>(&mut self, entry: &Entry, keys: impl Iterator<Item = &'k str> + Clone) {
+        if self.sink.is_full() {
+            return self.sink.push_unseen(Severity::Error);
+        }
         let mut diagnostic = Diagnostic::error(
             codes::UNKNOWN_KEY,
             self.source,

@@ -65,6 +65,7 @@ pub(super) fn decode(source: &Source, document: &Document, sink: &mut Sink) -> O
         }
         match TOP_KEYS.iter().find(|key| key.eq_ignore_ascii_case(&entry.key)) {
             Some(key) => wrong_case(&mut decoder, entry, key),
+            None if METADATA_KEYS.contains(&entry.key.as_str()) => misplaced(&mut decoder, entry),
             None => decoder.unknown_key(entry, TOP_KEYS.into_iter()),
         }
     }
@@ -114,6 +115,19 @@ fn not_a_policy(decoder: &mut Decoder<'_>, root: &Node, what: &str) {
     .help(format!(
         "a policy starts with `apiVersion: {GROUP}/{VERSION}` and `kind: TracingPolicy`"
     ));
+    decoder.report(diagnostic);
+}
+
+/// Reports a key of `metadata` that stands beside it.
+fn misplaced(decoder: &mut Decoder<'_>, entry: &Entry) {
+    let diagnostic = Diagnostic::error(
+        codes::UNKNOWN_KEY,
+        decoder.source,
+        entry.key_span,
+        format!("there is no key `{}` here", entry.key),
+    )
+    .label("belongs to `metadata`")
+    .help("indent it under `metadata:`");
     decoder.report(diagnostic);
 }
 

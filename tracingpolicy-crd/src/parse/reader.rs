@@ -13,7 +13,7 @@ use super::node::{Entry, Node, NodeKind};
 use super::scalar::Scalar;
 use super::sink::Sink;
 use crate::code::codes;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::source::{Source, Span};
 
 /// Largest text read, in bytes. The Kubernetes API server stores no object above 1.5 MiB.
@@ -144,6 +144,7 @@ impl Reader<'_> {
         let text = &self.source.text()[base..];
         let options = granit_parser::options! {
             emit_comments: false,
+            emit_unresolved_aliases: true,
             flow_nesting_limit: MAX_DEPTH,
             block_nesting_limit: MAX_DEPTH,
         };
@@ -232,6 +233,23 @@ impl Reader<'_> {
                         anchors.insert(anchor, node.clone());
                     }
                     node
+                }
+                Event::UnresolvedAlias(name) => {
+                    self.diagnostics.push(
+                        Diagnostic::error(
+                            codes::SYNTAX,
+                            self.source,
+                            span,
+                            format!("there is no anchor `{name}` before this"),
+                        )
+                        .label("unknown anchor")
+                        .help("quote the value if it is meant to start with `*`"),
+                    );
+                    Arc::new(Node {
+                        span,
+                        kind: NodeKind::Scalar(Scalar::Null),
+                        weight: 1,
+                    })
                 }
                 Event::Alias(id) => match anchors.get(&id) {
                     Some(node) => node.clone(),
@@ -362,6 +380,10 @@ impl Reader<'_> {
             }
         };
         match seen.get(&name) {
+            Some(_) if self.diagnostics.is_full() => {
+                self.diagnostics.push_unseen(Severity::Error);
+                PendingKey::Refused
+            }
             Some(&first) => {
                 self.diagnostics.push(
                     Diagnostic::error(

@@ -12,6 +12,8 @@ const MAX_DIAGNOSTICS: usize = 200;
 #[derive(Default)]
 pub(crate) struct Sink {
     kept: Vec<Diagnostic>,
+    /// How many of those are errors.
+    kept_errors: usize,
     errors: usize,
     dropped: usize,
     /// What was reported where: an alias makes us look at one place many times.
@@ -20,27 +22,37 @@ pub(crate) struct Sink {
 
 impl Sink {
     pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
+        if self.is_full() {
+            return self.push_unseen(diagnostic.severity);
+        }
         self.errors += usize::from(diagnostic.is_error());
-        if self.seen.contains(&(diagnostic.code, diagnostic.primary.span)) {
+        if !self.seen.insert((diagnostic.code, diagnostic.primary.span)) {
             return;
         }
         if self.kept.len() >= MAX_DIAGNOSTICS {
-            // an error must never be lost behind warnings
-            let evicted = if diagnostic.is_error() {
-                self.kept.iter().rposition(|kept| kept.severity != Severity::Error)
-            } else {
-                None
-            };
+            // an error is never lost behind warnings
             self.dropped += 1;
-            match evicted {
-                Some(at) => {
-                    self.kept.remove(at);
-                }
-                None => return,
-            }
+            let warning = self
+                .kept
+                .iter()
+                .rposition(|kept| !kept.is_error())
+                .filter(|_| diagnostic.is_error());
+            let Some(warning) = warning else { return };
+            self.kept.remove(warning);
         }
-        self.seen.insert((diagnostic.code, diagnostic.primary.span));
+        self.kept_errors += usize::from(diagnostic.is_error());
         self.kept.push(diagnostic);
+    }
+
+    /// Counts a diagnostic that would not be kept anyway, so that nobody needs to make it.
+    pub(crate) fn push_unseen(&mut self, severity: Severity) {
+        self.errors += usize::from(severity == Severity::Error);
+        self.dropped += 1;
+    }
+
+    /// Whether as many errors are kept as ever will be.
+    pub(crate) fn is_full(&self) -> bool {
+        self.kept_errors >= MAX_DIAGNOSTICS
     }
 
     /// Number of errors reported so far, including those not kept.
@@ -48,24 +60,26 @@ impl Sink {
         self.errors
     }
 
-    /// Where the errors are.
-    pub(crate) fn error_spans(&self) -> Vec<Span> {
+    /// What the errors are and where.
+    pub(crate) fn error_places(&self) -> Vec<(Code, Span)> {
         self.kept
             .iter()
             .filter(|kept| kept.is_error())
-            .map(|kept| kept.primary.span)
+            .map(|kept| (kept.code, kept.primary.span))
             .collect()
     }
 
     /// Leaves out diagnostics.
     pub(crate) fn retain(&mut self, keep: impl Fn(&Diagnostic) -> bool) {
         self.kept.retain(keep);
-        self.errors = self.kept.iter().filter(|kept| kept.is_error()).count();
+        self.kept_errors = self.kept.iter().filter(|kept| kept.is_error()).count();
+        self.errors = self.kept_errors;
     }
 
     /// Adds all that another one holds.
     pub(crate) fn append(&mut self, other: Self) {
         self.dropped += other.dropped;
+        self.errors += other.errors - other.kept_errors;
         for diagnostic in other.kept {
             self.push(diagnostic);
         }

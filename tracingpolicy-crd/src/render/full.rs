@@ -6,8 +6,10 @@ use super::printable;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::source::{Source, Span};
 
-/// Lines longer than this are not quoted: a megabyte of JSON on one line helps nobody.
+/// Of lines longer than this only the part around the primary label is quoted: JSON often stands on one line.
 const MAX_LINE: usize = 400;
+/// Bytes quoted of such a line before and after the start of the label.
+const EXCERPT: usize = 60;
 
 /// Renders diagnostics one after the other, with an empty line between them.
 pub fn full(diagnostics: &[Diagnostic], color: bool) -> String {
@@ -69,10 +71,16 @@ fn one(renderer: &Renderer, diagnostic: &Diagnostic) -> String {
         title.element(snippet)
     } else {
         let position = source.position(diagnostic.primary.span.start);
-        title.element(
-            annotate_snippets::Origin::path(source.name())
-                .line(position.line as usize)
-                .char_column(position.column as usize),
+        let origin = annotate_snippets::Origin::path(source.name())
+            .line(position.line as usize)
+            .char_column(position.column as usize);
+        let (excerpt, span) = excerpt(source, diagnostic.primary.span);
+        title.element(origin).element(
+            Snippet::source(excerpt).line_start(position.line as usize).annotation(
+                AnnotationKind::Primary
+                    .span(span)
+                    .label(printable(&diagnostic.primary.text)),
+            ),
         )
     };
     if let Some(help) = &diagnostic.help {
@@ -90,4 +98,19 @@ fn inside(source: &Source, span: Span, start: usize, end: usize) -> std::ops::Ra
     let to = source.char_boundary(span.end).clamp(from, line_end);
     let text = source.slice(Span::new(from, to)).trim_end_matches(['\n', '\r']);
     from - start..from - start + text.len()
+}
+
+/// The part of a long line around a span, and where in it the span is.
+fn excerpt(source: &Source, span: Span) -> (String, std::ops::Range<usize>) {
+    let from = source.char_boundary(span.start);
+    let line_end = source.line_end(from);
+    let start = source.char_boundary(from.saturating_sub(EXCERPT).max(source.line_start(from)));
+    let end = source.char_boundary((from + EXCERPT).min(line_end)).max(from);
+    let to = source.char_boundary(span.end).clamp(from, end);
+    let before = if start > source.line_start(from) { "…" } else { "" };
+    let text = source.slice(Span::new(start, end)).trim_end_matches(['\n', '\r']);
+    let after = if end < line_end { "…" } else { "" };
+    let label_start = before.len() + (from - start).min(text.len());
+    let label_end = (before.len() + (to - start).min(text.len())).max(label_start);
+    (format!("{before}{text}{after}"), label_start..label_end)
 }
