@@ -26,6 +26,7 @@
 //! on the number of hooks, selectors, arguments or values.
 
 #![forbid(unsafe_code)]
+#![expect(clippy::single_match_else, reason = "both cases of an option are told in order")]
 
 pub mod code;
 pub mod diagnostic;

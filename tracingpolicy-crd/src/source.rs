@@ -70,6 +70,10 @@ impl Source {
     ///
     /// # Errors
     /// A diagnostic that shows the first byte that is not UTF-8.
+    #[expect(
+        clippy::result_large_err,
+        reason = "diagnostics are handed around by value everywhere"
+    )]
     pub fn from_bytes(name: impl Into<String>, bytes: &[u8]) -> Result<Self, Diagnostic> {
         match std::str::from_utf8(bytes) {
             Ok(text) => Ok(Self::new(name, text)),

@@ -1,4 +1,9 @@
 //! Texts made to break the parser: they get a diagnostic, soon, within bounded memory.
+#![expect(
+    clippy::format_collect,
+    clippy::format_push_string,
+    reason = "the texts are made once, clarity counts"
+)]
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,6 @@
 //! Every code of this crate has a page, and what the pages say is true: the example under "Wrong" gives exactly that code, the one
 //! under "Right" gives nothing.
+#![expect(clippy::format_collect, reason = "the texts are made once, clarity counts")]
 
 use tracingpolicy_crd::{Code, Source, code, codes, explain, parse, render};
 

@@ -26,7 +26,9 @@ impl Sink {
             return self.push_unseen(diagnostic.severity);
         }
         self.errors += usize::from(diagnostic.is_error());
-        if !self.seen.insert((diagnostic.code, diagnostic.primary.span)) {
+        // what stands in for an unreadable value is not worth a second message
+        let unreadable = self.seen.contains(&(codes::SYNTAX, diagnostic.primary.span));
+        if unreadable || !self.seen.insert((diagnostic.code, diagnostic.primary.span)) {
             return;
         }
         if self.kept.len() >= MAX_DIAGNOSTICS {

@@ -1,17 +1,24 @@
 //! "Did you mean": the nearest of a set of names.
 
 /// The name nearest to `word`, if one is near enough to be meant.
-pub(crate) fn closest<'n>(word: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+pub(crate) fn closest<'n>(word: &str, names: impl Iterator<Item = &'n str> + Clone) -> Option<&'n str> {
     let word = word.to_lowercase();
     // a misspelling longer than any name is none
     if word.len() > 64 {
         return None;
     }
-    names
+    let misspelt = names
+        .clone()
         .map(|name| (distance(&word, &name.to_lowercase()), name))
         .filter(|(distance, name)| *distance <= (name.len().min(word.len()) / 3).max(1))
         .min_by_key(|(distance, _)| *distance)
-        .map(|(_, name)| name)
+        .map(|(_, name)| name);
+    // `integer` for `int`
+    misspelt.or_else(|| {
+        names
+            .filter(|name| name.len() > 2 && word.starts_with(&name.to_lowercase()))
+            .max_by_key(|name| name.len())
+    })
 }
 
 /// `` `a`, `b` and `c` ``, or the first dozen of many.
@@ -64,6 +71,7 @@ mod tests {
             ("tracepoint", Some("tracepoints")),
             ("list", Some("lists")),
             ("spec", None),
+            ("listsoffunctions", Some("lists")),
             ("", None),
         ] {
             assert_eq!(closest(word, names.into_iter()), expected, "{word}");

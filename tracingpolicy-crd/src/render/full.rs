@@ -9,7 +9,7 @@ use crate::source::{Source, Span};
 /// Of lines longer than this only the part around the primary label is quoted: JSON often stands on one line.
 const MAX_LINE: usize = 400;
 /// Bytes quoted of such a line before and after the start of the label.
-const EXCERPT: usize = 60;
+const EXCERPT: usize = 40;
 
 /// Renders diagnostics one after the other, with an empty line between them.
 pub fn full(diagnostics: &[Diagnostic], color: bool) -> String {
@@ -74,14 +74,14 @@ fn one(renderer: &Renderer, diagnostic: &Diagnostic) -> String {
         let origin = annotate_snippets::Origin::path(source.name())
             .line(position.line as usize)
             .char_column(position.column as usize);
-        let (excerpt, span) = excerpt(source, diagnostic.primary.span);
-        title.element(origin).element(
-            Snippet::source(excerpt).line_start(position.line as usize).annotation(
-                AnnotationKind::Primary
-                    .span(span)
-                    .label(printable(&diagnostic.primary.text)),
-            ),
-        )
+        let text = excerpt(source, diagnostic.primary.span);
+        let note = match diagnostic.primary.text.as_str() {
+            "" => format!("at `{text}`"),
+            label => format!("at `{text}`: {label}"),
+        };
+        title
+            .element(origin)
+            .element(Level::NOTE.message(printable(&note).into_owned()))
     };
     if let Some(help) = &diagnostic.help {
         // the loader's help ends with lines of the verifier's log
@@ -100,17 +100,14 @@ fn inside(source: &Source, span: Span, start: usize, end: usize) -> std::ops::Ra
     from - start..from - start + text.len()
 }
 
-/// The part of a long line around a span, and where in it the span is.
-fn excerpt(source: &Source, span: Span) -> (String, std::ops::Range<usize>) {
+/// The part of a long line around a span.
+fn excerpt(source: &Source, span: Span) -> String {
     let from = source.char_boundary(span.start);
-    let line_end = source.line_end(from);
-    let start = source.char_boundary(from.saturating_sub(EXCERPT).max(source.line_start(from)));
+    let (line_start, line_end) = (source.line_start(from), source.line_end(from));
+    let start = source.char_boundary(from.saturating_sub(EXCERPT).max(line_start));
     let end = source.char_boundary((from + EXCERPT).min(line_end)).max(from);
-    let to = source.char_boundary(span.end).clamp(from, end);
-    let before = if start > source.line_start(from) { "…" } else { "" };
     let text = source.slice(Span::new(start, end)).trim_end_matches(['\n', '\r']);
+    let before = if start > line_start { "…" } else { "" };
     let after = if end < line_end { "…" } else { "" };
-    let label_start = before.len() + (from - start).min(text.len());
-    let label_end = (before.len() + (to - start).min(text.len())).max(label_start);
-    (format!("{before}{text}{after}"), label_start..label_end)
+    format!("{before}{text}{after}")
 }

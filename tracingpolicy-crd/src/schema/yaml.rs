@@ -138,11 +138,9 @@ mod tests {
             match &node.kind {
                 NodeKind::Scalar(Scalar::Null) => Json::Null,
                 NodeKind::Scalar(Scalar::Bool { value, .. }) => (*value).into(),
-                NodeKind::Scalar(Scalar::Int { value, .. }) => Json::Number(
-                    i64::try_from(*value)
-                        .map(Into::into)
-                        .unwrap_or_else(|_| (*value as u64).into()),
-                ),
+                NodeKind::Scalar(Scalar::Int { value, .. }) => {
+                    Json::Number(i64::try_from(*value).map_or_else(|_| (*value as u64).into(), Into::into))
+                }
                 NodeKind::Scalar(Scalar::Float(value)) => (*value).into(),
                 NodeKind::Scalar(Scalar::String(text)) => text.as_str().into(),
                 NodeKind::Sequence(items) => items.iter().map(|item| json(item)).collect(),

@@ -181,10 +181,10 @@ fn needs_text(checker: &mut Checker<'_>, text: &str, path: &FieldPath, key: &str
 }
 
 fn signal(checker: &mut Checker<'_>, action: &ActionSelector, path: &FieldPath) {
-    if !checker.has_value(&path.key("argSig")) {
-        missing(checker, path, Action::Signal, "argSig", "the signal to send", "15");
-    } else {
+    if checker.has_value(&path.key("argSig")) {
         signal_number(checker, action.arg_sig, path);
+    } else {
+        missing(checker, path, Action::Signal, "argSig", "the signal to send", "15");
     }
 }
 

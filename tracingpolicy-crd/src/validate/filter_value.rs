@@ -6,7 +6,7 @@ use super::{Checker, Hook, Section, list, process};
 use crate::code::{Code, codes};
 use crate::parse::suggest::closest;
 use crate::path::FieldPath;
-use crate::types::{ArgOperator, ArgSelector, ArgType};
+use crate::types::{ArgOperator, ArgSelector, ArgType, ListType};
 use crate::value;
 
 /// Longest string the kernel hands on.
@@ -284,7 +284,7 @@ fn list_value(checker: &mut Checker<'_>, hook: &Hook<'_>, ty: ArgType, name: &st
         checker,
         name,
         &path,
-        |ty| ty.is_syscalls(),
+        ListType::is_syscalls,
         "is needed to compare numbers of system calls",
     );
 }
