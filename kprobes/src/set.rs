@@ -307,14 +307,16 @@ impl HookSet {
                 }
                 Err(HookError::Sys(error)) => problems.push(rejection::not_attached(source, &error, "")),
                 Err(HookError::Stub(rejected)) => {
-                    problems.push(rejection::not_attached(source, &rejected.error, &rejected.log))
+                    problems.push(rejection::not_attached(source, &rejected.error, &rejected.log));
                 }
             }
         }
         if problems.is_empty() {
             return Ok(added);
         }
-        added.iter_mut().for_each(|(_, hook)| hook.unpin());
+        for (_, hook) in &mut added {
+            hook.unpin();
+        }
         Err(LoadError::Policy(problems))
     }
 

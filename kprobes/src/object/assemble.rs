@@ -166,7 +166,7 @@ impl Assembler<'_> {
             if let Some(relocation) = self.section(index).relocations.get(&offset).copied() {
                 match relocation.kind {
                     R_BPF_64_64 if wide && position + 1 < len => {
-                        self.relocate_load(at, index, offset, relocation.symbol, map_fd)?
+                        self.relocate_load(at, index, offset, relocation.symbol, map_fd)?;
                     }
                     R_BPF_64_32 if instruction.code == CALL => {
                         let target = self.call_target(index, offset, relocation.symbol, instruction)?;

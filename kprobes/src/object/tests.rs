@@ -119,8 +119,8 @@ fn every_relocation_gives_what_the_kernel_has() {
         let code = object
             .assemble(section, symbol, &kernel, &NoMaps)
             .unwrap_or_else(|error| panic!("{symbol}: {error}"));
-        assert_eq!(code.func_info.is_empty(), false, "{symbol} has function info");
-        assert_eq!(code.line_info.is_empty(), false, "{symbol} has line info");
+        assert!(!code.func_info.is_empty(), "{symbol} has function info");
+        assert!(!code.line_info.is_empty(), "{symbol} has line info");
         let program = object
             .load_program(symbol, kind, &code)
             .unwrap_or_else(|rejected| panic!("{symbol}: {rejected}\n{}", rejected.log));
