@@ -8,16 +8,16 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use anyhow::Context as _;
-use ebpf::record::{PolicyCounter, SensorCounter};
+use ebpf::record::SensorCounter;
 use kprobes::{Sensor, SensorOptions, SharedMaps};
 
 use crate::config::{Config, Layers, ServerAddress};
 use crate::event::{EncodeConfig, Encoder};
 use crate::export::{ExportStats, Exporter};
 use crate::logging::LogLevel;
-use crate::manager::{DOMAIN_STATIC, LiveKernel, Manager, PolicyKey, read_policy_files};
+use crate::manager::{ClosingAccount, DOMAIN_STATIC, LiveKernel, Manager, PolicyKey, log_account, read_policy_files};
 use crate::pipeline::{Pipeline, PipelineConfig, PipelineReport};
-use crate::policy::{Account, Registry};
+use crate::policy::Registry;
 use crate::process::scan::ProcFs;
 use crate::run_files::{InfoFile, PidFile};
 use crate::server::{self, Broadcast, Service, ServiceConfig};
@@ -165,7 +165,7 @@ fn sum_up(
     report: Option<PipelineReport>,
     export: Option<&ExportStats>,
     broadcast: &Broadcast,
-    accounts: &[(PolicyKey, Arc<Account>, kprobes::PolicyCounters)],
+    accounts: &[ClosingAccount],
 ) {
     let report = report.unwrap_or_default();
     if let Ok(c) = maps.counters() {
@@ -214,23 +214,5 @@ fn sum_up(
         );
     }
     tracing::info!(lost = broadcast.lost(), "API clients");
-    for (key, account, counters) in accounts {
-        let a = account.snapshot();
-        tracing::info!(
-            policy = %key,
-            domain = key.domain,
-            sent = counters[PolicyCounter::PostSent as usize],
-            ring_lost = counters[PolicyCounter::PostLost as usize],
-            received = a.received,
-            halves = a.halves,
-            cancelled = a.cancelled,
-            undecodable = a.undecodable,
-            expired = a.expired,
-            events = a.events,
-            exported = a.exported,
-            filtered = a.filtered,
-            export_lost = a.lost,
-            "records of a policy"
-        );
-    }
+    accounts.iter().for_each(log_account);
 }

@@ -10,7 +10,8 @@ mod storage;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use kprobes::{HookInfo, PolicyMode};
+use ebpf::record::PolicyCounter;
+use kprobes::{HookInfo, PolicyCounters, PolicyMode};
 use policy_compiler::{Mode, PolicyEntry, PolicySet};
 use tetra_api::tetragon::TracingPolicyState;
 use tracingpolicy_crd::{Diagnostic, Policy, Source, parse, render};
@@ -201,6 +202,8 @@ impl<K: Kernel> Manager<K> {
         if result.is_err() {
             // what is in force still contains it
             self.entries.insert(key.clone(), entry);
+        } else {
+            log_account(&self.closing(key, &entry));
         }
         result
     }
@@ -249,15 +252,20 @@ impl<K: Kernel> Manager<K> {
         domains
     }
 
-    /// Takes everything out of force; what the policies' accounts and counters are then.
-    pub fn stop(mut self) -> Vec<(PolicyKey, Arc<Account>, kprobes::PolicyCounters)> {
+    /// Takes everything out of force. The accounts are complete once the rings have been read to their end.
+    pub fn stop(mut self) -> Vec<ClosingAccount> {
         if let Err(error) = self.kernel.apply(Vec::new()) {
             tracing::error!(%error, "hooks are detached one by one");
         }
-        let counts = self.entries.iter().map(|(key, entry)| {
-            (key.clone(), Arc::clone(&entry.account), self.kernel.counters(entry.slot).unwrap_or_default())
-        });
-        counts.collect()
+        self.entries.iter().map(|(key, entry)| self.closing(key, entry)).collect()
+    }
+
+    fn closing(&self, key: &PolicyKey, entry: &Entry) -> ClosingAccount {
+        ClosingAccount {
+            key: key.clone(),
+            account: Arc::clone(&entry.account),
+            counters: self.kernel.counters(entry.slot).unwrap_or_default(),
+        }
     }
 
     fn entry(&mut self, policy: Policy) -> Result<Entry, ManagerError> {
@@ -352,6 +360,36 @@ impl<K: Kernel> Manager<K> {
         let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
         tags.for_each(|tag| registry.retire(*tag));
     }
+}
+
+/// What is left of a policy that is no longer in force.
+#[derive(Clone, Debug)]
+pub struct ClosingAccount {
+    key: PolicyKey,
+    account: Arc<Account>,
+    counters: PolicyCounters,
+}
+
+/// Says where a policy's records went.
+pub fn log_account(closing: &ClosingAccount) {
+    let a = closing.account.snapshot();
+    let kernel = |counter: PolicyCounter| closing.counters[counter as usize];
+    tracing::info!(
+        policy = %closing.key,
+        domain = closing.key.domain,
+        sent = kernel(PolicyCounter::PostSent),
+        ring_lost = kernel(PolicyCounter::PostLost),
+        received = a.received,
+        halves = a.halves,
+        cancelled = a.cancelled,
+        undecodable = a.undecodable,
+        expired = a.expired,
+        events = a.events,
+        exported = a.exported,
+        filtered = a.filtered,
+        export_lost = a.lost,
+        "records of a policy"
+    );
 }
 
 fn key_of(policy: &Policy, domain: &str) -> PolicyKey {

@@ -181,9 +181,13 @@ fn policy_payload(
     }
 }
 
-/// A number that is no action would not survive the JSON form: it counts as unknown.
+/// An event that says nothing of an action was posted. A number that is no action would not survive the JSON form: it counts as
+/// unknown.
 fn action(number: u16) -> i32 {
-    api::KprobeAction::try_from(i32::from(number)).unwrap_or(api::KprobeAction::Unknown) as i32
+    match number {
+        0 => api::KprobeAction::Post as i32,
+        _ => api::KprobeAction::try_from(i32::from(number)).unwrap_or(api::KprobeAction::Unknown) as i32,
+    }
 }
 
 fn namespaces(inodes: &[u32; 10], host: &[u32; 10]) -> api::Namespaces {

@@ -1,6 +1,5 @@
 use std::sync::Arc;
 
-use tetra_api::tetragon as api;
 use tetra_api::tetragon::kprobe_argument::Arg;
 use ebpf::record as wire;
 use zerocopy::{FromZeros as _, IntoBytes as _};
@@ -47,7 +46,7 @@ fn record(flags: u16, arguments: &[u8], count: u32) -> Vec<u8> {
 
 fn decode(template: &EventTemplate, bytes: &[u8]) -> Result<DecodedArguments, DecodeError> {
     let Ok(Record::Policy(record)) = record::decode(bytes) else { unreachable!() };
-    super::decode_arguments(template, &record)
+    decode_arguments(template, &record)
 }
 
 fn check_argument(argument_type: ArgumentType, status: u32, payload: &[u8], expected: &str) {
@@ -97,7 +96,7 @@ fn paths_show_permission_and_unresolved_components() {
 #[test]
 fn sockets_show_addresses_and_names() {
     let mut sock = wire::ArgumentSock::new_zeroed();
-    (sock.family, sock.type_, sock.protocol, sock.state) = (2, 1, 6, 2);
+    (sock.family, sock.r#type, sock.protocol, sock.state) = (2, 1, 6, 2);
     (sock.sport, sock.dport, sock.cookie) = (36261, 9, 42);
     sock.saddr[..4].copy_from_slice(&[127, 0, 0, 1]);
     sock.daddr[..4].copy_from_slice(&[10, 0, 0, 2]);
@@ -157,7 +156,7 @@ fn half(account: &Arc<Account>, tid: u32, time: u64) -> Half {
         time: KernelTime(time),
         process: ProcessKey::new(tid, 1),
         tid,
-        arguments: vec![api::KprobeArgument::default()],
+        arguments: vec![KprobeArgument::default()],
         action: 1,
     }
 }

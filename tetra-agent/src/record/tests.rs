@@ -42,9 +42,9 @@ fn lengths_that_lie_are_refused() {
 
 #[test]
 fn unknown_kinds_are_named() {
-    let mut header = wire::RecordHeader::new_zeroed();
+    let mut header = RecordHeader::new_zeroed();
     header.kind = 77;
-    header.size = size_of::<wire::RecordHeader>() as u32;
+    header.size = size_of::<RecordHeader>() as u32;
     assert_eq!(decode(header.as_bytes()).unwrap_err(), RecordError::Kind(77));
 }
 
