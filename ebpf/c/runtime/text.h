@@ -78,9 +78,12 @@ LIBRARY int tetra_walk_path(struct text *t, const void *address)
 	return walk_addresses(t, path.dentry, path.mnt);
 }
 
-LIBRARY int tetra_walk_path_trusted(struct text *t, void *pointer)
+/*
+ * Inlined into the functions that follow: the frames of a chain of calls count together, each as 32 bytes at least, and
+ * those of the walk itself leave few.
+ */
+INLINE int path_trusted(struct text *t, struct path *path)
 {
-	struct path *path = pointer;
 
 	if (may_be_null(path) || !path)
 		return tetra_walk_path(t, path);
@@ -91,6 +94,11 @@ LIBRARY int tetra_walk_path_trusted(struct text *t, void *pointer)
 	return walk_pointers(t, dentry, mnt);
 }
 
+LIBRARY int tetra_walk_path_trusted(struct text *t, void *pointer)
+{
+	return path_trusted(t, pointer);
+}
+
 LIBRARY int tetra_walk_file(struct text *t, const void *address)
 {
 	const struct file *file = address;
@@ -98,13 +106,16 @@ LIBRARY int tetra_walk_file(struct text *t, const void *address)
 	return tetra_walk_path(t, file ? &file->f_path : 0);
 }
 
-LIBRARY int tetra_walk_file_trusted(struct text *t, void *pointer)
+INLINE int file_trusted(struct text *t, struct file *file)
 {
-	struct file *file = pointer;
-
 	if (may_be_null(file) || !file)
 		return tetra_walk_file(t, file);
-	return tetra_walk_path_trusted(t, &file->f_path);
+	return path_trusted(t, &file->f_path);
+}
+
+LIBRARY int tetra_walk_file_trusted(struct text *t, void *pointer)
+{
+	return file_trusted(t, pointer);
 }
 
 LIBRARY int tetra_walk_fd(struct text *t, __u32 fd)
@@ -132,7 +143,7 @@ LIBRARY int tetra_walk_binprm_trusted(struct text *t, void *pointer)
 
 	if (may_be_null(bprm) || !bprm)
 		return text_fault(t);
-	return tetra_walk_file_trusted(t, bprm->file);
+	return file_trusted(t, bprm->file);
 }
 
 LIBRARY int tetra_walk_exe(struct text *t)
@@ -144,6 +155,6 @@ LIBRARY int tetra_walk_exe(struct text *t)
 #ifdef TETRA_LEGACY
 	return tetra_walk_file(t, READ(mm, exe_file));
 #else
-	return tetra_walk_file_trusted(t, mm->exe_file);
+	return file_trusted(t, mm->exe_file);
 #endif
 }
