@@ -162,6 +162,6 @@ pub(crate) fn compile_function(function: &Function, target: Target) -> Result<Fu
     let liveness = liveness::analyze(&function, &order);
     let allocation = allocate::allocate(&function, &order, &liveness);
     let frame = frame::Frame::new(&function, &order, &allocation)?;
-    let emitted = emit::emit(&function, &order, &allocation, &frame)?;
+    let emitted = emit::emit(&function, &order, &liveness, &allocation, &frame)?;
     jumps::resolve(&function.name, &emitted, frame.size, target.jumps32)
 }

@@ -19,7 +19,8 @@ use crate::isa::Reg;
 
 use super::liveness::{Liveness, Range, argument_values};
 
-const CALLER_SAVED: [Reg; 4] = [Reg::R1, Reg::R2, Reg::R3, Reg::R4];
+/// From the top: parameters come and arguments go in the low ones.
+const CALLER_SAVED: [Reg; 4] = [Reg::R4, Reg::R3, Reg::R2, Reg::R1];
 const CALLEE_SAVED: [Reg; 4] = [Reg::R6, Reg::R7, Reg::R8, Reg::R9];
 
 /// Where a value lives.
@@ -174,13 +175,14 @@ fn by_weight(function: &Function, liveness: &Liveness) -> Vec<Value> {
 }
 
 fn collect_hints(function: &Function, order: &[BlockId]) -> Vec<Vec<Hint>> {
-    let mut hints = vec![Vec::new(); function.value_types.len()];
+    let mut hints: Vec<Vec<Hint>> = vec![Vec::new(); function.value_types.len()];
+    let mut pairs = Vec::new();
     for (index, param) in function.params.iter().enumerate() {
         hints[param.0 as usize].push(Hint::Register(Reg::argument(index)));
     }
     for located in order.iter().flat_map(|id| &function.blocks[id.0 as usize].insts) {
         for (index, value) in argument_values(&located.inst) {
-            hints[value.0 as usize].push(Hint::Register(Reg::argument(index)));
+            hints[value.0 as usize].insert(0, Hint::Register(Reg::argument(index)));
         }
         let pair = match located.inst {
             Inst::Alu {
@@ -194,6 +196,13 @@ fn collect_hints(function: &Function, order: &[BlockId]) -> Vec<Vec<Hint>> {
         if let Some((dest, a)) = pair {
             hints[dest.0 as usize].push(Hint::Same(a));
             hints[a.0 as usize].push(Hint::Same(dest));
+            pairs.push((dest, a));
+        }
+    }
+    // what ends up in a certain register is best computed there from the beginning
+    for (dest, a) in pairs.into_iter().rev() {
+        if let Some(Hint::Register(register)) = hints[dest.0 as usize].first().copied() {
+            hints[a.0 as usize].insert(0, Hint::Register(register));
         }
     }
     hints

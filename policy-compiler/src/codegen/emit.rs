@@ -8,7 +8,7 @@ use crate::output::SourceRef;
 
 use super::allocate::{Allocation, Place};
 use super::frame::Frame;
-use super::liveness::reads_directly;
+use super::liveness::{Liveness, reads_directly};
 use super::moves::parallel_moves;
 use super::{CodegenError, Symbol};
 
@@ -51,19 +51,23 @@ pub(super) struct Emitted {
 pub(super) fn emit(
     function: &Function,
     order: &[BlockId],
+    liveness: &Liveness,
     allocation: &Allocation,
     frame: &Frame,
 ) -> Result<Emitted, CodegenError> {
     let mut emitter = Emitter {
         function,
+        liveness,
         allocation,
         frame,
         slots: Vec::new(),
+        block_start: 0,
         source: None,
     };
     let mut starts = Vec::with_capacity(order.len());
     for (position, &id) in order.iter().enumerate() {
         starts.push((id, emitter.slots.len()));
+        emitter.block_start = emitter.slots.len();
         let block = &function.blocks[id.0 as usize];
         if position == 0 {
             emitter.source = block.insts.first().map_or(block.source, |located| located.source);
@@ -84,9 +88,12 @@ pub(super) fn emit(
 
 struct Emitter<'a> {
     function: &'a Function,
+    liveness: &'a Liveness,
     allocation: &'a Allocation,
     frame: &'a Frame,
     slots: Vec<Slot>,
+    /// First slot of the block under way.
+    block_start: usize,
     source: Option<SourceRef>,
 }
 
@@ -223,6 +230,23 @@ impl Emitter<'_> {
         }
         self.value_into(scratch, value);
         scratch
+    }
+
+    /// If a value is the result of the call right before and is read only once, here: takes the move to its register back
+    /// and leaves it where calls return it.
+    fn still_in_r0(&mut self, value: Value) -> bool {
+        let Some(register) = self.allocation.register(value) else {
+            return false;
+        };
+        let moved = Instruction::mov(isa::Width::W64, register, Reg::R0);
+        // a result and one read
+        let read_once = self.liveness.accesses[value.0 as usize] == 2;
+        let is_last =
+            self.slots.len() > self.block_start && self.slots.last().is_some_and(|slot| slot.instruction == moved);
+        if read_once && is_last {
+            self.slots.pop();
+        }
+        read_once && is_last
     }
 
     /// A constant as second operand: an immediate if it fits, else in scratch.
@@ -525,7 +549,9 @@ impl Emitter<'_> {
         match *terminator {
             Terminator::Jump(block) => self.goto(block, next),
             Terminator::Return(operand) => {
-                self.operand_into(Reg::R0, operand);
+                if !operand.value().is_some_and(|value| self.still_in_r0(value)) {
+                    self.operand_into(Reg::R0, operand);
+                }
                 self.push(Instruction::exit());
             }
             Terminator::Branch {
@@ -539,7 +565,11 @@ impl Emitter<'_> {
                 then_block,
                 else_block,
             } => {
-                let first = self.register_of(a, SCRATCH);
+                let first = if self.still_in_r0(a) {
+                    Reg::R0
+                } else {
+                    self.register_of(a, SCRATCH)
+                };
                 let second = match b {
                     Operand::Imm(value) => self.immediate(value, width),
                     Operand::Value(value) => Second::Register(self.register_of(value, SCRATCH2)),

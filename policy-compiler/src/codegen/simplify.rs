@@ -1,13 +1,41 @@
-//! Clean-up before registers are allocated: constants become immediates, results that nobody reads are not computed.
+//! Clean-up before registers are allocated: constants become immediates, results that nobody reads are not computed, jumps to
+//! jumps lead to the end of the chain.
 
-use crate::ir::{AluOp, Function, Inst, Operand, Terminator, Width};
+use crate::ir::{AluOp, BlockId, Function, Inst, Operand, Terminator, Width};
 
 /// The function with small constants as immediates and without dead instructions.
 pub(super) fn simplify(function: &Function) -> Function {
     let mut function = function.clone();
     propagate_constants(&mut function);
     remove_dead(&mut function);
+    thread_jumps(&mut function);
     function
+}
+
+/// Blocks that only lead on are passed over. They stay, unreachable, until blocks are put in order.
+fn thread_jumps(function: &mut Function) {
+    let mut leads_to: Vec<Option<BlockId>> = function
+        .blocks
+        .iter()
+        .map(|block| match block.terminator {
+            Terminator::Jump(target) if block.insts.is_empty() => Some(target),
+            _ => None,
+        })
+        .collect();
+    for start in 0..leads_to.len() {
+        let Some(mut end) = leads_to[start] else { continue };
+        // an endless loop of empty blocks has no end
+        let mut steps = 0;
+        while let Some(next) = leads_to[end.0 as usize].filter(|_| steps < leads_to.len()) {
+            end = next;
+            steps += 1;
+        }
+        leads_to[start] = Some(end);
+    }
+    for block in &mut function.blocks {
+        let terminator = block.terminator.clone();
+        block.terminator = terminator.map_blocks(|target| leads_to[target.0 as usize].unwrap_or(target));
+    }
 }
 
 /// Constants that fit an immediate replace the values that hold them. Larger ones stay in registers, where several

@@ -36,8 +36,8 @@ fn a_comparison_jumps_to_the_far_block() {
             b.ret(0);
         },
         &[Type::Ctx],
-        "r1 = *(u32 *)(r1 + 8)
-         if r1 == 7 goto +2
+        "r4 = *(u32 *)(r1 + 8)
+         if r4 == 7 goto +2
          r0 = 0
          exit
          r0 = 1
@@ -57,9 +57,9 @@ fn what_lives_over_a_call_is_in_callee_saved_registers() {
         &[Type::Ctx],
         "r6 = *(u64 *)(r1 + 0)
          call 14
-         r1 = r0
-         r1 += r6
-         r0 = r1
+         r4 = r0
+         r4 += r6
+         r0 = r4
          exit",
     );
 }
@@ -75,13 +75,13 @@ fn constants_take_the_shortest_form() {
             b.ret(x);
         },
         &[Type::Ctx],
-        "r1 = *(u64 *)(r1 + 0)
+        "r4 = *(u64 *)(r1 + 0)
          w5 = -1
-         r1 &= r5
+         r4 &= r5
          r5 = 4294967296 ll
-         r1 ^= r5
-         w1 |= -16
-         r0 = r1
+         r4 ^= r5
+         w4 |= -16
+         r0 = r4
          exit",
     );
 }
@@ -95,10 +95,10 @@ fn kernel_memory_is_read_directly_or_through_the_helper() {
     check(
         build,
         &[Type::Trusted(1)],
-        "r1 = *(u32 *)(r1 + 16)
-         r1 <<= 32
-         r1 s>>= 32
-         r0 = r1
+        "r4 = *(u32 *)(r1 + 16)
+         r4 <<= 32
+         r4 s>>= 32
+         r0 = r4
          exit",
     );
     check(
@@ -110,10 +110,10 @@ fn kernel_memory_is_read_directly_or_through_the_helper() {
          r1 += -8
          r2 = 4
          call 113
-         r1 = *(u32 *)(r10 - 8)
-         r1 <<= 32
-         r1 s>>= 32
-         r0 = r1
+         r4 = *(u32 *)(r10 - 8)
+         r4 <<= 32
+         r4 s>>= 32
+         r0 = r4
          exit",
     );
 }
@@ -130,13 +130,13 @@ fn operands_survive_a_result_in_their_register() {
             b.ret(again);
         },
         &[Type::Ctx],
-        "r2 = *(u64 *)(r1 + 0)
-         r1 = *(u64 *)(r1 + 8)
-         r1 -= r2
-         r5 = r1
-         r1 = 5
-         r1 -= r5
-         r0 = r1
+        "r3 = *(u64 *)(r1 + 0)
+         r4 = *(u64 *)(r1 + 8)
+         r4 -= r3
+         r5 = r4
+         r4 = 5
+         r4 -= r5
+         r0 = r4
          exit",
     );
 }
@@ -178,5 +178,77 @@ fn frames_have_a_limit() {
             slots: 520,
             spills: 0
         }
+    );
+}
+
+#[test]
+fn results_of_calls_are_tested_where_they_are() {
+    check(
+        |b| {
+            let (yes, no) = (b.create_block(), b.create_block());
+            let x = b.call_helper(14, &[]);
+            b.branch(CmpOp::Slt, Width::W64, x, 0, yes, no);
+            b.switch_to(yes);
+            let y = b.call_helper(15, &[]);
+            b.ret(y);
+            b.switch_to(no);
+            b.ret(0);
+        },
+        &[Type::Ctx],
+        "call 14
+         if r0 s< 0 goto +2
+         r0 = 0
+         exit
+         call 15
+         exit",
+    );
+}
+
+#[test]
+fn arguments_are_computed_in_their_registers() {
+    check(
+        |b| {
+            let ctx = b.param(0);
+            let x = b.load_signed(ctx, 8, Size::B4);
+            let x = b.alu(AluOp::Add, Width::W64, x, 3);
+            let x = b.alu(AluOp::Xor, Width::W64, x, 5);
+            b.call_helper(6, &[ctx.into(), x.into()]);
+            b.ret(0);
+        },
+        &[Type::Ctx],
+        "r2 = *(u32 *)(r1 + 8)
+         r2 <<= 32
+         r2 s>>= 32
+         r2 += 3
+         r2 ^= 5
+         call 6
+         r0 = 0
+         exit",
+    );
+}
+
+#[test]
+fn jumps_to_jumps_are_threaded() {
+    check(
+        |b| {
+            let (hop, hop2, end, other) = (b.create_block(), b.create_block(), b.create_block(), b.create_block());
+            let x = b.load(b.param(0), 0, Size::B8);
+            b.branch(CmpOp::Eq, Width::W64, x, 1, hop, other);
+            b.switch_to(hop);
+            b.jump(hop2);
+            b.switch_to(hop2);
+            b.jump(end);
+            b.switch_to(other);
+            b.store(b.param(0), 0, Size::B8, 1);
+            b.jump(end);
+            b.switch_to(end);
+            b.ret(0);
+        },
+        &[Type::Ctx],
+        "r4 = *(u64 *)(r1 + 0)
+         if r4 == 1 goto +1
+         *(u64 *)(r1 + 0) = 1
+         r0 = 0
+         exit",
     );
 }

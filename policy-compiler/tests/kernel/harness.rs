@@ -202,7 +202,7 @@ impl Loaded {
                 drop(load(&mut log));
                 let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
                 let text = String::from_utf8_lossy(&log[..end]).into_owned();
-                let tail: Vec<_> = text.lines().rev().take(40).collect();
+                let tail: Vec<_> = text.lines().rev().take(200).collect();
                 return Err(format!(
                     "{error}\n{}",
                     tail.into_iter().rev().collect::<Vec<_>>().join("\n")
