@@ -87,11 +87,7 @@ pub async fn run(mut config: Config, log_level: LogLevel, stop: impl Future<Outp
             server::serve(path.clone(), service, stop, ready).await.context("serving the API")
         }
     };
-    // the service has gone, and with it all others that hold the manager
-    let accounts = match Arc::into_inner(manager) {
-        Some(manager) => manager.into_inner().unwrap_or_else(PoisonError::into_inner).stop(),
-        None => Vec::new(),
-    };
+    let accounts = manager.lock().unwrap_or_else(PoisonError::into_inner).stop();
     drop(sensor);
     let report = pipeline.finish();
     sum_up(&maps, report, export_stats.as_deref(), &broadcast, &accounts);

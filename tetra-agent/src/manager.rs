@@ -253,9 +253,9 @@ impl<K: Kernel> Manager<K> {
     }
 
     /// Takes everything out of force. The accounts are complete once the rings have been read to their end.
-    pub fn stop(mut self) -> Vec<ClosingAccount> {
+    pub fn stop(&mut self) -> Vec<ClosingAccount> {
         if let Err(error) = self.kernel.apply(Vec::new()) {
-            tracing::error!(%error, "hooks are detached one by one");
+            tracing::error!(%error, "hooks stay attached until the agent has ended");
         }
         self.entries.iter().map(|(key, entry)| self.closing(key, entry)).collect()
     }

@@ -1,0 +1,251 @@
+//! The agent's binary on the running kernel: what it exports, how it starts, how it ends.
+
+use std::fs::File;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Longest time any condition may take to come true.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Whether eBPF can be used here; says why not.
+fn can_run() -> bool {
+    let reason = if !nix::unistd::geteuid().is_root() {
+        "not root"
+    } else if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+        "no /sys/kernel/btf/vmlinux"
+    } else {
+        return true;
+    };
+    assert!(std::env::var_os("REQUIRE_KERNEL").is_none(), "{reason}");
+    #[expect(clippy::print_stderr, reason = "a skipped test says why")]
+    {
+        eprintln!("skipped: {reason}");
+    }
+    false
+}
+
+/// Waits until `condition` gives something.
+fn await_some<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// An agent with files of its own.
+struct Agent {
+    child: Child,
+    directory: tempfile::TempDir,
+}
+
+impl Agent {
+    fn command(directory: &Path) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tetra-agent"));
+        command
+            .arg("--run-dir")
+            .arg(directory.join("run"))
+            .arg(format!("--server-address=unix://{}", directory.join("sock").display()))
+            .arg("--tracing-policy-dir=")
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn start(options: &[&str]) -> Self {
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        let log = File::create(directory.path().join("log")).expect("the log can be written");
+        let child = Self::command(directory.path())
+            .arg("--export-filename")
+            .arg(directory.path().join("events.json"))
+            .args(["--export-file-max-size-mb", "4000"])
+            .args(options)
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the agent starts");
+        let mut agent = Self { child, directory };
+        await_some("the agent is ready", || {
+            let ended = agent.child.try_wait().expect("the agent can be waited for");
+            assert!(ended.is_none(), "the agent ended: {}", agent.log());
+            agent.path("run/tetragon-info.json").exists().then_some(())
+        });
+        agent
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    fn events(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.path("events.json")).unwrap_or_default();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole.lines().map(|line| serde_json::from_str(line).expect("every line is JSON")).collect()
+    }
+
+    /// Waits for the exit event of a process; the events up to then.
+    fn events_until_exit(&self, pid: u32) -> Vec<Value> {
+        await_some("the exit event", || {
+            let events = self.events();
+            events.iter().any(|event| event["process_exit"]["process"]["pid"] == pid).then_some(events)
+        })
+    }
+
+    fn stop(mut self) -> (ExitStatus, tempfile::TempDir) {
+        signal(&self.child, nix::sys::signal::Signal::SIGTERM);
+        let status = await_some("the agent ends", || self.child.try_wait().expect("the agent can be waited for"));
+        (status, std::mem::replace(&mut self.directory, tempfile::tempdir().expect("a directory can be made")))
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // it may have ended already
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn signal(child: &Child, signal: nix::sys::signal::Signal) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), signal).expect("the process can be signalled");
+}
+
+fn of<'e>(events: &'e [Value], kind: &str, pid: u32) -> Vec<&'e Value> {
+    events.iter().map(|event| &event[kind]).filter(|event| event["process"]["pid"] == pid).collect()
+}
+
+#[test]
+fn processes_are_reported_with_parents_and_arguments() {
+    if !can_run() {
+        return;
+    }
+    let agent = Agent::start(&["--enable-ancestors=base"]);
+    let mut child = Command::new("sh").args(["-c", "exec sleep '0 s' 2>/dev/null; exit 7"]).spawn().expect("sh starts");
+    child.wait().expect("sh can be waited for");
+    let events = agent.events_until_exit(child.id());
+
+    // this test's process ran before the agent: it was found in /proc
+    let me = of(&events, "process_exec", std::process::id());
+    assert_eq!(me.len(), 1);
+    assert!(me[0]["process"]["flags"].as_str().is_some_and(|flags| flags.starts_with("procFS")), "{}", me[0]);
+
+    let execs = of(&events, "process_exec", child.id());
+    assert_eq!(execs.len(), 2, "sh, then sleep: {execs:?}");
+    let (sh, sleep) = (execs[0], execs[1]);
+    assert_eq!(sh["process"]["arguments"], "-c \"exec sleep '0 s' 2>/dev/null; exit 7\"");
+    assert_eq!(sh["process"]["flags"], "execve clone");
+    assert_eq!(sh["parent"]["pid"], std::process::id());
+    assert_eq!(sh["parent"]["exec_id"], me[0]["process"]["exec_id"]);
+    assert_eq!(sh["process"]["parent_exec_id"], me[0]["process"]["exec_id"]);
+    assert_eq!(sleep["process"]["arguments"], " \"0 s\"");
+    assert_eq!(sleep["process"]["flags"], "execve");
+    assert_eq!(sleep["parent"]["exec_id"], sh["process"]["exec_id"], "the parent of a second image is the first");
+    assert_eq!(sleep["ancestors"][0]["pid"], std::process::id());
+
+    let exits = of(&events, "process_exit", child.id());
+    assert_eq!(exits.len(), 1);
+    assert_eq!(exits[0]["process"]["exec_id"], sleep["process"]["exec_id"]);
+    assert_eq!(exits[0]["status"], 1, "sleep refuses its argument");
+}
+
+#[test]
+fn arguments_of_any_length_arrive_whole() {
+    if !can_run() {
+        return;
+    }
+    let agent = Agent::start(&[]);
+    let argument = "x".repeat(100_000);
+    let mut child = Command::new("true").args([&argument, "y", &argument]).spawn().expect("true starts");
+    child.wait().expect("true can be waited for");
+    let events = agent.events_until_exit(child.id());
+    let execs = of(&events, "process_exec", child.id());
+    assert_eq!(execs[0]["process"]["flags"], "execve clone dataArgs");
+    assert_eq!(execs[0]["process"]["arguments"], format!("{argument} y {argument}"));
+}
+
+#[test]
+fn a_killed_process_shows_the_signal() {
+    if !can_run() {
+        return;
+    }
+    let agent = Agent::start(&[]);
+    let mut child = Command::new("sleep").arg("1000").spawn().expect("sleep starts");
+    signal(&child, nix::sys::signal::Signal::SIGKILL);
+    child.wait().expect("sleep can be waited for");
+    let events = agent.events_until_exit(child.id());
+    assert_eq!(of(&events, "process_exit", child.id())[0]["signal"], "SIGKILL");
+}
+
+#[test]
+fn the_end_leaves_nothing_and_accounts_for_everything() {
+    if !can_run() {
+        return;
+    }
+    let agent = Agent::start(&[]);
+    let pid = agent.child.id();
+    let (status, directory) = agent.stop();
+    assert!(status.success(), "{status}");
+    let log = std::fs::read_to_string(directory.path().join("log")).expect("there is a log");
+    assert!(log.contains("exec_lost=0"), "{log}");
+    assert!(!directory.path().join("sock").exists(), "the socket stays behind");
+    assert_eq!(std::fs::read_dir(directory.path().join("run")).expect("there is a run directory").count(), 0);
+    assert!(!Path::new(&format!("/proc/{pid}")).exists());
+}
+
+#[test]
+fn a_second_agent_is_refused() {
+    if !can_run() {
+        return;
+    }
+    let agent = Agent::start(&[]);
+    let output = Agent::command(agent.directory.path()).output().expect("a second agent starts");
+    assert!(!output.status.success());
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains(&format!("another agent runs already (pid {}", agent.child.id())), "{text}");
+    assert!(agent.path("sock").exists() && agent.path("run/tetragon.pid").exists(), "the first one is not harmed");
+}
+
+#[test]
+fn an_agent_without_privileges_says_what_to_do() {
+    if !can_run() {
+        return;
+    }
+    // where nobody can read the binary there is nothing to see
+    let binary = tempfile::tempdir().expect("a directory can be made");
+    std::fs::set_permissions(binary.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("its mode can be set");
+    let copy = binary.path().join("tetra-agent");
+    std::fs::copy(env!("CARGO_BIN_EXE_tetra-agent"), &copy).expect("the binary can be copied");
+    let output = Command::new(&copy)
+        .arg("--run-dir")
+        .arg(binary.path().join("run"))
+        .arg(format!("--server-address=unix://{}", binary.path().join("sock").display()))
+        .uid(65534)
+        .gid(65534)
+        .output()
+        .expect("the agent starts");
+    assert!(!output.status.success());
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("help: run as root"), "{text}");
+    assert!(!binary.path().join("run/tetragon.pid").exists());
+}
+
+#[test]
+fn settings_that_are_not_implemented_are_refused_by_name() {
+    let output = Command::new(env!("CARGO_BIN_EXE_tetra-agent"))
+        .arg("--metrics-server=:2112")
+        .output()
+        .expect("the agent starts");
+    assert!(!output.status.success());
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("`metrics-server` = `:2112` (command line) is not implemented"), "{text}");
+}
