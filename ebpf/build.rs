@@ -10,50 +10,68 @@ const OBJECTS: [(&str, &str, &[&str]); 3] = [
     ("runtime-legacy.bpf.o", "c/runtime.bpf.c", &["-DTETRA_LEGACY"]),
 ];
 
+/// Sources in `c/tests`.
+const TEST_PROGRAMS: [&str; 3] = ["hooks", "layouts", "library"];
+
 fn main() {
     println!("cargo::rerun-if-changed=c");
     println!("cargo::rerun-if-env-changed=CLANG");
-    let clang = std::env::var("CLANG").unwrap_or_else(|_| "clang".to_owned());
-    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    for (object, source, flags) in OBJECTS {
-        compile(&clang, source, &out.join(object), flags);
-    }
-    let tests = Path::new("c/tests");
-    if let Ok(entries) = std::fs::read_dir(tests) {
-        let mut sources: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-        sources.sort();
-        for source in sources {
-            let (Some(source), Some(name)) = (source.to_str(), source.file_name().and_then(|name| name.to_str())) else {
-                continue;
-            };
-            if let Some(stem) = name.strip_suffix(".bpf.c") {
-                compile(&clang, source, &out.join(format!("test-{stem}.bpf.o")), &[]);
-                compile(&clang, source, &out.join(format!("test-{stem}-legacy.bpf.o")), &["-DTETRA_LEGACY"]);
-            }
+    if let Err(error) = compile_all() {
+        for line in error.lines() {
+            println!("cargo::error={line}");
         }
     }
 }
 
-fn compile(clang: &str, source: &str, object: &Path, flags: &[&str]) {
+fn compile_all() -> Result<(), String> {
+    let clang = std::env::var("CLANG").unwrap_or_else(|_| "clang".to_owned());
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    for (object, source, flags) in OBJECTS {
+        compile(&clang, source, &out.join(object), flags)?;
+    }
+    // Test programs, which integration tests take from OUT_DIR.
+    for name in TEST_PROGRAMS {
+        let source = format!("c/tests/{name}.bpf.c");
+        compile(&clang, &source, &out.join(format!("test-{name}.bpf.o")), &[])?;
+        compile(
+            &clang,
+            &source,
+            &out.join(format!("test-{name}-legacy.bpf.o")),
+            &["-DTETRA_LEGACY"],
+        )?;
+    }
+    Ok(())
+}
+
+fn compile(clang: &str, source: &str, object: &Path, flags: &[&str]) -> Result<(), String> {
     let output = Command::new(clang)
-        .args(["-g", "-O2", "-target", "bpf", "-mcpu=v3", "-std=gnu11", "-Wall", "-Wextra", "-Werror"])
+        .args([
+            "-g",
+            "-O2",
+            "-target",
+            "bpf",
+            "-mcpu=v3",
+            "-std=gnu11",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+        ])
         .args(["-Wno-unused-function", "-Ic", "-fdebug-compilation-dir=."])
         .args(flags)
         .args(["-c", source, "-o"])
         .arg(object)
-        .output();
-    let output = match output {
-        Ok(output) => output,
-        Err(error) => fail(&format!(
-            "cannot run `{clang}` ({error}); the kernel side is compiled with clang 14 or newer: `apt install clang`, or set CLANG"
-        )),
-    };
-    if !output.status.success() {
-        fail(&format!("`{clang}` failed on `{source}`:\n{}", String::from_utf8_lossy(&output.stderr)));
+        .output()
+        .map_err(|error| {
+            format!(
+                "cannot run `{clang}` ({error}): the kernel side is compiled with clang 14 or newer\n\
+                 help: `apt install clang`, or name another with the environment variable CLANG"
+            )
+        })?;
+    if output.status.success() {
+        return Ok(());
     }
-}
-
-fn fail(message: &str) -> ! {
-    eprintln!("error: {message}");
-    std::process::exit(1);
+    Err(format!(
+        "`{clang}` failed on `ebpf/{source}`:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    ))
 }

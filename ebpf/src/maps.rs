@@ -38,17 +38,40 @@ pub struct MapDefinition {
     pub max_entries: u32,
 }
 
-const fn map(name: &'static str, map_type: MapType, key_size: u32, value_size: usize, max_entries: u32) -> MapDefinition {
-    MapDefinition { name, map_type, key_size, value_size: value_size as u32, max_entries }
+const fn map(
+    name: &'static str,
+    map_type: MapType,
+    key_size: u32,
+    value_size: usize,
+    max_entries: u32,
+) -> MapDefinition {
+    MapDefinition {
+        name,
+        map_type,
+        key_size,
+        value_size: value_size as u32,
+        max_entries,
+    }
 }
 
 /// Thread group id → [`Process`].
 pub const PROCESSES: MapDefinition = map("tetra_processes", MapType::Hash, 4, size_of::<Process>(), 32768);
 /// Nesting level → [`Scratch`].
-pub const SCRATCH: MapDefinition = map("tetra_scratch", MapType::PercpuArray, 4, size_of::<Scratch>(), SCRATCH_LEVELS);
+pub const SCRATCH: MapDefinition = map(
+    "tetra_scratch",
+    MapType::PercpuArray,
+    4,
+    size_of::<Scratch>(),
+    SCRATCH_LEVELS,
+);
 /// Level × texts + index → [`Text`].
-pub const TEXTS: MapDefinition =
-    map("tetra_texts", MapType::PercpuArray, 4, size_of::<Text>(), SCRATCH_LEVELS * SCRATCH_TEXTS);
+pub const TEXTS: MapDefinition = map(
+    "tetra_texts",
+    MapType::PercpuArray,
+    4,
+    size_of::<Text>(),
+    SCRATCH_LEVELS * SCRATCH_TEXTS,
+);
 /// Shard → ring buffer. The loader sets the number of elements to shards + 1; the last one is the enforcement lane.
 pub const RINGS: MapDefinition = map("tetra_rings", MapType::ArrayOfMaps, 4, 4, 2);
 /// 0 → [`Config`]; programs send nothing while it is zero.
@@ -57,14 +80,29 @@ pub const CONFIG: MapDefinition = map("tetra_config", MapType::Array, 4, size_of
 pub const SENSOR_COUNTER_VALUES: MapDefinition =
     map("tetra_sensor_counters", MapType::PercpuArray, 4, 8, SENSOR_COUNTERS);
 /// Policy slot → u64 per [`record::PolicyCounter`].
-pub const POLICY_COUNTER_VALUES: MapDefinition =
-    map("tetra_policy_counters", MapType::PercpuArray, 4, 8 * POLICY_COUNTERS as usize, 1024);
+pub const POLICY_COUNTER_VALUES: MapDefinition = map(
+    "tetra_policy_counters",
+    MapType::PercpuArray,
+    4,
+    8 * POLICY_COUNTERS as usize,
+    1024,
+);
 /// Calls under way: [`record::PendingKey`] → u64, never 0.
-pub const PENDING: MapDefinition =
-    map("tetra_pending", MapType::LruHash, size_of::<record::PendingKey>() as u32, 8, 8192);
+pub const PENDING: MapDefinition = map(
+    "tetra_pending",
+    MapType::LruHash,
+    size_of::<record::PendingKey>() as u32,
+    8,
+    8192,
+);
 /// Last time a record passed: [`record::RateLimitKey`] → time.
-pub const RATELIMIT: MapDefinition =
-    map("tetra_ratelimit", MapType::LruHash, size_of::<record::RateLimitKey>() as u32, 8, 8192);
+pub const RATELIMIT: MapDefinition = map(
+    "tetra_ratelimit",
+    MapType::LruHash,
+    size_of::<record::RateLimitKey>() as u32,
+    8,
+    8192,
+);
 /// 0 → the two random words that key the rate limiter's hash.
 pub const SEED: MapDefinition = map("tetra_seed", MapType::Array, 4, 16, 1);
 

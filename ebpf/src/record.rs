@@ -2,7 +2,10 @@
 //!
 //! All integers are little-endian and naturally aligned. Views check every length they use: any bytes may come in, nothing
 //! panics.
-#![allow(missing_docs, reason = "fields are documented where the layout stands, in `c/record.h`")]
+#![allow(
+    missing_docs,
+    reason = "fields are documented where the layout stands, in `c/record.h`"
+)]
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

@@ -12,7 +12,10 @@ fn look_at(bytes: &[u8]) {
             assert!(size_of::<RecordExec>() + shown <= bytes.len());
         }
         Some(Record::Policy(policy)) => {
-            let shown: usize = policy.arguments().map(|argument| size_of::<RecordArgument>() + argument.payload.len()).sum();
+            let shown: usize = policy
+                .arguments()
+                .map(|argument| size_of::<RecordArgument>() + argument.payload.len())
+                .sum();
             assert!(size_of::<RecordPolicy>() + shown <= bytes.len());
         }
         Some(Record::Data(data)) => assert!(data.bytes.len() <= bytes.len()),

@@ -2,10 +2,10 @@
 //! binary on other kernels. `REQUIRE_KERNEL=1` turns a skip into a failure.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
-#[path = "kernel/harness.rs"]
-mod harness;
 #[path = "kernel/cost.rs"]
 mod cost;
+#[path = "kernel/harness.rs"]
+mod harness;
 #[path = "kernel/hooks.rs"]
 mod hooks;
 #[path = "kernel/library.rs"]

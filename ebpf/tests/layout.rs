@@ -17,7 +17,9 @@ static LAYOUTS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/test-layouts.b
 fn check_struct(objects: &[Btf], name: &str, size: usize, fields: &[(&str, usize)]) {
     let mut known = 0;
     for btf in objects {
-        let Some(layout) = btf.struct_layout(name) else { continue };
+        let Some(layout) = btf.struct_layout(name) else {
+            continue;
+        };
         known += 1;
         assert_eq!(layout.size, size, "size of struct {name}");
         let expected: Vec<(String, usize)> = fields.iter().map(|(name, at)| ((*name).to_owned(), *at)).collect();
@@ -89,13 +91,54 @@ fn constants_are_those_of_the_objects() {
         ($($c:literal = $rust:expr),* $(,)?) => { [$((concat!("C_", $c), $rust as u64)),*] };
     }
     let plain = constants![
-        PROCESS_EXECED, PROCESS_CLONED, PROCESS_FROM_PROCFS, PROCESS_IN_INIT_TREE, POLICY_WORDS, RECORD_EXEC, RECORD_CLONE,
-        RECORD_EXIT, RECORD_DATA, RECORD_POLICY, RECORD_FLAG_RETURN, RECORD_FLAG_AWAIT_RETURN, RECORD_FLAG_CANCEL,
-        RECORD_FLAG_UNDECIDED, RECORD_FLAG_UNKNOWN_PROCESS, EXEC_SETUID, EXEC_SETGID, EXEC_FILE_CAPS, EXEC_FILELESS,
-        EXEC_DELETED, EXEC_ROOT_CWD, EXEC_NO_CWD, EXEC_ERROR_CWD, EXEC_ERROR_FILENAME, EXEC_ERROR_ARGS, EXEC_TRUNCATED_ARGS,
-        EXEC_DATA_ARGS, EXEC_MISSED_PARENT, EXEC_CWD_UNRESOLVED, EXEC_ERROR_CGROUP, EXEC_TRUNCATED_FILENAME, ARG_OK, ARG_FAULT,
-        ARG_TRUNCATED, ARG_RESOLVE_FAULT, PATH_UNRESOLVED, PATH_DELETED, TEXT_MAX, TEXT_SLACK, SCRATCH_LEVELS, SCRATCH_TEXTS,
-        FRAME_WORDS, RECORD_MAX, RECORD_SLACK, SENSOR_COUNTERS, POLICY_COUNTERS, POLICY_MODE_ENFORCE, POLICY_MODE_MONITOR,
+        PROCESS_EXECED,
+        PROCESS_CLONED,
+        PROCESS_FROM_PROCFS,
+        PROCESS_IN_INIT_TREE,
+        POLICY_WORDS,
+        RECORD_EXEC,
+        RECORD_CLONE,
+        RECORD_EXIT,
+        RECORD_DATA,
+        RECORD_POLICY,
+        RECORD_FLAG_RETURN,
+        RECORD_FLAG_AWAIT_RETURN,
+        RECORD_FLAG_CANCEL,
+        RECORD_FLAG_UNDECIDED,
+        RECORD_FLAG_UNKNOWN_PROCESS,
+        EXEC_SETUID,
+        EXEC_SETGID,
+        EXEC_FILE_CAPS,
+        EXEC_FILELESS,
+        EXEC_DELETED,
+        EXEC_ROOT_CWD,
+        EXEC_NO_CWD,
+        EXEC_ERROR_CWD,
+        EXEC_ERROR_FILENAME,
+        EXEC_ERROR_ARGS,
+        EXEC_TRUNCATED_ARGS,
+        EXEC_DATA_ARGS,
+        EXEC_MISSED_PARENT,
+        EXEC_CWD_UNRESOLVED,
+        EXEC_ERROR_CGROUP,
+        EXEC_TRUNCATED_FILENAME,
+        ARG_OK,
+        ARG_FAULT,
+        ARG_TRUNCATED,
+        ARG_RESOLVE_FAULT,
+        PATH_UNRESOLVED,
+        PATH_DELETED,
+        TEXT_MAX,
+        TEXT_SLACK,
+        SCRATCH_LEVELS,
+        SCRATCH_TEXTS,
+        FRAME_WORDS,
+        RECORD_MAX,
+        RECORD_SLACK,
+        SENSOR_COUNTERS,
+        POLICY_COUNTERS,
+        POLICY_MODE_ENFORCE,
+        POLICY_MODE_MONITOR,
     ];
     let counters = counters![
         "SENSOR_EXEC_SENT" = SensorCounter::ExecSent,
@@ -121,10 +164,16 @@ fn constants_are_those_of_the_objects() {
         "POLICY_RETURN_REJECTED" = PolicyCounter::ReturnRejected,
         "POLICY_PENDING_FULL" = PolicyCounter::PendingFull,
     ];
-    let mut expected: Vec<(String, u64)> =
-        plain.into_iter().chain(counters).map(|(name, value)| (name.to_owned(), value)).collect();
-    let mut found: Vec<(String, u64)> =
-        Btf::of_object(LAYOUTS).enum_values("constants").into_iter().map(|(name, value)| (name, value.into())).collect();
+    let mut expected: Vec<(String, u64)> = plain
+        .into_iter()
+        .chain(counters)
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    let mut found: Vec<(String, u64)> = Btf::of_object(LAYOUTS)
+        .enum_values("constants")
+        .into_iter()
+        .map(|(name, value)| (name, value.into()))
+        .collect();
     expected.sort();
     found.sort();
     assert_eq!(found, expected);
@@ -136,16 +185,25 @@ fn maps_are_those_of_the_objects() {
     for map in maps::ALL {
         let mut known = 0;
         for btf in &objects {
-            let Some(definition) = btf.map_definition(map.name) else { continue };
+            let Some(definition) = btf.map_definition(map.name) else {
+                continue;
+            };
             known += 1;
             let expected = [map.map_type as u32, map.max_entries, map.key_size, map.value_size];
-            assert_eq!(definition, expected, "type, entries, key and value size of {}", map.name);
+            assert_eq!(
+                definition, expected,
+                "type, entries, key and value size of {}",
+                map.name
+            );
         }
         assert!(known > 0, "no object defines {}", map.name);
     }
     for btf in &objects {
         for name in btf.map_names() {
-            assert!(maps::ALL.iter().any(|map| map.name == name), "{name} is not listed in `maps::ALL`");
+            assert!(
+                maps::ALL.iter().any(|map| map.name == name),
+                "{name} is not listed in `maps::ALL`"
+            );
         }
     }
 }
@@ -155,7 +213,9 @@ fn maps_are_those_of_the_objects() {
 fn objects_hold_no_global_variables() {
     for object in [SENSOR, RUNTIME, RUNTIME_LEGACY] {
         for section in btf::section_names(object) {
-            let is_data = [".rodata", ".data", ".bss"].iter().any(|prefix| section.starts_with(prefix));
+            let is_data = [".rodata", ".data", ".bss"]
+                .iter()
+                .any(|prefix| section.starts_with(prefix));
             assert!(!is_data, "section {section}");
         }
     }

@@ -33,7 +33,10 @@ impl<'a> Record<'a> {
             RECORD_EXIT => Self::Exit(read(bytes)?.0),
             RECORD_DATA => {
                 let (fixed, rest) = read::<RecordData>(bytes)?;
-                Self::Data(DataRecord { fixed, bytes: rest.get(..fixed.len as usize)? })
+                Self::Data(DataRecord {
+                    fixed,
+                    bytes: rest.get(..fixed.len as usize)?,
+                })
             }
             RECORD_POLICY => {
                 let (fixed, arguments) = read::<RecordPolicy>(bytes)?;
@@ -81,7 +84,13 @@ impl<'a> ExecRecord<'a> {
         let (args, rest) = rest.split_at_checked(fixed.args_len as usize)?;
         let (cwd, rest) = rest.split_at_checked(fixed.cwd_len as usize)?;
         let cgroup_name = rest.get(..fixed.cgroup_name_len as usize)?;
-        Some(Self { fixed, filename, args, cwd, cgroup_name })
+        Some(Self {
+            fixed,
+            filename,
+            args,
+            cwd,
+            cgroup_name,
+        })
     }
 }
 
@@ -105,7 +114,10 @@ pub struct PolicyRecord<'a> {
 impl<'a> PolicyRecord<'a> {
     /// The arguments, in the order of the template.
     pub fn arguments(&self) -> Arguments<'a> {
-        Arguments { rest: self.arguments, left: self.fixed.argument_count }
+        Arguments {
+            rest: self.arguments,
+            left: self.fixed.argument_count,
+        }
     }
 }
 
@@ -134,6 +146,9 @@ impl<'a> Iterator for Arguments<'a> {
         let len = fixed.len as usize;
         let payload = rest.get(..len)?;
         self.rest = rest.get(len.next_multiple_of(8)..).unwrap_or_default();
-        Some(Argument { status: fixed.status, payload })
+        Some(Argument {
+            status: fixed.status,
+            payload,
+        })
     }
 }

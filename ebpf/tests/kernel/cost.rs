@@ -58,8 +58,27 @@ fn smallest_program() -> Vec<u8> {
     let code = [0x31, 0xff, 0xb8, 60, 0, 0, 0, 0x0f, 0x05]; // xor edi, edi; mov eax, 60; syscall
     let mut elf = vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     for (value, size) in [
-        (2_u64, 2), (62, 2), (1, 4), (0x40_0078, 8), (64, 8), (0, 8), (0, 4), (64, 2), (56, 2), (1, 2), (0, 2), (0, 2), (0, 2),
-        (1, 4), (5, 4), (0, 8), (0x40_0000, 8), (0x40_0000, 8), (0x81, 8), (0x81, 8), (4096, 8),
+        (2_u64, 2),
+        (62, 2),
+        (1, 4),
+        (0x40_0078, 8),
+        (64, 8),
+        (0, 8),
+        (0, 4),
+        (64, 2),
+        (56, 2),
+        (1, 2),
+        (0, 2),
+        (0, 2),
+        (0, 2),
+        (1, 4),
+        (5, 4),
+        (0, 8),
+        (0x40_0000, 8),
+        (0x40_0000, 8),
+        (0x81, 8),
+        (0x81, 8),
+        (4096, 8),
     ] {
         elf.extend_from_slice(&value.to_le_bytes()[..size]);
     }
@@ -70,7 +89,10 @@ fn smallest_program() -> Vec<u8> {
 fn cost_of(name: &str, before: u64, after: u64, budget: u64) {
     let added = after.saturating_sub(before);
     eprintln!("{name}: {before} + {added} (budget {budget})");
-    assert!(added <= budget, "{name} costs {added} instructions more, budget {budget}");
+    assert!(
+        added <= budget,
+        "{name} costs {added} instructions more, budget {budget}"
+    );
 }
 
 /// A process of its own, because the cost of a fork grows with the memory of the forking process.
@@ -100,8 +122,8 @@ fn forker() {
         wait(pid);
     };
     std::env::set_current_dir("/usr/share/doc").unwrap();
-    // once without the sensor, once with it
-    for _ in 0..2 {
+    // to warm up, without the sensor, with it, without it again
+    for _ in 0..4 {
         let costs = (least(3, fork_and_exit), least(3, exec));
         eprintln!("costs {} {}", costs.0, costs.1);
         std::io::stdin().read_line(&mut String::new()).unwrap();
@@ -115,24 +137,38 @@ fn sensor() {
         return;
     }
     let mut forker = Command::new(std::env::current_exe().unwrap());
-    forker.args(["--ignored", "--exact", "--nocapture", "cost::forker"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    forker
+        .args(["--ignored", "--exact", "--nocapture", "cost::forker"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut forker = forker.stdout(Stdio::null()).spawn().unwrap();
-    let (mut go, output) = (forker.stdin.take().unwrap(), BufReader::new(forker.stderr.take().unwrap()));
+    let (mut go, output) = (
+        forker.stdin.take().unwrap(),
+        BufReader::new(forker.stderr.take().unwrap()),
+    );
     let mut costs = output.lines().filter_map(|line| {
         let line = line.unwrap();
         let (fork, exec) = line.strip_prefix("costs ")?.split_once(' ')?;
         Some((fork.parse().unwrap(), exec.parse().unwrap()))
     });
-    let (fork_before, exec_before) = costs.next().unwrap();
+    let mut next = || -> (u64, u64) { costs.next().unwrap() };
+    next();
+    writeln!(go).unwrap();
+    let (fork_before, exec_before) = next();
     let mut sensor = harness::load(SENSOR, 1 << 24);
     sensor.attach_tracepoint("sensor_exec", "sched_process_exec");
     sensor.attach_tracepoint("sensor_fork", "sched_process_fork");
     sensor.attach_tracepoint("sensor_exit", "sched_process_exit");
     sensor.set_wakeup_bytes(1 << 23);
     writeln!(go).unwrap();
-    let (fork_after, exec_after) = costs.next().unwrap();
+    let (fork_after, exec_after) = next();
+    drop(sensor);
+    writeln!(go).unwrap();
+    let (fork_again, exec_again) = next();
     writeln!(go).unwrap();
     forker.wait().unwrap();
+    // what differs between the runs without the sensor is noise
+    eprintln!("fork {fork_before} and {fork_again}, exec {exec_before} and {exec_again} without the sensor");
     cost_of("fork, exit and wait", fork_before, fork_after, 5000);
     cost_of("fork, exec, exit and wait", exec_before, exec_after, 12000);
 }
@@ -151,7 +187,14 @@ fn library() {
     let call = |operation: u32| {
         least(50, || {
             // SAFETY: getpriority reads no memory.
-            unsafe { libc::syscall(libc::SYS_getpriority, 0x7e7a_0000 | operation, stream.as_raw_fd(), string.as_ptr()) };
+            unsafe {
+                libc::syscall(
+                    libc::SYS_getpriority,
+                    0x7e7a_0000 | operation,
+                    stream.as_raw_fd(),
+                    string.as_ptr(),
+                )
+            };
         })
     };
     let unattached = call(19);
@@ -163,12 +206,27 @@ fn library() {
         let _ = library;
         cost_of(name, nothing, call(operation), budget);
     };
-    for (directory, components, budget) in [("/", 0, 700), ("/usr", 1, 700), ("/usr/share/doc", 3, 900), ("/proc/sys/kernel", 3, 1300)] {
+    for (directory, components, budget) in [
+        ("/", 0, 700),
+        ("/usr", 1, 700),
+        ("/usr/share/doc", 3, 900),
+        ("/proc/sys/kernel", 3, 1300),
+    ] {
         std::env::set_current_dir(directory).unwrap();
         if !is_legacy() {
-            measure(&mut library, &format!("trusted walk of {components} components, {directory}"), 20, budget);
+            measure(
+                &mut library,
+                &format!("trusted walk of {components} components, {directory}"),
+                20,
+                budget,
+            );
         }
-        measure(&mut library, &format!("walk of {components} components, {directory}"), 21, 3 * budget);
+        measure(
+            &mut library,
+            &format!("walk of {components} components, {directory}"),
+            21,
+            3 * budget,
+        );
     }
     measure(&mut library, "begin of a record", 22, 1000);
     measure(&mut library, "read of a short string", 23, 300);

@@ -9,10 +9,12 @@ use zerocopy::FromBytes;
 
 /// Whether this process may load tracing programs; prints why not.
 pub(crate) fn kernel_allows_bpf() -> bool {
-    let refusal = if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
-        Some("the kernel has no BTF".to_owned())
+    let refusal = if std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
+        create_ring(4096)
+            .err()
+            .map(|error| format!("cannot create a ring buffer: {error:#}"))
     } else {
-        create_ring(4096).err().map(|error| format!("cannot create a ring buffer: {error:#}"))
+        Some("the kernel has no BTF".to_owned())
     };
     if let Some(refusal) = refusal {
         skip(&refusal);
@@ -23,14 +25,19 @@ pub(crate) fn kernel_allows_bpf() -> bool {
 
 /// Says why a test ends early; a failure if `REQUIRE_KERNEL` is set.
 pub(crate) fn skip(reason: &str) {
-    assert!(std::env::var_os("REQUIRE_KERNEL").is_none(), "REQUIRE_KERNEL is set, but {reason}");
+    assert!(
+        std::env::var_os("REQUIRE_KERNEL").is_none(),
+        "REQUIRE_KERNEL is set, but {reason}"
+    );
     eprintln!("skipped: {reason}");
 }
 
 /// Whether the kernel needs the legacy build of the runtime library: it lacks `bpf_get_current_task_btf` (5.11).
 pub(crate) fn is_legacy() -> bool {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    let mut numbers = release.split(['.', '-']).map(|number| number.parse::<u32>().unwrap_or_default());
+    let mut numbers = release
+        .split(['.', '-'])
+        .map(|number| number.parse::<u32>().unwrap_or_default());
     (numbers.next(), numbers.next()) < (Some(5), Some(11))
 }
 
@@ -69,12 +76,23 @@ pub(crate) fn load(object: &[u8], ring_bytes: u32) -> Loaded {
     rings.set(1, &lane, 0).unwrap();
     configure(&mut bpf, std::process::id(), 0);
     let open = |ring| RingBuf::try_from(Map::RingBuf(ring)).unwrap();
-    Loaded { bpf, btf, ring: open(ring), lane: open(lane) }
+    Loaded {
+        bpf,
+        btf,
+        ring: open(ring),
+        lane: open(lane),
+    }
 }
 
 /// The test programs look at the process that `agent_tgid` names.
 fn configure(bpf: &mut Ebpf, agent_tgid: u32, wakeup_bytes: u32) {
-    let config = Config { ring_shards: 1, cpus_per_shard: 4096, agent_tgid, wakeup_bytes, ..Config::default() };
+    let config = Config {
+        ring_shards: 1,
+        cpus_per_shard: 4096,
+        agent_tgid,
+        wakeup_bytes,
+        ..Config::default()
+    };
     let mut configs: Array<_, [u8; size_of::<Config>()]> = bpf.map_mut("tetra_config").unwrap().try_into().unwrap();
     let config: [u8; size_of::<Config>()] = zerocopy::transmute!(config);
     configs.set(0, config, 0).unwrap();
@@ -130,7 +148,12 @@ impl Loaded {
     pub(crate) fn policy_counter(&self, slot: u32, counter: PolicyCounter) -> u64 {
         let counters: PerCpuArray<_, [u64; POLICY_COUNTERS as usize]> =
             self.bpf.map("tetra_policy_counters").unwrap().try_into().unwrap();
-        counters.get(&slot, 0).unwrap().iter().map(|words| words[counter as usize]).sum()
+        counters
+            .get(&slot, 0)
+            .unwrap()
+            .iter()
+            .map(|words| words[counter as usize])
+            .sum()
     }
 
     /// The oldest record of the enforcement lane, which must be there.

@@ -44,7 +44,10 @@ fn loaded(name: &str, result: Result<(), ProgramError>) {
     if let Err(ProgramError::LoadError { io_error, verifier_log }) = &result {
         let log = verifier_log.to_string();
         let tail: Vec<&str> = log.lines().rev().take(40).collect();
-        panic!("{name}: {io_error}\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
+        panic!(
+            "{name}: {io_error}\n{}",
+            tail.into_iter().rev().collect::<Vec<_>>().join("\n")
+        );
     }
     result.unwrap();
 }
@@ -85,15 +88,25 @@ type Payloads = Vec<(u32, Vec<u8>)>;
 fn collect(hooks: &mut Loaded) -> BTreeMap<u64, Vec<Payloads>> {
     let mut found: BTreeMap<u64, Vec<Payloads>> = BTreeMap::new();
     hooks.drain(|record| {
-        let Record::Policy(record) = record else { panic!("policy records only") };
-        let arguments = record.arguments().map(|argument| (argument.status, argument.payload.to_vec())).collect();
+        let Record::Policy(record) = record else {
+            panic!("policy records only")
+        };
+        let arguments = record
+            .arguments()
+            .map(|argument| (argument.status, argument.payload.to_vec()))
+            .collect();
         found.entry(record.fixed.call_id).or_default().push(arguments);
     });
     found
 }
 
 fn paths(found: &BTreeMap<u64, Vec<Payloads>>, program: u64) -> Vec<String> {
-    found.get(&program).into_iter().flatten().map(|arguments| path(&arguments[1])).collect()
+    found
+        .get(&program)
+        .into_iter()
+        .flatten()
+        .map(|arguments| path(&arguments[1]))
+        .collect()
 }
 
 fn path((status, payload): &(u32, Vec<u8>)) -> String {
@@ -116,7 +129,11 @@ fn every_function_loads_and_works_in_every_kind_of_hook() {
     std::fs::write(&file, "content").unwrap();
     std::fs::write(&gone, "").unwrap();
     let expected = file.to_str().unwrap().to_owned();
-    let expected_dentry = |found: &[String]| found.iter().any(|path| expected.replace("file", "gone").ends_with(path.as_str()));
+    let expected_dentry = |found: &[String]| {
+        found
+            .iter()
+            .any(|path| expected.replace("file", "gone").ends_with(path.as_str()))
+    };
 
     hooks.set_watched(std::process::id());
     collect(&mut hooks);
@@ -135,7 +152,10 @@ fn every_function_loads_and_works_in_every_kind_of_hook() {
     for program in [1, 6, 7, 12] {
         let paths = paths(&found, program);
         assert!(paths.contains(&expected), "program {program}: {paths:?}");
-        assert!(paths.contains(&"/proc/sys/kernel/osrelease".to_owned()), "program {program}: {paths:?}");
+        assert!(
+            paths.contains(&"/proc/sys/kernel/osrelease".to_owned()),
+            "program {program}: {paths:?}"
+        );
     }
     for program in [3, 9, 14] {
         let paths = paths(&found, program);
@@ -146,21 +166,33 @@ fn every_function_loads_and_works_in_every_kind_of_hook() {
         assert!(expected_dentry(&paths), "program {program}: {paths:?}");
     }
     let me = std::env::current_exe().unwrap().canonicalize().unwrap();
-    let all = found[&11].iter().find(|arguments| path(&arguments[1]) == expected).expect("file permission");
+    let all = found[&11]
+        .iter()
+        .find(|arguments| path(&arguments[1]) == expected)
+        .expect("file permission");
     assert_eq!(path(&all[2]), me.to_str().unwrap());
     assert_eq!(all[4].1, 1_u64.to_le_bytes());
     assert_eq!(paths(&found, 16), [base.to_str().unwrap()]);
     let address = ArgumentSockaddr::read_from_bytes(&found[&17][0][0].1).unwrap();
-    assert_eq!((address.family, address.port, &address.addr[..4]), (2, server.port(), &[127, 0, 0, 1][..]));
+    assert_eq!(
+        (address.family, address.port, &address.addr[..4]),
+        (2, server.port(), &[127, 0, 0, 1][..])
+    );
     for program in [18, 19] {
         let sock = ArgumentSock::read_from_bytes(&found[&program][0][0].1).unwrap();
-        assert_eq!((sock.family, sock.dport, sock.protocol), (2, server.port(), 6), "program {program}");
+        assert_eq!(
+            (sock.family, sock.dport, sock.protocol),
+            (2, server.port(), 6),
+            "program {program}"
+        );
     }
     drop((opened, proc));
 
     // an exec: the child has to be the watched one
     let mut child = Command::new("/bin/sh");
-    child.args(["-c", "read go && exec /usr/bin/env true"]).stdin(std::process::Stdio::piped());
+    child
+        .args(["-c", "read go && exec /usr/bin/env true"])
+        .stdin(std::process::Stdio::piped());
     let mut child = child.process_group(0).spawn().unwrap();
     hooks.set_watched(child.id());
     collect(&mut hooks);
@@ -170,7 +202,10 @@ fn every_function_loads_and_works_in_every_kind_of_hook() {
     let env = std::path::Path::new("/usr/bin/env").canonicalize().unwrap();
     for program in [2, 8, 13, 5] {
         let paths = paths(&found, program);
-        assert!(paths.contains(&env.to_str().unwrap().to_owned()), "program {program}: {paths:?}");
+        assert!(
+            paths.contains(&env.to_str().unwrap().to_owned()),
+            "program {program}: {paths:?}"
+        );
     }
     // anonymous memory is mapped without a file
     assert!(paths(&found, 5).contains(&"status 1".to_owned()));

@@ -71,10 +71,15 @@ impl Answer {
 fn next_answer(library: &mut Loaded) -> Answer {
     let mut answer = None;
     library.read_until(|record| {
-        let Record::Policy(record) = record else { panic!("the library sends policy records only") };
+        let Record::Policy(record) = record else {
+            panic!("the library sends policy records only")
+        };
         answer = Some(Answer {
             fixed: record.fixed,
-            arguments: record.arguments().map(|argument| (argument.status, argument.payload.to_vec())).collect(),
+            arguments: record
+                .arguments()
+                .map(|argument| (argument.status, argument.payload.to_vec()))
+                .collect(),
         });
         true
     });
@@ -112,8 +117,18 @@ fn records_say_who_and_what() {
     assert_eq!(answer.fixed.header.tgid, std::process::id());
     // SAFETY: gettid has no preconditions.
     assert_eq!(answer.fixed.header.tid as i32, unsafe { libc::gettid() });
-    assert_eq!(answer.fixed.header.flags, RECORD_FLAG_UNDECIDED | RECORD_FLAG_UNKNOWN_PROCESS);
-    assert_eq!((answer.fixed.object_tag, answer.fixed.template_index, answer.fixed.action), (0xabcd, 5, 3));
+    assert_eq!(
+        answer.fixed.header.flags,
+        RECORD_FLAG_UNDECIDED | RECORD_FLAG_UNKNOWN_PROCESS
+    );
+    assert_eq!(
+        (
+            answer.fixed.object_tag,
+            answer.fixed.template_index,
+            answer.fixed.action
+        ),
+        (0xabcd, 5, 3)
+    );
     assert_eq!(answer.fixed.header.start_ktime, 0);
     assert_ne!(answer.fixed.cgroup_id, 0);
     assert_eq!(library.policy_counter(1, PolicyCounter::PostSent), 1);
@@ -134,7 +149,15 @@ fn paths_are_those_of_procfs() {
     let file = directory.join("file");
     std::fs::write(&file, "").unwrap();
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
-    for path in [&file, &deep, &long, &directory, Path::new("/proc/sys/kernel/osrelease"), Path::new("/usr/bin"), Path::new("/dev/null")] {
+    for path in [
+        &file,
+        &deep,
+        &long,
+        &directory,
+        Path::new("/proc/sys/kernel/osrelease"),
+        Path::new("/usr/bin"),
+        Path::new("/dev/null"),
+    ] {
         let opened = File::open(path).unwrap();
         let path = path.canonicalize().unwrap();
         for operation in [Operation::WalkFd, Operation::WalkFile, Operation::WalkPath] {
@@ -147,7 +170,11 @@ fn paths_are_those_of_procfs() {
     let (walked, argument) = path_of(&mut library, Operation::WalkFd, &File::open("/").unwrap());
     assert_eq!((walked.as_str(), argument.flags), ("", 0));
     // a dentry knows no mounts
-    let (walked, _) = path_of(&mut library, Operation::WalkDentry, &File::open("/proc/sys/kernel/osrelease").unwrap());
+    let (walked, _) = path_of(
+        &mut library,
+        Operation::WalkDentry,
+        &File::open("/proc/sys/kernel/osrelease").unwrap(),
+    );
     assert_eq!(walked, "/sys/kernel/osrelease");
     let me = std::env::current_exe().unwrap().canonicalize().unwrap();
     let operations = [Operation::WalkExe, Operation::WalkExeTrusted];
@@ -216,12 +243,19 @@ fn a_path_of_two_thousand_components_is_whole_and_a_longer_one_is_a_marked_suffi
     let room = 4096 - text(&base).len();
     let components = room / 2;
     let end = descend(&base, (0..components).map(|i| (i % 10).to_string()));
-    let expected = text(&base).to_owned() + &(0..components).map(|i| format!("/{}", i % 10)).collect::<String>();
+    let mut expected = text(&base).to_owned();
+    for i in 0..components {
+        expected.push('/');
+        expected.push(char::from_digit(i as u32 % 10, 10).unwrap());
+    }
     let (walked, argument) = path_of(&mut library, Operation::WalkFd, &end);
     assert_eq!(argument.flags, 0, "{} components", components + 2);
     assert_eq!(walked, expected);
 
-    let beyond = descend(Path::new(&format!("/proc/self/fd/{}", end.as_raw_fd())), ["name-too-long".to_owned()].into_iter());
+    let beyond = descend(
+        Path::new(&format!("/proc/self/fd/{}", end.as_raw_fd())),
+        ["name-too-long".to_owned()].into_iter(),
+    );
     for operation in [Operation::WalkFd, Operation::WalkDentry] {
         let (walked, argument) = path_of(&mut library, operation, &beyond);
         assert_eq!(argument.flags, PATH_UNRESOLVED, "{operation:?}");
@@ -245,9 +279,21 @@ fn paths_cross_mounts_and_end_at_the_root_of_the_process() {
             let mount = |source: &CStr, target: &Path, kind: Option<&CStr>, flags| {
                 // SAFETY: all strings are valid C strings and outlive the call.
                 let error = unsafe {
-                    libc::mount(source.as_ptr(), c(target).as_ptr(), kind.map_or(std::ptr::null(), CStr::as_ptr), flags, std::ptr::null())
+                    libc::mount(
+                        source.as_ptr(),
+                        c(target).as_ptr(),
+                        kind.map_or(std::ptr::null(), CStr::as_ptr),
+                        flags,
+                        std::ptr::null(),
+                    )
                 };
-                assert_eq!(error, 0, "mount on {}: {}", target.display(), std::io::Error::last_os_error());
+                assert_eq!(
+                    error,
+                    0,
+                    "mount on {}: {}",
+                    target.display(),
+                    std::io::Error::last_os_error()
+                );
             };
             // SAFETY: no memory is involved; only this thread is concerned.
             if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
@@ -266,29 +312,64 @@ fn paths_cross_mounts_and_end_at_the_root_of_the_process() {
             std::fs::write(inner.join("two/file"), "").unwrap();
             mount(&c(&inner.join("two")), &bound, None, libc::MS_BIND);
 
-            for path in [inner.join("two/file"), inner.clone(), outer.clone(), bound.join("file"), bound.clone()] {
+            for path in [
+                inner.join("two/file"),
+                inner.clone(),
+                outer.clone(),
+                bound.join("file"),
+                bound.clone(),
+            ] {
                 let opened = File::open(&path).unwrap();
                 for operation in [Operation::WalkFd, Operation::WalkFile, Operation::WalkPath] {
                     assert_eq!(path_of(&mut library, operation, &opened).0, text(&path));
                 }
             }
-            assert_eq!(path_of(&mut library, Operation::WalkDentry, &File::open(bound.join("file")).unwrap()).0, "/two/file");
+            assert_eq!(
+                path_of(
+                    &mut library,
+                    Operation::WalkDentry,
+                    &File::open(bound.join("file")).unwrap()
+                )
+                .0,
+                "/two/file"
+            );
 
             let outside = File::open(base.join("outer/one")).unwrap();
             let file = File::open(inner.join("two/file")).unwrap();
             std::env::set_current_dir(&inner).unwrap();
             if !is_legacy() {
-                assert_eq!(ask(&mut library, Operation::WalkPwdTrusted, 0, std::ptr::null()).path(1).0, text(&inner));
+                assert_eq!(
+                    ask(&mut library, Operation::WalkPwdTrusted, 0, std::ptr::null())
+                        .path(1)
+                        .0,
+                    text(&inner)
+                );
                 std::env::set_current_dir(inner.join("two")).unwrap();
-                assert_eq!(ask(&mut library, Operation::WalkPwdTrusted, 0, std::ptr::null()).path(1).0, text(&inner.join("two")));
-                assert_eq!(ask(&mut library, Operation::WalkDentryTrusted, 0, std::ptr::null()).path(1).0, "/two");
+                assert_eq!(
+                    ask(&mut library, Operation::WalkPwdTrusted, 0, std::ptr::null())
+                        .path(1)
+                        .0,
+                    text(&inner.join("two"))
+                );
+                assert_eq!(
+                    ask(&mut library, Operation::WalkDentryTrusted, 0, std::ptr::null())
+                        .path(1)
+                        .0,
+                    "/two"
+                );
             }
             // SAFETY: the string is valid; only this thread is concerned.
             assert_eq!(unsafe { libc::chroot(c(&inner).as_ptr()) }, 0);
             assert_eq!(path_of(&mut library, Operation::WalkFd, &file).0, "/two/file");
-            assert_eq!(path_of(&mut library, Operation::WalkFd, &File::open("/").unwrap()).0, "");
+            assert_eq!(
+                path_of(&mut library, Operation::WalkFd, &File::open("/").unwrap()).0,
+                ""
+            );
             // outside of its root: told from the root of the mount tree
-            assert_eq!(path_of(&mut library, Operation::WalkFd, &outside).0, text(&base.join("outer/one")));
+            assert_eq!(
+                path_of(&mut library, Operation::WalkFd, &outside).0,
+                text(&base.join("outer/one"))
+            );
         });
     });
 }
@@ -308,16 +389,34 @@ fn user_strings_of_any_length_are_read() {
         assert_eq!(answer.arguments[1].0, if len > 4096 { ARG_TRUNCATED } else { ARG_OK });
     }
     for address in [0_usize, 16, 0xffff_8000_0000_0000] {
-        let answer = ask(&mut library, Operation::ReadUser, 0, std::ptr::without_provenance(address));
-        assert_eq!((answer.integer(0), answer.arguments[1].0, answer.arguments[1].1.len()), (-1, ARG_FAULT, 0));
+        let answer = ask(
+            &mut library,
+            Operation::ReadUser,
+            0,
+            std::ptr::without_provenance(address),
+        );
+        assert_eq!(
+            (answer.integer(0), answer.arguments[1].0, answer.arguments[1].1.len()),
+            (-1, ARG_FAULT, 0)
+        );
     }
     let file = File::open("/proc/sys/kernel/osrelease").unwrap();
-    let answer = ask(&mut library, Operation::ReadKernel, file.as_raw_fd() as u32, std::ptr::null());
+    let answer = ask(
+        &mut library,
+        Operation::ReadKernel,
+        file.as_raw_fd() as u32,
+        std::ptr::null(),
+    );
     assert_eq!(answer.arguments[1].1, b"osrelease");
 }
 
 fn sock_of(library: &mut Loaded, socket: &impl AsRawFd) -> ArgumentSock {
-    let answer = ask(library, Operation::ReadSock, socket.as_raw_fd() as u32, std::ptr::null());
+    let answer = ask(
+        library,
+        Operation::ReadSock,
+        socket.as_raw_fd() as u32,
+        std::ptr::null(),
+    );
     assert_eq!(answer.integer(0), 0);
     ArgumentSock::read_from_bytes(&answer.arguments[1].1).unwrap()
 }
@@ -335,12 +434,21 @@ fn sockets_are_told() {
     let mark = 77_u32;
     // SAFETY: the option's address and size are those of a live u32.
     let marked = unsafe {
-        libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_MARK, (&raw const mark).cast(), 4)
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MARK,
+            (&raw const mark).cast(),
+            4,
+        )
     } == 0;
     let sock = sock_of(&mut library, &stream);
     assert_eq!((sock.family, sock.r#type, sock.protocol, sock.state), (2, 1, 6, 1));
     assert_eq!((sock.sport, sock.dport), (client.port(), server.port()));
-    assert_eq!((&sock.saddr[..4], &sock.daddr[..4]), (&[127, 0, 0, 1][..], &[127, 0, 0, 1][..]));
+    assert_eq!(
+        (&sock.saddr[..4], &sock.daddr[..4]),
+        (&[127, 0, 0, 1][..], &[127, 0, 0, 1][..])
+    );
     assert_eq!(sock.mark, if marked { mark } else { 0 });
     assert_ne!(sock.cookie, 0);
     let sock = sock_of(&mut library, &listener);
@@ -351,7 +459,10 @@ fn sockets_are_told() {
         socket.connect(peer.local_addr().unwrap()).unwrap();
         let sock = sock_of(&mut library, &socket);
         assert_eq!((sock.family, sock.r#type, sock.protocol), (10, 2, 17));
-        assert_eq!((sock.saddr[15], sock.daddr[15], sock.dport), (1, 1, peer.local_addr().unwrap().port()));
+        assert_eq!(
+            (sock.saddr[15], sock.daddr[15], sock.dport),
+            (1, 1, peer.local_addr().unwrap().port())
+        );
     }
     let (unix, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
     let sock = sock_of(&mut library, &unix);
@@ -375,7 +486,10 @@ fn socket_addresses_are_told() {
     bytes[..4].copy_from_slice(&[10, 0, 0, 53]);
     bytes[8..24].copy_from_slice(&std::array::from_fn::<u8, 16, _>(|i| i as u8));
     let v6 = read(&bytes);
-    assert_eq!((v6.family, v6.port, v6.addr), (10, 53, std::array::from_fn(|i| i as u8)));
+    assert_eq!(
+        (v6.family, v6.port, v6.addr),
+        (10, 53, std::array::from_fn(|i| i as u8))
+    );
     let unix = read(b"\x01\0/run/socket\0\0\0\0");
     assert_eq!((unix.family, unix.port, unix.addr), (1, 0, [0; 16]));
     let answer = ask(&mut library, Operation::ReadSockaddr, 0, std::ptr::null());
@@ -388,9 +502,23 @@ fn lineage_reaches_from_the_process_to_pid_1() {
         return;
     }
     let mut library = load_library();
-    for (pid, expected) in [(std::process::id(), 1), (std::os::unix::process::parent_id(), 1), (1, 1), (u32::MAX, 0), (0, 0)] {
-        assert_eq!(ask(&mut library, Operation::Lineage, pid, std::ptr::null()).integer(0), expected, "{pid}");
-        assert_eq!(ask(&mut library, Operation::LineageNamespace, pid, std::ptr::null()).integer(0), expected, "{pid}");
+    for (pid, expected) in [
+        (std::process::id(), 1),
+        (std::os::unix::process::parent_id(), 1),
+        (1, 1),
+        (u32::MAX, 0),
+        (0, 0),
+    ] {
+        assert_eq!(
+            ask(&mut library, Operation::Lineage, pid, std::ptr::null()).integer(0),
+            expected,
+            "{pid}"
+        );
+        assert_eq!(
+            ask(&mut library, Operation::LineageNamespace, pid, std::ptr::null()).integer(0),
+            expected,
+            "{pid}"
+        );
     }
 }
 
@@ -400,7 +528,9 @@ fn rate_limits_tell_arguments_apart() {
         return;
     }
     let library = load_library();
-    let strings: Vec<CString> = ["a", "b", &"x".repeat(40), &("x".repeat(40) + "y")].map(|s| CString::new(s).unwrap()).into();
+    let strings: Vec<CString> = ["a", "b", &"x".repeat(40), &("x".repeat(40) + "y")]
+        .map(|s| CString::new(s).unwrap())
+        .into();
     let hour_ms = 3_600_000;
     for string in &strings {
         for _ in 0..3 {
@@ -413,7 +543,10 @@ fn rate_limits_tell_arguments_apart() {
     call(Operation::RateLimit, 0, strings[0].as_ptr().cast());
     assert_eq!(library.policy_counter(1, PolicyCounter::PostSent), 5);
     // only the first 40 bytes count
-    let (one, other) = (CString::new("z".repeat(40) + "1").unwrap(), CString::new("z".repeat(40) + "2").unwrap());
+    let (one, other) = (
+        CString::new("z".repeat(40) + "1").unwrap(),
+        CString::new("z".repeat(40) + "2").unwrap(),
+    );
     call(Operation::RateLimit, hour_ms, one.as_ptr().cast());
     call(Operation::RateLimit, hour_ms, other.as_ptr().cast());
     assert_eq!(library.policy_counter(1, PolicyCounter::PostSent), 6);
@@ -471,7 +604,12 @@ fn the_enforcement_lane_has_its_own_ring() {
     let mut library = load_library();
     call(Operation::Lane, 9, std::ptr::null());
     let record = library.next_of_lane();
-    let Some(Record::Policy(record)) = Record::parse(&record) else { panic!("no record in the lane") };
+    let Some(Record::Policy(record)) = Record::parse(&record) else {
+        panic!("no record in the lane")
+    };
     let arguments: Vec<_> = record.arguments().collect();
-    assert_eq!((arguments[0].status, arguments[0].payload), (ARG_FAULT, &9_u64.to_le_bytes()[..]));
+    assert_eq!(
+        (arguments[0].status, arguments[0].payload),
+        (ARG_FAULT, &9_u64.to_le_bytes()[..])
+    );
 }

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use ebpf::SENSOR;
 use ebpf::record::{
-    EXEC_DATA_ARGS, EXEC_DELETED, EXEC_FILELESS, EXEC_ROOT_CWD, EXEC_SETUID, PROCESS_CLONED, PROCESS_EXECED, Record,
-    RecordClone, RecordExec, RecordExit, SensorCounter,
+    EXEC_DATA_ARGS, EXEC_DELETED, EXEC_FILE_CAPS, EXEC_FILELESS, EXEC_ROOT_CWD, EXEC_SETGID, EXEC_SETUID,
+    PROCESS_CLONED, PROCESS_EXECED, Record, RecordClone, RecordExec, RecordExit, SensorCounter,
 };
 
 use crate::harness::{self, Loaded, kernel_allows_bpf};
@@ -41,8 +42,8 @@ struct Exec {
 }
 
 impl Life {
-    fn add(&mut self, record: Record<'_>) {
-        match record {
+    fn add(&mut self, record: &Record<'_>) {
+        match *record {
             Record::Exec(record) => self.execs.push(Exec {
                 fixed: record.fixed,
                 filename: String::from_utf8_lossy(record.filename).into_owned(),
@@ -64,13 +65,18 @@ impl Life {
 
 /// Runs a command to its end and gives back all records of its process.
 fn life_of(sensor: &mut Loaded, command: &mut Command) -> Life {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let pid = child.id();
     child.wait().unwrap();
     let mut life = Life::default();
     sensor.read_until(|record| {
         if record.header().tgid == pid {
-            life.add(record);
+            life.add(&record);
         }
         !life.exits.is_empty()
     });
@@ -85,13 +91,20 @@ fn a_process_is_reported_from_fork_to_exit() {
     let mut sensor = load_sensor(1 << 22);
     let directory = tempfile::tempdir().unwrap();
     let cwd = directory.path().canonicalize().unwrap();
-    let life = life_of(&mut sensor, Command::new("/bin/sh").args(["-c", "exit 7", "", "b c"]).current_dir(&cwd));
+    let life = life_of(
+        &mut sensor,
+        Command::new("/bin/sh")
+            .args(["-c", "exit 7", "", "b c"])
+            .current_dir(&cwd),
+    );
 
     let me = std::process::id();
     let clone = life.clone.unwrap();
     assert_eq!(clone.parent_tgid, me);
     assert_eq!(clone.process_flags & (PROCESS_CLONED | PROCESS_EXECED), PROCESS_CLONED);
-    let [exec] = &life.execs[..] else { panic!("one exec, not {:?}", life.execs) };
+    let [exec] = &life.execs[..] else {
+        panic!("one exec, not {:?}", life.execs)
+    };
     assert_eq!(exec.filename, "/bin/sh");
     assert_eq!(exec.args, b"-c\0exit 7\0\0b c\0");
     assert_eq!(exec.fixed.args_total as usize, exec.args.len());
@@ -99,8 +112,14 @@ fn a_process_is_reported_from_fork_to_exit() {
     assert_eq!(exec.fixed.parent_tgid, me);
     assert_eq!(exec.fixed.old_start_ktime, clone.header.start_ktime);
     assert_eq!(exec.fixed.header.start_ktime, exec.fixed.header.ktime);
-    assert_eq!(exec.fixed.process_flags & (PROCESS_CLONED | PROCESS_EXECED), PROCESS_CLONED | PROCESS_EXECED);
-    assert_eq!(exec.fixed.exec_flags & (EXEC_FILELESS | EXEC_DELETED | EXEC_SETUID | EXEC_DATA_ARGS | EXEC_ROOT_CWD), 0);
+    assert_eq!(
+        exec.fixed.process_flags & (PROCESS_CLONED | PROCESS_EXECED),
+        PROCESS_CLONED | PROCESS_EXECED
+    );
+    assert_eq!(
+        exec.fixed.exec_flags & (EXEC_FILELESS | EXEC_DELETED | EXEC_SETUID | EXEC_DATA_ARGS | EXEC_ROOT_CWD),
+        0
+    );
     assert_eq!(exec.fixed.nlink, 1);
     let metadata = std::fs::metadata("/bin/sh").unwrap();
     assert_eq!(exec.fixed.inode, std::os::unix::fs::MetadataExt::ino(&metadata));
@@ -122,15 +141,30 @@ fn namespaces_credentials_and_cgroup_are_those_of_procfs() {
     let mut life = Life::default();
     sensor.read_until(|record| {
         if record.header().tgid == pid {
-            life.add(record);
+            life.add(&record);
         }
         !life.execs.is_empty()
     });
     let exec = &life.execs[0];
-    let names = ["uts", "ipc", "mnt", "pid", "pid_for_children", "net", "time", "time_for_children", "cgroup", "user"];
+    let names = [
+        "uts",
+        "ipc",
+        "mnt",
+        "pid",
+        "pid_for_children",
+        "net",
+        "time",
+        "time_for_children",
+        "cgroup",
+        "user",
+    ];
     for (name, inum) in names.iter().zip(exec.fixed.ns) {
         let link = std::fs::read_link(format!("/proc/{pid}/ns/{name}")).unwrap();
-        assert!(link.to_str().unwrap().ends_with(&format!("[{inum}]")), "{name}: {inum} is not {}", link.display());
+        assert!(
+            link.to_str().unwrap().ends_with(&format!("[{inum}]")),
+            "{name}: {inum} is not {}",
+            link.display()
+        );
     }
     let process = sensor.process(pid).unwrap();
     assert_eq!(process.ns, exec.fixed.ns);
@@ -139,15 +173,31 @@ fn namespaces_credentials_and_cgroup_are_those_of_procfs() {
 
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let field = |name: &str| -> Vec<&str> {
-        status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim_start_matches(':').split_whitespace().collect()
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap()
+            .trim_start_matches(':')
+            .split_whitespace()
+            .collect()
     };
     let creds = exec.fixed.creds;
-    let ids = |real: u32, effective: u32, saved: u32, fs: u32| [real, effective, saved, fs].map(|id| id.to_string()).to_vec();
+    let ids =
+        |real: u32, effective: u32, saved: u32, fs: u32| [real, effective, saved, fs].map(|id| id.to_string()).to_vec();
     assert_eq!(field("Uid"), ids(creds.uid, creds.euid, creds.suid, creds.fsuid));
     assert_eq!(field("Gid"), ids(creds.gid, creds.egid, creds.sgid, creds.fsgid));
-    assert_eq!(u64::from_str_radix(field("CapPrm")[0], 16).unwrap(), creds.cap_permitted);
-    assert_eq!(u64::from_str_radix(field("CapEff")[0], 16).unwrap(), creds.cap_effective);
-    assert_eq!(u64::from_str_radix(field("CapInh")[0], 16).unwrap(), creds.cap_inheritable);
+    assert_eq!(
+        u64::from_str_radix(field("CapPrm")[0], 16).unwrap(),
+        creds.cap_permitted
+    );
+    assert_eq!(
+        u64::from_str_radix(field("CapEff")[0], 16).unwrap(),
+        creds.cap_effective
+    );
+    assert_eq!(
+        u64::from_str_radix(field("CapInh")[0], 16).unwrap(),
+        creds.cap_inheritable
+    );
     if let Ok(loginuid) = std::fs::read_to_string(format!("/proc/{pid}/loginuid")) {
         assert_eq!(loginuid.trim(), creds.auid.to_string());
     }
@@ -170,14 +220,19 @@ fn long_arguments_come_in_chunks_before_their_exec() {
         return;
     }
     let mut sensor = load_sensor(1 << 24);
-    let arguments: Vec<String> = (0..25).map(|i| i.to_string().repeat(8192 / i.to_string().len())).collect();
+    let arguments: Vec<String> = (0..25)
+        .map(|i| i.to_string().repeat(8192 / i.to_string().len()))
+        .collect();
     let mut expected = arguments.join("\0").into_bytes();
     expected.push(0);
     assert!(expected.len() > 200_000);
     let life = life_of(&mut sensor, Command::new("/bin/true").args(&arguments));
     let exec = &life.execs[0];
     assert_eq!(exec.fixed.exec_flags & EXEC_DATA_ARGS, EXEC_DATA_ARGS);
-    assert_eq!((exec.fixed.args_len, exec.fixed.args_total as usize), (0, expected.len()));
+    assert_eq!(
+        (exec.fixed.args_len, exec.fixed.args_total as usize),
+        (0, expected.len())
+    );
     assert_eq!(life.data_ktime, exec.fixed.header.ktime);
     assert!(life.data == expected);
     assert_eq!(sensor.sensor_counter(SensorCounter::DataLost), 0);
@@ -189,12 +244,30 @@ fn arguments_around_the_inline_limit_are_whole() {
         return;
     }
     let mut sensor = load_sensor(1 << 22);
-    for (len, argv0) in [(12287, "a".to_owned()), (12288, "b".to_owned()), (5, String::new()), (5, "c".repeat(4094)), (5, "d".repeat(4095)), (5, "e".repeat(4096)), (5, "f".repeat(100_000))] {
+    for (len, argv0) in [
+        (12287, "a".to_owned()),
+        (12288, "b".to_owned()),
+        (5, String::new()),
+        (5, "c".repeat(4094)),
+        (5, "d".repeat(4095)),
+        (5, "e".repeat(4096)),
+        (5, "f".repeat(100_000)),
+    ] {
         let argument = "x".repeat(len);
         let life = life_of(&mut sensor, Command::new("/bin/true").arg0(&argv0).arg(&argument));
         let exec = &life.execs[0];
-        let args = if exec.fixed.exec_flags & EXEC_DATA_ARGS != 0 { &life.data } else { &exec.args };
-        assert_eq!(args.len(), len + 1, "argv[0] of {} bytes, argument of {len}: {:?}", argv0.len(), exec.fixed);
+        let args = if exec.fixed.exec_flags & EXEC_DATA_ARGS != 0 {
+            &life.data
+        } else {
+            &exec.args
+        };
+        assert_eq!(
+            args.len(),
+            len + 1,
+            "argv[0] of {} bytes, argument of {len}: {:?}",
+            argv0.len(),
+            exec.fixed
+        );
         assert!(args[..len] == *argument.as_bytes());
     }
 }
@@ -248,12 +321,106 @@ fn an_image_without_a_file_is_told() {
         assert!(fd >= 0);
         OwnedFd::from_raw_fd(fd)
     };
-    let path = format!("/proc/{}/fd/{}", std::process::id(), std::os::fd::AsRawFd::as_raw_fd(&memfd));
+    let path = format!(
+        "/proc/{}/fd/{}",
+        std::process::id(),
+        std::os::fd::AsRawFd::as_raw_fd(&memfd)
+    );
     std::fs::copy("/bin/true", &path).unwrap();
     let life = life_of(&mut sensor, &mut Command::new(&path));
     let exec = &life.execs[0];
     assert_eq!(exec.filename, path);
-    assert_eq!((exec.fixed.nlink, exec.fixed.exec_flags & EXEC_FILELESS), (0, EXEC_FILELESS));
+    assert_eq!(
+        (exec.fixed.nlink, exec.fixed.exec_flags & EXEC_FILELESS),
+        (0, EXEC_FILELESS)
+    );
+}
+
+#[test]
+fn a_deleted_image_is_told() {
+    if !kernel_allows_bpf() {
+        return;
+    }
+    let mut sensor = load_sensor(1 << 22);
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("image");
+    std::fs::copy("/bin/true", &image).unwrap();
+    let file = std::fs::File::open(&image).unwrap();
+    std::fs::remove_file(&image).unwrap();
+    let path = format!(
+        "/proc/{}/fd/{}",
+        std::process::id(),
+        std::os::fd::AsRawFd::as_raw_fd(&file)
+    );
+    let life = life_of(&mut sensor, &mut Command::new(&path));
+    let fixed = life.execs[0].fixed;
+    assert_eq!(
+        (fixed.nlink, fixed.exec_flags & (EXEC_FILELESS | EXEC_DELETED)),
+        (0, EXEC_FILELESS | EXEC_DELETED)
+    );
+}
+
+#[test]
+#[expect(unsafe_code, reason = "setxattr has no safe form in std")]
+fn what_raises_privileges_is_told() {
+    if !kernel_allows_bpf() {
+        return;
+    }
+    let mut sensor = load_sensor(1 << 22);
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let image = directory.path().join("image");
+    let raised = |sensor: &mut Loaded, mode, uid| {
+        std::fs::set_permissions(&image, std::fs::Permissions::from_mode(mode)).unwrap();
+        let life = life_of(sensor, Command::new(&image).uid(uid).gid(uid));
+        let fixed = life.execs[0].fixed;
+        (
+            fixed.exec_flags & (EXEC_SETUID | EXEC_SETGID | EXEC_FILE_CAPS),
+            fixed.creds.euid,
+            fixed.creds.egid,
+            fixed.creds.cap_permitted,
+        )
+    };
+    std::fs::copy("/bin/true", &image).unwrap();
+    let all = raised(&mut sensor, 0o755, 0).3;
+    assert_ne!(all, 0);
+    assert_eq!(raised(&mut sensor, 0o755, 65534), (0, 65534, 65534, 0));
+    assert_eq!(raised(&mut sensor, 0o4755, 65534), (EXEC_SETUID, 0, 65534, all));
+    assert_eq!(raised(&mut sensor, 0o2755, 65534), (EXEC_SETGID, 65534, 0, 0));
+    assert_eq!(
+        raised(&mut sensor, 0o6755, 65534),
+        (EXEC_SETUID | EXEC_SETGID, 0, 0, all)
+    );
+    assert_eq!(raised(&mut sensor, 0o4755, 0), (0, 0, 0, all));
+
+    // struct vfs_cap_data, revision 2, effective: CAP_NET_RAW
+    let capabilities: Vec<u8> = [0x0200_0001_u32, 1 << 13, 0, 0, 0]
+        .into_iter()
+        .flat_map(u32::to_le_bytes)
+        .collect();
+    let path = std::ffi::CString::new(image.to_str().unwrap()).unwrap();
+    std::fs::set_permissions(&image, std::fs::Permissions::from_mode(0o755)).unwrap();
+    // SAFETY: both strings and the value are live for the call.
+    let error = unsafe {
+        libc::setxattr(
+            path.as_ptr(),
+            c"security.capability".as_ptr(),
+            capabilities.as_ptr().cast(),
+            capabilities.len(),
+            0,
+        )
+    };
+    if error != 0 {
+        harness::skip(&format!(
+            "no file capabilities here: {}",
+            std::io::Error::last_os_error()
+        ));
+        return;
+    }
+    assert_eq!(
+        raised(&mut sensor, 0o755, 65534),
+        (EXEC_FILE_CAPS, 65534, 65534, 1 << 13)
+    );
 }
 
 #[test]
@@ -262,7 +429,12 @@ fn exit_codes_and_signals_are_those_of_wait() {
         return;
     }
     let mut sensor = load_sensor(1 << 22);
-    for (script, code) in [("exit 0", 0), ("exit 255", 255 << 8), ("kill -9 $$", 9), ("kill -15 $$", 15)] {
+    for (script, code) in [
+        ("exit 0", 0),
+        ("exit 255", 255 << 8),
+        ("kill -9 $$", 9),
+        ("kill -15 $$", 15),
+    ] {
         let life = life_of(&mut sensor, Command::new("/bin/sh").args(["-c", script]));
         assert_eq!(life.exits[0].exit_code, code, "{script}");
     }
@@ -276,7 +448,10 @@ fn a_process_of_many_threads_exits_once() {
     let mut sensor = load_sensor(1 << 22);
     let me = std::env::current_exe().unwrap();
     for _ in 0..20 {
-        let life = life_of(&mut sensor, Command::new(&me).args(["--ignored", "--exact", "sensor::child_with_threads"]));
+        let life = life_of(
+            &mut sensor,
+            Command::new(&me).args(["--ignored", "--exact", "sensor::child_with_threads"]),
+        );
         assert_eq!((life.execs.len(), life.exits.len()), (1, 1));
         assert_eq!(life.exits[0].exit_code, 3 << 8);
         let pid = life.exits[0].header.tgid;
@@ -287,6 +462,12 @@ fn a_process_of_many_threads_exits_once() {
     }
 }
 
+#[expect(unsafe_code, reason = "std::process::exit lets one thread in only")]
+fn exit_process() {
+    // SAFETY: ends the process; its threads hold nothing that outlives it.
+    unsafe { libc::_exit(3) };
+}
+
 #[test]
 #[ignore = "run by a_process_of_many_threads_exits_once"]
 fn child_with_threads() {
@@ -295,7 +476,7 @@ fn child_with_threads() {
         for _ in 0..8 {
             scope.spawn(|| {
                 barrier.wait();
-                std::process::exit(3);
+                exit_process();
             });
         }
         barrier.wait();
@@ -337,7 +518,12 @@ fn a_thousand_processes_are_counted_exactly() {
         false
     });
     assert_eq!((clones, execs, exits), (1000, 1000, 1000));
-    for counter in [SensorCounter::CloneLost, SensorCounter::ExecLost, SensorCounter::ExitLost, SensorCounter::ProcessTableFull] {
+    for counter in [
+        SensorCounter::CloneLost,
+        SensorCounter::ExecLost,
+        SensorCounter::ExitLost,
+        SensorCounter::ProcessTableFull,
+    ] {
         assert_eq!(sensor.sensor_counter(counter), 0, "{counter:?}");
     }
 }

@@ -40,7 +40,9 @@ pub(crate) struct Layout {
 
 pub(crate) fn section_names(object: &[u8]) -> Vec<String> {
     let file = object::File::parse(object).unwrap();
-    file.sections().map(|section| section.name().unwrap().to_owned()).collect()
+    file.sections()
+        .map(|section| section.name().unwrap().to_owned())
+        .collect()
 }
 
 fn word(bytes: &[u8], at: usize) -> u32 {
@@ -61,7 +63,12 @@ impl Btf {
             String::from_utf8(rest[..rest.iter().position(|byte| *byte == 0).unwrap()].to_vec()).unwrap()
         };
         let data = &body[type_at..type_at + type_len];
-        let mut types = vec![Type { name: String::new(), kind: 0, value: 0, members: Vec::new() }];
+        let mut types = vec![Type {
+            name: String::new(),
+            kind: 0,
+            value: 0,
+            members: Vec::new(),
+        }];
         let mut at = 0;
         while at < data.len() {
             let (info, value) = (word(data, at + 4), word(data, at + 8));
@@ -99,7 +106,12 @@ impl Btf {
                     ARRAY => 12,
                     _ => 0,
                 };
-            types.push(Type { name, kind, value, members });
+            types.push(Type {
+                name,
+                kind,
+                value,
+                members,
+            });
         }
         Self { types }
     }
@@ -124,14 +136,27 @@ impl Btf {
     }
 
     pub(crate) fn struct_layout(&self, name: &str) -> Option<Layout> {
-        let found = self.types.iter().find(|found| found.kind == STRUCT && found.name == name)?;
-        let fields = found.members.iter().map(|(name, _, bits)| (name.clone(), *bits as usize / 8)).collect();
-        Some(Layout { size: found.value as usize, fields })
+        let found = self
+            .types
+            .iter()
+            .find(|found| found.kind == STRUCT && found.name == name)?;
+        let fields = found
+            .members
+            .iter()
+            .map(|(name, _, bits)| (name.clone(), *bits as usize / 8))
+            .collect();
+        Some(Layout {
+            size: found.value as usize,
+            fields,
+        })
     }
 
     /// Type, entries, key size and value size of a BTF-defined map.
     pub(crate) fn map_definition(&self, name: &str) -> Option<[u32; 4]> {
-        let variable = self.types.iter().find(|found| found.kind == VAR && found.name == name)?;
+        let variable = self
+            .types
+            .iter()
+            .find(|found| found.kind == VAR && found.name == name)?;
         let mut definition = [0; 4];
         for (field, id, _) in &self.resolve(variable.value).members {
             let pointee = self.resolve(*id).value;
@@ -151,12 +176,27 @@ impl Btf {
 
     /// Names and values of an enum.
     pub(crate) fn enum_values(&self, name: &str) -> Vec<(String, u32)> {
-        let found = self.types.iter().find(|found| found.kind == ENUM && found.name == name).unwrap();
-        found.members.iter().map(|(name, value, _)| (name.clone(), *value)).collect()
+        let found = self
+            .types
+            .iter()
+            .find(|found| found.kind == ENUM && found.name == name)
+            .unwrap();
+        found
+            .members
+            .iter()
+            .map(|(name, value, _)| (name.clone(), *value))
+            .collect()
     }
 
     pub(crate) fn map_names(&self) -> Vec<String> {
-        let maps = self.types.iter().find(|found| found.kind == DATASEC && found.name == ".maps").unwrap();
-        maps.members.iter().map(|(_, id, _)| self.types[*id as usize].name.clone()).collect()
+        let maps = self
+            .types
+            .iter()
+            .find(|found| found.kind == DATASEC && found.name == ".maps")
+            .unwrap();
+        maps.members
+            .iter()
+            .map(|(_, id, _)| self.types[*id as usize].name.clone())
+            .collect()
     }
 }
