@@ -150,6 +150,11 @@ impl Hook {
         self.link.id()
     }
 
+    /// Calls that never reached the stub, as far as the kernel counts them apart from the stub's own.
+    pub(crate) fn link_missed(&self) -> u64 {
+        self.link.missed()
+    }
+
     /// The stub.
     pub(crate) fn stub(&self) -> &LoadedProgram {
         &self.stub

@@ -76,6 +76,13 @@ impl Link {
         self.link.as_ref().map(AsFd::as_fd)
     }
 
+    /// Hits for which the kernel ran nothing, as far as it counts them.
+    pub(crate) fn missed(&self) -> u64 {
+        self.as_link_fd()
+            .and_then(|link| sys::link_missed(link).ok())
+            .unwrap_or(0)
+    }
+
     /// The link's number, as `bpftool link` shows it; `None` where there is no link.
     pub(crate) fn id(&self) -> Option<u32> {
         sys::link_id(self.link.as_ref()?.as_fd()).ok()

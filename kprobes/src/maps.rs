@@ -95,6 +95,9 @@ impl SharedMaps {
     /// # Errors
     /// What the kernel says to one of them.
     pub fn create(options: &SensorOptions) -> Result<Self, SysError> {
+        // Where a limit is too low and cannot be raised, what needs it says so.
+        drop(crate::sys::raise_memlock());
+        drop(crate::sys::raise_open_files());
         let (shards, cpus_per_shard) = options.sharding();
         let ring = |bytes: u32, name: &str| {
             let bytes = bytes.max(64 << 10).checked_next_power_of_two().unwrap_or(1 << 31);

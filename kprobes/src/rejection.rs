@@ -51,6 +51,13 @@ pub(crate) fn not_attached(object: &HookObject, error: &SysError, log: &str) -> 
             "the kernel does not allow a probe on this function (it may be inlined or on the kprobe blacklist)"
                 .to_owned()
         }
+        libc::EMFILE => {
+            "each hook takes up to five descriptors: raise the limit (`ulimit -n`, `LimitNOFILE=` in systemd)"
+                .to_owned()
+        }
+        libc::EADDRNOTAVAIL => {
+            "the kernel has several functions of this name, and cannot tell which one is meant".to_owned()
+        }
         _ if !log.is_empty() => format!("the end of the verifier's log:\n{}", last_lines(log, LOG_LINES)),
         _ => "`tetra probe` shows what this kernel can do".to_owned(),
     };

@@ -39,6 +39,9 @@ pub struct HookInfo {
     pub verified_instructions: u32,
     /// Bytes of kernel memory: program, stub, and the maps that only this hook uses.
     pub memlock_bytes: u64,
+    /// Calls since the hook was attached for which the kernel ran no program: it refuses to nest them on one CPU. Nothing that
+    /// depends on the program was done for these.
+    pub missed: u64,
     /// Slots of the policies in it.
     pub policy_slots: Vec<u32>,
     /// Whether it may refuse operations or send signals.
@@ -206,6 +209,7 @@ impl HookSet {
                 link_id: hook.link_id(),
                 verified_instructions: member.program.verified_instructions(),
                 memlock_bytes: program.memlock_bytes + stub.memlock_bytes + slots.memlock_bytes + member.memlock_bytes,
+                missed: stub.missed + hook.link_missed(),
                 policy_slots: member.policy_slots.clone(),
                 enforces: member.enforces,
                 tag: member.tag,

@@ -31,7 +31,7 @@ pub use canary::{getpgid_of_self, thread_id};
 pub use link::{link_kprobe_multi, link_perf_event, link_tracing, raw_tracepoint_open};
 pub use map::{Map, MapShape, MapType, UpdateMode, possible_cpus};
 pub use mount::{Filesystem, ensure_mounted};
-pub use object::{MapInfo, ProgramInfo, link_id, map_info, map_shape_of, obj_get, obj_pin, program_info};
+pub use object::{MapInfo, ProgramInfo, link_id, link_missed, map_info, map_shape_of, obj_get, obj_pin, program_info};
 pub use perf::{perf_kprobe, perf_set_program, perf_tracepoint};
 pub use poll::Poll;
 pub use program::{
@@ -39,7 +39,7 @@ pub use program::{
     prog_load, test_run, test_run_context,
 };
 pub(crate) use ring::{RingMapping, RingRecord};
-pub use rlimit::raise_memlock;
+pub use rlimit::{raise_memlock, raise_open_files};
 pub use time::monotonic_ns;
 
 /// A system call that failed.
@@ -103,6 +103,7 @@ impl SysError {
             libc::ENODEV => "ENODEV",
             libc::EINVAL => "EINVAL",
             libc::EMFILE => "EMFILE",
+            libc::EADDRNOTAVAIL => "EADDRNOTAVAIL",
             libc::ENOSPC => "ENOSPC",
             libc::ENOSYS => "ENOSYS",
             libc::EOPNOTSUPP => "EOPNOTSUPP",

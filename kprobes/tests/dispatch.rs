@@ -100,6 +100,7 @@ fn every_attach_point_runs_its_program_and_only_that() {
         let name = &applied.hooks[0].name;
         assert_eq!((applied.loaded, applied.hooks.len()), (1, 1), "{name}");
         assert!(applied.hooks[0].verified_instructions > 0, "{name}");
+        assert!(applied.hooks[0].memlock_bytes > 0, "{name}");
         let denied = calls(10);
         assert_eq!(setup.count(RED, &attach), 10, "{name} counts every call");
         assert_eq!(denied, if is_denying(&attach) { 10 } else { 0 }, "{name}");
@@ -166,10 +167,19 @@ fn swapping_under_load_loses_and_doubles_nothing() {
         stop.store(true, Ordering::Relaxed);
     });
     let made = made.load(Ordering::Relaxed);
-    for attach in &attach_points {
-        let (red, blue) = (setup.count(RED, attach), setup.count(BLUE, attach));
-        assert_eq!(red + blue, made, "{}: {red} + {blue}", kprobes::describe(attach));
-        assert!(red > 0 && blue > 0, "{}: {red} + {blue}", kprobes::describe(attach));
+    for hook in setup.set.hooks().expect("hooks") {
+        let (red, blue, missed) = (
+            setup.count(RED, &hook.attach),
+            setup.count(BLUE, &hook.attach),
+            hook.missed,
+        );
+        assert_eq!(
+            red + blue + missed,
+            made,
+            "{}: {red} + {blue} + {missed} that the kernel left out",
+            hook.name
+        );
+        assert!(red > 0 && blue > 0, "{}: {red} + {blue}", hook.name);
     }
 }
 
@@ -219,7 +229,12 @@ fn a_set_with_a_bad_object_changes_nothing() {
         "*address = 1; /* no pointer for the verifier */",
         "{rejected:?}"
     );
-    assert!(rejected.message.contains("invalid mem access"), "{}", rejected.message);
+    assert!(
+        rejected.message.contains("invalid mem access"),
+        "{}\n{:?}",
+        rejected.message,
+        rejected.help
+    );
 
     // Loads, but there is nothing to attach to.
     let nowhere = vec![

@@ -22,6 +22,8 @@ pub struct ProgramInfo {
     pub run_count: u64,
     /// Time of all these runs.
     pub run_time_ns: u64,
+    /// Calls that the kernel left out because another program was running on the CPU (since 5.12, else 0).
+    pub missed: u64,
     /// Bytes charged for it, from `fdinfo`.
     pub memlock_bytes: u64,
 }
@@ -68,6 +70,7 @@ pub fn program_info(program: BorrowedFd<'_>) -> Result<ProgramInfo, SysError> {
         translated_bytes: info.xlated_prog_len,
         run_count: info.run_cnt,
         run_time_ns: info.run_time_ns,
+        missed: info.recursion_misses,
         memlock_bytes: memlock(program),
     })
 }
@@ -112,6 +115,25 @@ pub fn map_shape_of(map: BorrowedFd<'_>) -> Result<MapShape, SysError> {
 /// `EINVAL` for a descriptor that is not a link (perf events before 5.15); otherwise what `BPF_OBJ_GET_INFO_BY_FD` says.
 pub fn link_id(link: BorrowedFd<'_>) -> Result<u32, SysError> {
     get_info::<LinkInfo>(link, "link").map(|info| info.id)
+}
+
+/// Hits of a kprobe for which the kernel could not run anything (since 6.7, else 0).
+///
+/// # Errors
+/// As [`link_id`].
+pub fn link_missed(link: BorrowedFd<'_>) -> Result<u64, SysError> {
+    const PERF_EVENT: u32 = 7;
+    const KPROBE_MULTI: u32 = 8;
+    const KPROBE: u64 = 3;
+    const KRETPROBE: u64 = 4;
+    let info: LinkInfo = get_info(link, "link")?;
+    Ok(match (info.link_type, info.rest) {
+        // { u32 type; { u64 func_name; u32 name_len; u32 offset; u64 addr; u64 missed; } }
+        (PERF_EVENT, [kind, _, _, _, missed, ..]) if matches!(kind & 0xffff_ffff, KPROBE | KRETPROBE) => missed,
+        // { u64 addrs; u32 count; u32 flags; u64 missed; }
+        (KPROBE_MULTI, [_, _, missed, ..]) => missed,
+        _ => 0,
+    })
 }
 
 /// `memlock:` of fdinfo; 0 where the kernel does not say.
