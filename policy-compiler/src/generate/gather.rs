@@ -162,9 +162,9 @@ impl Generator<'_> {
                 self.call(function, &[text.into(), address.into()])
             }
         };
-        self.require_not(CmpOp::Slt, length, 0, fault);
+        self.require_result_not(CmpOp::Slt, length, 0, fault);
         let (empty, full) = (self.b.create_block(), self.b.create_block());
-        self.b.branch(CmpOp::Eq, Width::W64, length, 0, empty, full);
+        self.b.branch(CmpOp::Eq, Width::W32, length, 0, empty, full);
         self.b.switch_to(empty);
         self.frame_store(place, Size::B1, state::EMPTY_PATH);
         self.b.jump(next);
@@ -195,11 +195,11 @@ impl Generator<'_> {
             self.b.branch(CmpOp::Slt, Width::W64, address, 0, kernel, user);
             self.b.switch_to(kernel);
             let length = self.call("tetra_read_kernel_string", &[text.into(), address.into()]);
-            self.b.branch(CmpOp::Slt, Width::W64, length, 0, kernel_fault, read);
+            self.b.branch(CmpOp::Slt, Width::W32, length, 0, kernel_fault, read);
             self.b.switch_to(user);
         }
         let length = self.call("tetra_read_user_string", &[text.into(), address.into()]);
-        self.b.branch(CmpOp::Slt, Width::W64, length, 0, user_fault, read);
+        self.b.branch(CmpOp::Slt, Width::W32, length, 0, user_fault, read);
         for (block, outcome) in
             [(user_fault, state::UNREADABLE_USER), (kernel_fault, state::FAILED), (read, state::READ)]
         {

@@ -62,6 +62,14 @@ impl Generator<'_> {
         self.b.jump(no);
     }
 
+    /// As [`Self::require_not`], for the `int` that a runtime function returned: its upper half is undefined, clang leaves it zero
+    /// for -1.
+    pub(super) fn require_result_not(&mut self, op: CmpOp, result: Value, b: i64, other: BlockId) {
+        let next = self.b.create_block();
+        self.b.branch(op, Width::W32, result, b, other, next);
+        self.b.switch_to(next);
+    }
+
     /// Goes to `other` if `a op b`, else on in a new block.
     pub(super) fn require_not(&mut self, op: CmpOp, a: Value, b: i64, other: BlockId) {
         let next = self.b.create_block();

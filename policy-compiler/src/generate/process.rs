@@ -41,7 +41,7 @@ impl Generator<'_> {
         self.b.switch_to(walk);
         let length = self.call("tetra_walk_exe", &[text.into()]);
         let known = self.b.create_block();
-        self.b.branch(CmpOp::Sgt, Width::W64, length, 0, known, store);
+        self.b.branch(CmpOp::Sgt, Width::W32, length, 0, known, store);
         self.b.switch_to(known);
         self.frame_store(self.state_place(index), Size::B1, state::READ);
         for (i, word) in plan.binary_words.iter().enumerate() {
@@ -92,8 +92,8 @@ impl Generator<'_> {
             for value in values {
                 let found = self.call("tetra_lineage_has_pid", &[(*value).into(), u32::from(is_namespace_pid).into()]);
                 // unknown: matches neither
-                self.require_not(CmpOp::Slt, found, 0, no);
-                self.require_not(CmpOp::Ne, found, 0, hit);
+                self.require_result_not(CmpOp::Slt, found, 0, no);
+                self.require_result_not(CmpOp::Ne, found, 0, hit);
             }
             return self.b.jump(miss);
         }
