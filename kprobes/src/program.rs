@@ -232,11 +232,73 @@ pub(crate) fn last_lines(log: &str, count: usize) -> String {
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
-/// The verifier's own words in a log: its last line that is neither a statistic nor a quoted source line.
+/// The verifier's own words in a log: the first line behind the last instruction that it looked at. What may follow explains
+/// them at length (since 7.0), or counts what was done.
 pub(crate) fn verdict(log: &str) -> Option<&str> {
-    const OTHER: [&str; 5] = ["processed ", "verification time", "stack depth", "subprog ", "; "];
-    log.lines()
-        .rev()
-        .map(str::trim)
-        .find(|line| !line.is_empty() && !OTHER.iter().any(|prefix| line.starts_with(prefix)))
+    let lines: Vec<&str> = log.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let after = lines.iter().rposition(|line| is_trace(line)).map_or(0, |last| last + 1);
+    lines[after..].iter().find(|line| !is_statistic(line)).copied()
+}
+
+/// Whether a line follows the verifier's way: an instruction, a state, a source line.
+fn is_trace(line: &str) -> bool {
+    const STARTS: [&str; 9] = [
+        "; ",
+        "from ",
+        "regs=",
+        "last_idx ",
+        "parent ",
+        "mark_precise: ",
+        "caller:",
+        "callee:",
+        "frame",
+    ];
+    let is_state = line.starts_with('R') && line.find('=').is_some_and(|at| !line[..at].contains(' '));
+    let is_instruction = line
+        .split_once(':')
+        .is_some_and(|(number, _)| number.parse::<u32>().is_ok());
+    is_state || is_instruction || STARTS.iter().any(|start| line.starts_with(start))
+}
+
+fn is_statistic(line: &str) -> bool {
+    [
+        "processed ",
+        "verification time",
+        "stack depth",
+        "subprog ",
+        "insns processed",
+    ]
+    .iter()
+    .any(|start| line.starts_with(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verdict_stands_behind_the_last_instruction() {
+        let statistics = "verification time 5 usec\nstack depth 0\nsubprog 0 (x) main insns_self 6\nprocessed 6 insns (limit 1000000)\n";
+        for (log, said) in [
+            (
+                "0: R1=ctx() R10=fp0\n; x @ a.c:1\n5: (71) r0 = *(u8 *)(r7 +0)\nR7 invalid mem access 'scalar'\n",
+                "R7 invalid mem access 'scalar'",
+            ),
+            (
+                "5: (71) r0 = *(u8 *)(r7 +0)\nR0=inv(id=0)\ninvalid access to map value\nR1 min value is outside\n",
+                "invalid access to map value",
+            ),
+            (
+                "5: (71) r0 = 0\n\nR7 invalid mem access 'scalar'\n\nA long explanation follows here:\nit ends.\n",
+                "R7 invalid mem access 'scalar'",
+            ),
+            (
+                "number of funcs in func_info doesn't match number of subprogs\n",
+                "number of funcs in func_info doesn't match number of subprogs",
+            ),
+        ] {
+            assert_eq!(verdict(&format!("{log}{statistics}")), Some(said));
+        }
+        assert_eq!(verdict(statistics), None);
+    }
 }
