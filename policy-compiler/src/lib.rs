@@ -217,7 +217,7 @@ fn build(
                 name: attach::describe(attach),
                 hir: plan.instances.iter().map(|i| hir::print::hook(&i.hook)).collect::<Vec<_>>().join("\n"),
                 plan: plan.to_string(),
-                ir: format!("{:#?}", generated.program),
+                ir: generated.program.to_string(),
                 asm: codegen::assembly(&generated.program, &target, &generated.source_lines).unwrap_or_default(),
             });
         }

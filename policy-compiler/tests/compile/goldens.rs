@@ -1,0 +1,48 @@
+//! The text of every pass for a few policies; `UPDATE_GOLDEN=1` accepts what the compiler says now.
+
+use std::path::PathBuf;
+
+use crate::facts::{modern, without_probes};
+use crate::compiled;
+use policy_compiler::facts::KernelFacts;
+
+fn check_golden(name: &str, spec: &str, facts: &KernelFacts) {
+    let compilation = compiled(spec, facts);
+    let mut text = String::new();
+    for diagnostic in &compilation.diagnostics {
+        text.push_str(&format!("{}\n", tracingpolicy_crd::render::line(diagnostic)));
+    }
+    for passes in &compilation.passes {
+        text.push_str(&format!("# {}\n\n## hir\n{}\n## plan\n{}\n## ir\n{}\n", passes.name, passes.hir, passes.plan, passes.ir));
+    }
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.txt"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &text).expect("the golden file is written");
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(text == expected, "{} differs; see it with UPDATE_GOLDEN=1 and git diff\n{text}", path.display());
+}
+
+#[test]
+fn integer_filter_on_a_syscall() {
+    let spec = "  kprobes:\n  - call: sys_setuid\n    args: [{index: 0, type: int}]\n    selectors:\n    - matchArgs:\n      - {index: 0, operator: Equal, values: [\"0\", \"-1\"]}\n";
+    check_golden("setuid", spec, &modern());
+}
+
+#[test]
+fn path_filters_at_a_return() {
+    let spec = "  kprobes:\n  - call: security_file_permission\n    syscall: false\n    return: true\n    returnArg: {index: 0, type: int}\n    args: [{index: 0, type: file}, {index: 1, type: int}]\n    selectors:\n    - matchArgs:\n      - {index: 0, operator: Prefix, values: [/etc/passwd, /etc, /boot]}\n      - {index: 1, operator: Equal, values: [\"4\"]}\n    - matchArgs:\n      - {index: 0, operator: Postfix, values: [.ssh]}\n      matchActions: [{action: NoPost}]\n";
+    check_golden("file-permission", spec, &modern());
+}
+
+#[test]
+fn kill_on_a_kernel_without_probes() {
+    let spec = "  kprobes:\n  - call: sys_openat\n    args: [{index: 1, type: string}]\n    selectors:\n    - matchArgs:\n      - {index: 1, operator: Equal, values: [/forbidden]}\n      matchBinaries:\n      - {operator: NotIn, values: [/usr/bin/vi]}\n      matchActions: [{action: Sigkill}]\n";
+    check_golden("kill", spec, &without_probes());
+}
+
+#[test]
+fn denial_by_lsm_with_process_filters() {
+    let spec = "  lsmhooks:\n  - hook: file_open\n    args: [{index: 0, type: file}]\n    selectors:\n    - matchNamespaces:\n      - {namespace: Mnt, operator: NotIn, values: [host_ns]}\n      matchCapabilities:\n      - {type: Effective, operator: In, values: [CAP_SYS_ADMIN]}\n      matchActions: [{action: Override, argError: -13}]\n";
+    check_golden("lsm-file-open", spec, &modern());
+}
