@@ -6,7 +6,7 @@
 //! reads as the empty name or as [`Kind::Void`], and no chain of references is followed more than [`MAX_DEPTH`] deep, so any
 //! bytes that [`Btf::parse`] accepts can be queried without panic or endless loop.
 //!
-//! Writing is in [`write`], copying types from one BTF into another in [`copy`].
+//! Writing is in [`mod@write`], copying types from one BTF into another in [`copy`].
 //!
 //! ```text
 //!  header (24 bytes)                          type record

@@ -277,7 +277,7 @@ impl Btf {
         for _ in 0..MAX_DEPTH {
             match self.kind(id) {
                 Kind::Typedef(to) | Kind::Volatile(to) | Kind::Const(to) | Kind::Restrict(to) | Kind::TypeTag(to) => {
-                    id = to
+                    id = to;
                 }
                 _ => return id,
             }

@@ -460,7 +460,7 @@ impl Checker<'_> {
         let constant = !facts.variable[base.0 as usize];
         match self.type_at(facts, block, base) {
             Type::MapValue { size } if constant && !within(size) => {
-                self.report(Problem::OutOfBounds { offset, bytes, size })
+                self.report(Problem::OutOfBounds { offset, bytes, size });
             }
             Type::MapValue { .. } => {}
             Type::Stack => match facts.stack[base.0 as usize] {
