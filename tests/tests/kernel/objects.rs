@@ -76,7 +76,15 @@ fn llvm_objdump_disassembles_objects() {
     for object in compile(&scratch, "objects", &usable_examples()) {
         let text = output_of(Command::new("llvm-objdump").arg("-d").arg(&object));
         assert!(text.contains("exit"), "{}:\n{text}", object.display());
-        assert!(!text.contains("<unknown>"), "{}:\n{text}", object.display());
+        // constants to memory (BPF_ST) and bit tests (BPF_JSET) are in the instruction set from the start, but llvm-objdump
+        // does not know them before 18
+        let known = ["62 ", "6a ", "72 ", "7a ", "45 ", "46 ", "4d ", "4e "];
+        let unknown: Vec<&str> = text
+            .lines()
+            .filter(|line| line.contains("<unknown>"))
+            .filter(|line| !known.iter().any(|opcode| line.contains(&format!(":\t{opcode}"))))
+            .collect();
+        assert!(unknown.is_empty(), "{}:\n{unknown:#?}", object.display());
     }
 }
 
@@ -114,7 +122,7 @@ fn bpftool_loads_objects_and_shows_the_lines_of_the_policy() {
         );
         assert!(text.contains("file-access.yaml"), "no line of the policy in:\n{text}");
         assert!(
-            text.contains("/tmp/tetra-demo/watched/"),
+            text.contains("- call: sys_openat"),
             "not the text of the policy's lines:\n{text}"
         );
     }
