@@ -82,10 +82,7 @@ pub(crate) async fn log_level(connection: &Connection, command: &LogLevel) -> an
         LogLevel::Get => {
             let request = GetDebugRequest { flag, arg: None };
             let answer = client
-                .call(|mut stub| {
-                    let request = request.clone();
-                    async move { stub.get_debug(request).await }
-                })
+                .call(|mut stub| async move { stub.get_debug(request).await })
                 .await?;
             match answer.arg {
                 Some(get_debug_response::Arg::Level(level)) => Wire::try_from(level).ok(),
@@ -107,10 +104,7 @@ pub(crate) async fn log_level(connection: &Connection, command: &LogLevel) -> an
                 arg: Some(set_debug_request::Arg::Level(level.into())),
             };
             client
-                .call(|mut stub| {
-                    let request = request.clone();
-                    async move { stub.set_debug(request).await }
-                })
+                .call(|mut stub| async move { stub.set_debug(request).await })
                 .await?;
             Some(level)
         }

@@ -70,7 +70,7 @@ pub fn encode(response: &GetEventsResponse, options: CompactOptions, out: &mut S
         Event::ProcessUsdt(usdt) => usdt::describe(usdt, &mut line)?,
         Event::ProcessLsm(lsm) => lsm::describe(lsm, &mut line)?,
         Event::ProcessThrottle(throttle) => throttle::describe(throttle, &mut line),
-        Event::RateLimitInfo(info) => rate_limit::describe(info, &mut line),
+        Event::RateLimitInfo(info) => rate_limit::describe(*info, &mut line),
         Event::Test(_) => line.plain("TEST EVENT"),
     }
     if options.timestamps {

@@ -5,7 +5,7 @@ mod list;
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use tetra_api::tetragon::{
     AddTracingPolicyRequest, ConfigureTracingPolicyRequest, DeleteTracingPolicyRequest, ListDomainsRequest,
     ListTracingPoliciesRequest, TracingPolicyMode,
@@ -37,7 +37,7 @@ pub(crate) async fn run(connection: &Connection, command: &TracingPolicy) -> any
                         async move { stub.add_tracing_policy(request).await }
                     })
                     .await
-                    .with_context(|| format!("tracing policy \"{}\" not added", file.display()))?;
+                    .map_err(|error| not_added(file, &error))?;
                 say(&format!("tracing policy \"{}\" added", file.display()))?;
             }
             Ok(())
@@ -99,6 +99,13 @@ pub(crate) async fn run(connection: &Connection, command: &TracingPolicy) -> any
             }
         }
     }
+}
+
+/// The agent's words, on lines of their own if they are diagnostics that show lines of the policy.
+fn not_added(file: &Path, error: &anyhow::Error) -> anyhow::Error {
+    let words = error.to_string();
+    let separator = if words.contains('\n') { "\n" } else { ": " };
+    anyhow!("tracing policy \"{}\" not added{separator}{words}", file.display())
 }
 
 async fn configure(

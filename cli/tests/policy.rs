@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     reason = "a test that unwraps is a test that can fail"
 )]
+#![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
 use std::path::Path;
 use std::process::{Command, Stdio};

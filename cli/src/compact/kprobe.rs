@@ -37,10 +37,11 @@ pub(super) fn describe(kprobe: &ProcessKprobe, line: &mut Line<'_>) -> Result<()
             };
             start(icon, name);
             line.detail(arguments.file(0));
-            let bytes = arguments
-                .present(2)
-                .then(|| format!("{} bytes", arguments.size(2)))
-                .unwrap_or_default();
+            let bytes = if arguments.present(2) {
+                format!("{} bytes", arguments.size(2))
+            } else {
+                String::new()
+            };
             line.detail_in(Colour::Cyan, &bytes);
         }
         "fd_install" => {
@@ -66,10 +67,11 @@ pub(super) fn describe(kprobe: &ProcessKprobe, line: &mut Line<'_>) -> Result<()
         }
         "sys_setuid" => {
             start("🔑", "setuid");
-            let user = arguments
-                .present(0)
-                .then(|| arguments.int(0).to_string())
-                .unwrap_or_default();
+            let user = if arguments.present(0) {
+                arguments.int(0).to_string()
+            } else {
+                String::new()
+            };
             line.detail_in(Colour::Cyan, &user);
         }
         "sys_clock_settime" => start("⏰", "clock_settime"),

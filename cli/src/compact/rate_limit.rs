@@ -5,7 +5,7 @@ use tetra_api::tetragon::RateLimitInfo;
 use super::colour::Colour;
 use super::line::Line;
 
-pub(super) fn describe(info: &RateLimitInfo, line: &mut Line<'_>) {
+pub(super) fn describe(info: RateLimitInfo, line: &mut Line<'_>) {
     line.event_in(Colour::Red, "🚦", "limited");
     line.node();
     let number = info.number_of_dropped_process_events;

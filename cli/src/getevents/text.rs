@@ -33,8 +33,8 @@ pub(super) fn print(
         credentials: true,
         pid_sets: true,
     };
-    let filters = FilterLists::new(&request.allow_list, &[], permitted).map_err(whole)?;
-    let fields = FieldFilters::new(&request.field_filters).map_err(whole)?;
+    let filters = FilterLists::new(&request.allow_list, &[], permitted).map_err(|error| whole(&error))?;
+    let fields = FieldFilters::new(&request.field_filters).map_err(|error| whole(&error))?;
     let mut output = Output::new(options, BufWriter::with_capacity(1 << 16, out));
     let mut input = BufReader::with_capacity(1 << 16, input);
     let mut problems = Problems::default();
@@ -75,7 +75,7 @@ pub(super) fn print(
 }
 
 /// An error whose message holds its cause already.
-fn whole(error: FilterError) -> anyhow::Error {
+fn whole(error: &FilterError) -> anyhow::Error {
     anyhow!("{error}")
 }
 

@@ -96,5 +96,4 @@ impl FilterLists {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that unwraps is a test that can fail")]
 mod tests;

@@ -94,12 +94,11 @@ pub(super) fn tracepoint_format(btf: &Btf, subsystem: &str, event: &str) -> Opti
     {
         let size = btf.size(member.type_id)?;
         let offset = member.byte_offset();
-        match member.name.strip_prefix("__data_loc_") {
-            Some(name) => field("__data_loc char[]", name, offset, size, false),
-            None => {
-                let signed = matches!(btf.kind(btf.resolve(member.type_id)), Kind::Int { signed: true, .. });
-                field(&btf.c_declaration(member.type_id), member.name, offset, size, signed);
-            }
+        if let Some(name) = member.name.strip_prefix("__data_loc_") {
+            field("__data_loc char[]", name, offset, size, false);
+        } else {
+            let signed = matches!(btf.kind(btf.resolve(member.type_id)), Kind::Int { signed: true, .. });
+            field(&btf.c_declaration(member.type_id), member.name, offset, size, signed);
         }
     }
     Some(TracepointFormat { fields })
