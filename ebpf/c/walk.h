@@ -289,18 +289,18 @@ INLINE int walk_address(struct text *t, struct dentry *dentry, struct vfsmount *
 
 /*
  * Appends "/name" behind t->len. The length goes through memory so that the verifier forgets what it knows of it, else
- * it would look at every combination of lengths of all components.
+ * it would look at every combination of lengths of all components. The bound, which is below TEXT_MAX anyway, is put on
+ * right where the pointer is made: 5.10 forgets the bounds of a number that is kept on the stack, but not of a pointer.
  */
-INLINE int append(struct text *t, struct dentry *dentry, __u32 len)
+INLINE void append(struct text *t, struct dentry *dentry, __u32 len)
 {
 	__u32 at = *(volatile __u32 *)&t->len;
+	__u8 *to;
 
-	if (at > TEXT_MAX)
-		return -1;
-	t->bytes[at] = '/';
-	put_words(t->bytes + at + 1, (const __u64 *)((void *)dentry + inline_name_offset()), len);
+	asm volatile("%0 = %1\n\t%0 &= 4095\n\t%0 += %2" : "=&r"(to) : "r"((__u64)at), "r"(t->bytes));
+	to[0] = '/';
+	put_words(to + 1, (const __u64 *)((void *)dentry + inline_name_offset()), len);
 	*(volatile __u32 *)&t->len = at + 1 + len;
-	return 0;
 }
 
 /* As walk_address, for a dentry and a mount that are not NULL (mnt may be the constant NULL). */
@@ -310,8 +310,9 @@ INLINE int walk_trusted(struct text *t, struct dentry *dentry, struct vfsmount *
 	if (!has_inline_names() || (!dentry->d_hash.pprev && dentry != dentry->d_parent))
 		return walk_address(t, dentry, mnt, root_dentry, root_mnt);
 
-	struct dentry *gathered[WALK_SHORT];
-	__u32 lens[WALK_SHORT];
+	/* Set to something, else the compiler spills whatever register it likes where they are not used. */
+	struct dentry *gathered[WALK_SHORT] = {};
+	__u32 lens[WALK_SHORT] = {};
 	struct dentry *mnt_root = mnt ? mnt->mnt_root : 0;
 	struct inode *inode = dentry->d_inode;
 	__u32 total = 0;
@@ -340,8 +341,8 @@ INLINE int walk_trusted(struct text *t, struct dentry *dentry, struct vfsmount *
 	}
 	*(volatile __u32 *)&t->len = is_whole ? 0 : TEXT_MAX - total;
 #define APPEND(i)                                                                                  \
-	if (n > i && append(t, gathered[i], lens[i]))                                              \
-		return text_fault(t);
+	if (n > i)                                                                                 \
+		append(t, gathered[i], lens[i]);
 	APPEND(5) APPEND(4) APPEND(3) APPEND(2) APPEND(1) APPEND(0)
 #undef APPEND
 	if (is_whole) {
