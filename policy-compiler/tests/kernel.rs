@@ -11,8 +11,8 @@ mod harness;
 #[path = "kernel/random.rs"]
 mod random;
 
-use harness::{Loaded, can_run};
-use policy_compiler::codegen::{Target, compile_program};
+use harness::{Loaded, can_run, skip};
+use policy_compiler::codegen::{Target, compile_program, compile_with_runtime};
 use policy_compiler::ir::builder::FunctionBuilder;
 use policy_compiler::ir::{AluOp, BlockId, CmpOp, MapDef, Operand, Program, Size, Type, Value, Width};
 use policy_compiler::output::{SourceLine, SourceRef};
@@ -239,6 +239,104 @@ fn the_runtime_library_links_and_runs() {
         u64::from_le_bytes(state[..8].try_into().expect("8 bytes")),
         path.as_os_str().len() as u64
     );
+}
+
+/// A library with what the runtime library does not have at present: constants, variables, static functions that are called
+/// relative to their section, a function whose address is taken.
+const OTHER_LIBRARY: &str = r#"
+typedef unsigned int u32; typedef unsigned long long u64;
+#define HIDDEN __attribute__((noinline, visibility("hidden")))
+static long (*bpf_loop)(u32 count, void *callback, void *context, u64 flags) = (void *)181;
+static const volatile u32 table[4] = { 3, 5, 7, 11 };
+u64 total;
+static __attribute__((noinline)) int add(u32 index, u64 *sum) { *sum += table[index & 3]; return 0; }
+static __attribute__((noinline)) u64 twice(u64 n) { asm volatile("" : "+r"(n)); return n * 2; }
+HIDDEN int unused(void) { return 1; }
+HIDDEN u64 sum_of_table(u64 rounds) {
+	u64 sum = 0;
+	bpf_loop(rounds & 15, add, &sum, 0);
+	total += sum;
+	return twice(sum) + total;
+}
+"#;
+
+#[test]
+fn data_and_callbacks_of_a_library_are_linked() {
+    if !can_run() || !harness::has_syscall_programs() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let (source, object) = (directory.path().join("library.c"), directory.path().join("library.o"));
+    std::fs::write(&source, OTHER_LIBRARY).expect("written");
+    let clang = std::env::var("CLANG").unwrap_or_else(|_| "clang".into());
+    let output = std::process::Command::new(clang)
+        .args(["-g", "-O2", "-target", "bpf", "-mcpu=v3", "-c"])
+        .arg(&source)
+        .arg("-o")
+        .arg(&object)
+        .output()
+        .expect("clang is needed to build this project");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let library = std::fs::read(&object).expect("the object");
+
+    let mut b = FunctionBuilder::new("entry", &[Type::Ctx]);
+    let rounds = b.load(b.param(0), 0, Size::B8);
+    let sum = b.call_runtime("sum_of_table", &[rounds.into()]);
+    b.ret(sum);
+    let elf = compile_with_runtime(&program(vec![b.finish()]), &Target::default(), &lines(), &library).expect("links");
+    let loaded = Loaded::load(&elf, "entry").expect("loads");
+    // 3 + 5 + 7 + 11 + 3 + 5 = 34, doubled, and the total so far
+    let ctx = 6u64.to_le_bytes();
+    assert_eq!(loaded.run(&ctx), 34 * 2 + 34);
+    assert_eq!(loaded.run(&ctx), 34 * 2 + 68);
+}
+
+/// libbpf reads the objects, too, and shows policy lines with the instructions.
+#[test]
+fn bpftool_loads_objects_and_shows_policy_lines() {
+    let bpftool = |args: &[&str]| std::process::Command::new("bpftool").args(args).output();
+    let Ok(version) = bpftool(&["version"]) else {
+        skip("bpftool is not installed");
+        return;
+    };
+    if !can_run() || !version.status.success() {
+        return;
+    }
+    if !std::path::Path::new("/sys/fs/bpf").exists() {
+        skip("there is no bpf file system");
+        return;
+    }
+    let mut b = FunctionBuilder::new("entry", &[Type::Ctx]);
+    let state = look_up_state(&mut b);
+    b.set_source(Some(SourceRef(1)));
+    let process = b.call_runtime_typed("tetra_process", &[], Type::MapValueOrNull { size: 8 });
+    let (out, found) = (b.create_block(), b.create_block());
+    b.branch(CmpOp::Eq, Width::W64, process, 0, out, found);
+    b.switch_to(found);
+    let start = b.load(process, 0, Size::B8);
+    b.store(state, 0, Size::B8, start);
+    b.jump(out);
+    b.switch_to(out);
+    b.ret(0);
+    let target = Target {
+        legacy_runtime: !harness::has_syscall_programs(),
+        ..Target::default()
+    };
+    let elf = compile_program(&program(vec![b.finish()]), &target, &lines()).expect("compiles");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), elf).expect("written");
+    let pin = format!("/sys/fs/bpf/tetra-test-{}", std::process::id());
+    let path = file.path().to_str().expect("UTF-8");
+    let loaded = bpftool(&["prog", "load", path, &pin]).expect("bpftool");
+    let dump = bpftool(&["prog", "dump", "xlated", "pinned", &pin, "linum"]).expect("bpftool");
+    let gone = std::fs::remove_file(&pin);
+    assert!(loaded.status.success(), "{}", String::from_utf8_lossy(&loaded.stderr));
+    let text = String::from_utf8_lossy(&dump.stdout).into_owned();
+    assert!(
+        text.contains("line 2 [file:policy.yaml line_num:2 line_col:3]"),
+        "{text}"
+    );
+    gone.expect("the pin is removed");
 }
 
 /// What the verifier says of a program it refuses names the policy line.

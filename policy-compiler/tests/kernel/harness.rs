@@ -68,6 +68,12 @@ impl Attributes {
     }
 }
 
+/// Says why a test does nothing; fails it if that is not allowed.
+pub(crate) fn skip(reason: &str) {
+    assert!(std::env::var_os("REQUIRE_KERNEL").is_none(), "{reason}");
+    eprintln!("skipped: {reason}");
+}
+
 /// Whether programs can be loaded; says why not.
 pub(crate) fn can_run() -> bool {
     let attempt = Attributes::new()
@@ -141,6 +147,15 @@ impl Loaded {
                 .word(16, map.map_flags())
                 .call_for_fd(MAP_CREATE)
                 .expect("map");
+            if !map.data().is_empty() {
+                let key = [0u32];
+                let update = Attributes::new()
+                    .fd(0, &fd)
+                    .pointer(8, &key)
+                    .pointer(16, map.data())
+                    .call(MAP_UPDATE);
+                update.expect("initial data");
+            }
             definitions.push((name.clone(), fd.as_raw_fd(), map));
             maps.insert(name, fd);
         }
