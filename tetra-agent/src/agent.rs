@@ -130,6 +130,7 @@ fn load_policies(config: &Config, manager: &Mutex<Manager<LiveKernel>>) -> anyho
     let directory = &config.tracing_policy_dir;
     let mut files = match read_policy_files(directory) {
         Ok(files) => files,
+        Err(_) if directory.as_os_str().is_empty() => Vec::new(),
         Err(error) if config.tracing_policy_dir_given => {
             return Err(error).with_context(|| format!("reading {}", directory.display()));
         }

@@ -179,13 +179,13 @@ impl Assembler {
             ancestors: self.table.ancestors_of(&process),
             references: Some(self.table.references(process.key)),
             process,
-            body: EventBody::Policy(PolicyEvent {
+            body: EventBody::Policy(Box::new(PolicyEvent {
                 template: half.template,
                 arguments: half.arguments,
                 return_value,
                 action: half.action,
                 return_action,
-            }),
+            })),
         }
     }
 

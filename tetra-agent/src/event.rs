@@ -44,7 +44,7 @@ pub enum EventBody {
         code: u32,
     },
     /// A hook of a policy fired.
-    Policy(PolicyEvent),
+    Policy(Box<PolicyEvent>),
 }
 
 /// What an exec did to privileges, and the inode of an image that has no name.

@@ -175,7 +175,9 @@ impl<K: Kernel> Manager<K> {
                 let loaded: Vec<&PolicyKey> =
                     keys.iter().filter(|key| self.entries[*key].state == State::Enabled).collect();
                 if !loaded.is_empty() {
-                    loaded.into_iter().for_each(|key| drop(self.entries.remove(key)));
+                    for key in loaded {
+                        self.entries.remove(key);
+                    }
                     self.apply()?;
                 }
                 Err(ManagerError::Refused(errors.join("\n")))

@@ -28,6 +28,8 @@ const POLL: Duration = Duration::from_millis(20);
 const SETTLED: u64 = 5_000_000_000;
 /// Time between log lines about records that can't be used.
 const QUIET_NS: u64 = 60_000_000_000;
+/// Events that are gathered before the sinks get them: a full ring holds tens of thousands.
+const BATCH: usize = 512;
 
 /// What the pipeline is made of.
 #[derive(Debug)]
@@ -129,9 +131,7 @@ struct Worker {
     maps: SharedMaps,
     registry: Arc<RwLock<Registry>>,
     assembler: Assembler,
-    encoder: Encoder,
-    exporter: Option<Exporter>,
-    broadcast: Arc<Broadcast>,
+    sinks: Sinks,
     procfs: ProcFs,
     inbox: Receiver<Request>,
     clock: SystemClock,
@@ -148,9 +148,12 @@ impl Worker {
             maps: config.maps,
             registry: config.registry,
             assembler: Assembler::new(config.table),
-            encoder: config.encoder,
-            exporter: config.exporter,
-            broadcast: config.broadcast,
+            sinks: Sinks {
+                encoder: config.encoder,
+                exporter: config.exporter,
+                broadcast: config.broadcast,
+                clock: SystemClock,
+            },
             procfs: config.procfs,
             inbox,
             clock: SystemClock,
@@ -181,7 +184,8 @@ impl Worker {
             let event = self.assembler.table_mut().insert_scanned(scanned.process);
             self.events.extend(event.filter(|_| !scanned.kernel_thread));
         }
-        self.deliver();
+        self.sinks.deliver(&mut self.events);
+        self.sinks.flush();
         Ok(())
     }
 
@@ -198,11 +202,15 @@ impl Worker {
 
     fn pass(&mut self, last: bool) {
         let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
-        let (assembler, events) = (&mut self.assembler, &mut self.events);
+        let (assembler, sinks, events) = (&mut self.assembler, &mut self.sinks, &mut self.events);
+        sinks.read_clock();
         let mut problem = None;
         let deliver = |bytes: &[u8]| {
             if let Err(error) = assembler.record(bytes, &registry, events) {
                 problem = Some(error);
+            }
+            if events.len() >= BATCH {
+                sinks.deliver(events);
             }
         };
         let result = if last { self.rings.drain_all(deliver) } else { self.rings.drain(deliver) };
@@ -213,40 +221,15 @@ impl Worker {
         if let Err(error) = result {
             self.complain(&format!("reading records: {error}"));
         }
-        self.deliver();
-    }
-
-    /// Encodes the events and hands them to the sinks.
-    fn deliver(&mut self) {
-        if self.events.is_empty() {
-            return;
-        }
-        self.encoder.update_clock(self.clock.offset());
-        for event in self.events.drain(..) {
-            let streaming = self.broadcast.has_clients();
-            if self.exporter.is_none() && !streaming {
-                continue;
-            }
-            let message = self.encoder.encode(&event);
-            if let Some(exporter) = &mut self.exporter {
-                exporter.event(&message, account_of(&event));
-            }
-            if streaming {
-                self.broadcast.send(message);
-            }
-        }
-        // a burst must not set the size of this for ever
-        self.events.shrink_to(1024);
-        if let Some(exporter) = &mut self.exporter {
-            exporter.flush();
-        }
+        self.sinks.deliver(&mut self.events);
+        self.sinks.flush();
     }
 
     fn housekeeping(&mut self) {
         while let Ok(request) = self.inbox.try_recv() {
             match request {
                 // the asker may have gone
-                Request::Dump(reply) => drop(reply.send(dump(self.assembler.table(), &self.encoder))),
+                Request::Dump(reply) => drop(reply.send(dump(self.assembler.table(), &self.sinks.encoder))),
             }
         }
         let now = self.clock.kernel_now();
@@ -276,8 +259,8 @@ impl Worker {
     fn finish(mut self) -> PipelineReport {
         self.pass(true);
         self.assembler.finish(&mut self.events);
-        self.deliver();
-        if let Some(exporter) = self.exporter.take() {
+        self.sinks.deliver(&mut self.events);
+        if let Some(exporter) = self.sinks.exporter.take() {
             exporter.finish();
         }
         PipelineReport { assembler: self.assembler.stats(), table: self.assembler.table().stats() }
@@ -290,6 +273,44 @@ impl Worker {
             let stats = self.assembler.stats();
             tracing::error!(undecodable = stats.undecodable, unknown = stats.unknown_template, "{problem}");
             self.complained = Some(now);
+        }
+    }
+}
+
+/// Where events go.
+struct Sinks {
+    encoder: Encoder,
+    exporter: Option<Exporter>,
+    broadcast: Arc<Broadcast>,
+    clock: SystemClock,
+}
+
+impl Sinks {
+    fn read_clock(&mut self) {
+        self.encoder.update_clock(self.clock.offset());
+    }
+
+    /// Encodes the events and hands them to the sinks.
+    fn deliver(&mut self, events: &mut Vec<Event>) {
+        for event in events.drain(..) {
+            let streaming = self.broadcast.has_clients();
+            if self.exporter.is_none() && !streaming {
+                continue;
+            }
+            let message = self.encoder.encode(&event);
+            if let Some(exporter) = &mut self.exporter {
+                exporter.event(&message, account_of(&event));
+            }
+            if streaming {
+                self.broadcast.send(message);
+            }
+        }
+    }
+
+    /// Nothing stays behind until more comes.
+    fn flush(&mut self) {
+        if let Some(exporter) = &mut self.exporter {
+            exporter.flush();
         }
     }
 }

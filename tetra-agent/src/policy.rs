@@ -54,9 +54,9 @@ pub fn decode_arguments(template: &EventTemplate, record: &PolicyRecord<'_>) -> 
     let mut arguments = Vec::with_capacity(count);
     let mut return_value = None;
     let mut payloads = record.arguments.clone();
-    for index in skipped..skipped + count {
+    for (index, described) in described.iter().enumerate().skip(skipped).take(count) {
         let argument = payloads.next().ok_or(DecodeError::Arguments)?;
-        let Some(message) = argument::decode(&described[index], argument).ok_or(DecodeError::Arguments)? else {
+        let Some(message) = argument::decode(described, argument).ok_or(DecodeError::Arguments)? else {
             continue;
         };
         if Some(index) == return_index {

@@ -94,26 +94,35 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
         return Some(Duration::ZERO);
     }
     let mut rest = text;
-    let mut nanos = 0f64;
+    let mut nanos: u64 = 0;
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
+        let (whole, fraction) = rest[..digits].split_once('.').unwrap_or((&rest[..digits], ""));
         rest = &rest[digits..];
         let (unit, factor) = [
-            ("ns", 1.0),
-            ("us", 1e3),
-            ("µs", 1e3),
-            ("ms", 1e6),
-            ("s", 1e9),
-            ("m", 60e9),
-            ("h", 3600e9),
+            ("ns", 1),
+            ("us", 1_000),
+            ("µs", 1_000),
+            ("ms", 1_000_000),
+            ("s", 1_000_000_000),
+            ("m", 60_000_000_000),
+            ("h", 3_600_000_000_000),
         ]
         .into_iter()
         .find(|(unit, _)| rest.starts_with(unit) && !(*unit == "m" && rest.starts_with("ms")))?;
-        nanos += number * factor;
         rest = &rest[unit.len()..];
+        if whole.is_empty() && fraction.is_empty() {
+            return None;
+        }
+        let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+        nanos = nanos.checked_add(whole.checked_mul(factor)?)?;
+        let mut place = factor;
+        for digit in fraction.bytes() {
+            place /= 10;
+            nanos = nanos.checked_add(u64::from(char::from(digit).to_digit(10)?) * place)?;
+        }
     }
-    (!text.is_empty() && nanos < u64::MAX as f64).then(|| Duration::from_nanos(nanos as u64))
+    (!text.is_empty()).then_some(Duration::from_nanos(nanos))
 }
 
 #[cfg(test)]
@@ -126,6 +135,9 @@ mod tests {
             ("30s", Some(30_000)),
             ("1h30m", Some(5_400_000)),
             ("1.5s", Some(1_500)),
+            (".25h", Some(900_000)),
+            ("1.2.3s", None),
+            ("99999999999h", None),
             ("250ms", Some(250)),
             ("0", Some(0)),
             ("0s", Some(0)),

@@ -29,7 +29,8 @@ fn config(filename: &Path) -> ExportConfig {
 
 fn lines(path: &Path) -> usize {
     let text = std::fs::read_to_string(path).unwrap();
-    text.lines().map(|line| serde_json::from_str::<GetEventsResponse>(line).unwrap()).count()
+    let events: Vec<GetEventsResponse> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    events.len()
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::config::ExportConfig;
 use crate::policy::{Account, Counter};
 
 /// Time between two log lines about the same trouble.
-const QUIET: Duration = Duration::from_secs(60);
+const QUIET: Duration = Duration::from_mins(1);
 
 /// Counters of the export.
 #[derive(Debug, Default)]

@@ -5,6 +5,8 @@ use kprobes::{AppliedSet, LoadError};
 use policy_compiler::output::{AttachPoint, EventTemplate, HookKind, HookObject};
 use policy_compiler::{Compilation, codes};
 
+use tetra_api::tetragon::TracingPolicyMode as Mode;
+
 use super::*;
 
 /// A kernel that takes every policy, except those whose name begins with `uncompilable`, `unloadable`, or anything while it is
@@ -221,7 +223,6 @@ fn only_enforcing_policies_have_a_mode_to_set() {
     manager.set_mode(&key("killing"), PolicyMode::Monitor).unwrap();
     assert_eq!(manager.kernel.modes.lock().unwrap()[&1], PolicyMode::Monitor);
     let modes: Vec<i32> = manager.list("").iter().map(|status| status.mode).collect();
-    use tetra_api::tetragon::TracingPolicyMode as Mode;
     assert_eq!(modes, [Mode::TpModeMonitorOnly as i32, Mode::TpModeMonitor as i32]);
 }
 

@@ -51,15 +51,15 @@ fn value(argument_type: ArgumentType, payload: &[u8]) -> Option<Arg> {
         }
         ArgumentType::Fd | ArgumentType::File => {
             let p = Path::decode(payload)?;
-            Arg::FileArg(api::KprobeFile { mount: String::new(), path: p.path, flags: p.flags, permission: p.permission })
+            Arg::FileArg(api::KprobeFile { mount: String::new(), path: p.text, flags: p.flags, permission: p.permission })
         }
         ArgumentType::Path | ArgumentType::Dentry => {
             let p = Path::decode(payload)?;
-            Arg::PathArg(api::KprobePath { mount: String::new(), path: p.path, flags: p.flags, permission: p.permission })
+            Arg::PathArg(api::KprobePath { mount: String::new(), path: p.text, flags: p.flags, permission: p.permission })
         }
         ArgumentType::LinuxBinprm => {
             let p = Path::decode(payload)?;
-            Arg::LinuxBinprmArg(api::KprobeLinuxBinprm { path: p.path, flags: p.flags, permission: p.permission })
+            Arg::LinuxBinprmArg(api::KprobeLinuxBinprm { path: p.text, flags: p.flags, permission: p.permission })
         }
         ArgumentType::Sock => Arg::SockArg(sock(&wire::ArgumentSock::read_from_prefix(payload).ok()?.0)),
         ArgumentType::Sockaddr => {
@@ -91,7 +91,7 @@ fn syscall(word: u64) -> api::SyscallId {
 
 /// The shown parts of a path.
 struct Path {
-    path: String,
+    text: String,
     flags: String,
     permission: String,
 }
@@ -99,9 +99,9 @@ struct Path {
 impl Path {
     fn decode(payload: &[u8]) -> Option<Self> {
         let (argument, path) = wire::ArgumentPath::read_from_prefix(payload).ok()?;
-        let path = to_text(path);
+        let text = to_text(path);
         Some(Self {
-            path: if path.is_empty() { "/".to_owned() } else { path },
+            text: if text.is_empty() { "/".to_owned() } else { text },
             flags: if argument.flags & wire::PATH_UNRESOLVED != 0 { "unresolvedPathComponents" } else { "" }.to_owned(),
             permission: permission(argument.mode),
         })
