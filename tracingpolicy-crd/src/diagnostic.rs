@@ -56,13 +56,25 @@ pub struct Diagnostic {
     pub source: Source,
 }
 
+/// Longest text of a diagnostic, in bytes: what is wrong may be a value of a megabyte.
+const MAX_TEXT: usize = 2000;
+
+fn shortened(text: impl Into<String>) -> String {
+    let mut text = text.into();
+    if text.len() > MAX_TEXT {
+        text.truncate(text.floor_char_boundary(MAX_TEXT));
+        text.push('…');
+    }
+    text
+}
+
 impl Diagnostic {
     /// A diagnostic of the given severity.
     pub fn new(severity: Severity, code: Code, source: &Source, span: Span, message: impl Into<String>) -> Self {
         Self {
             code,
             severity,
-            message: message.into(),
+            message: shortened(message),
             primary: Label {
                 span,
                 text: String::new(),
@@ -91,7 +103,7 @@ impl Diagnostic {
     /// Says what the primary span is.
     #[must_use]
     pub fn label(mut self, text: impl Into<String>) -> Self {
-        self.primary.text = text.into();
+        self.primary.text = shortened(text);
         self
     }
 
@@ -100,7 +112,7 @@ impl Diagnostic {
     pub fn secondary(mut self, span: Span, text: impl Into<String>) -> Self {
         self.secondary.push(Label {
             span,
-            text: text.into(),
+            text: shortened(text),
         });
         self
     }
@@ -108,7 +120,7 @@ impl Diagnostic {
     /// Says which edit to make.
     #[must_use]
     pub fn help(mut self, text: impl Into<String>) -> Self {
-        self.help = Some(text.into());
+        self.help = Some(shortened(text));
         self
     }
 

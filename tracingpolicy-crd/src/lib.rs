@@ -17,7 +17,7 @@
 //! assert_eq!(parsed.policies[0].spec.kprobes[0].call, "sys_openat");
 //! ```
 //!
-//! [`parse`] never fails: what is wrong comes as [`Diagnostic`]s, all of it at once. It does three things in turn: `parse`
+//! [`parse()`] never fails: what is wrong comes as [`Diagnostic`]s, all of it at once. It does three things in turn: `parse`
 //! reads YAML into a tree of spanned nodes (`parse::reader`) and decodes the tree into [`types`] strictly, and `validate` checks
 //! what the types cannot say, as far as that needs no kernel. [`schema`] writes the same types as a Kubernetes
 //! CustomResourceDefinition.

@@ -84,7 +84,7 @@ pub struct SpanTree(pub(crate) Arc<Node>);
 impl SpanTree {
     /// The span of the value at `path`, or of its nearest ancestor that exists.
     ///
-    /// Keys are found as [`crate::parse`] found them: exactly or else in any case.
+    /// Keys are found as [`crate::parse()`] found them: exactly or else in any case.
     pub fn span(&self, path: &FieldPath) -> Span {
         self.walk(path).0.span
     }

@@ -88,6 +88,13 @@ fn alias_bombs_do_not_go_off() {
         .map(|n| format!("m{n}: &m{n} {{<<: [*m{0}, *m{0}], k{n}: 1}}\n", n - 1))
         .collect();
     check(&format!("m0: &m0 {{k: 1}}\n{merges}"));
+    // a long string repeated is as bad as a long list
+    let string = "x".repeat(100_000);
+    let aliases = "*a, ".repeat(50_000);
+    check_code(
+        &format!("{HEAD}  kprobes: [{{call: &a {string}, tags: [{aliases}]}}]\n"),
+        codes::TOO_LARGE,
+    );
     check("a: &a [*a]");
     check("a: &a {<<: *a}");
 }
@@ -127,6 +134,14 @@ fn megabytes_are_read_or_refused() {
         "ä".repeat(1 << 18)
     );
     check_code(&long_line, codes::UNKNOWN_KEY);
+    // no diagnostic holds all of a value
+    let parsed = check(&format!("{HEAD}  kprobes: [{{call: \"{}\"}}]\n", "a b".repeat(1 << 16)));
+    assert!(
+        parsed
+            .diagnostics
+            .iter()
+            .all(|diagnostic| diagnostic.message.len() < 3000)
+    );
     let unknown_keys: String = (0..20_000).map(|n| format!("  key{n}: 1\n")).collect();
     check_code(&format!("{HEAD}{unknown_keys}"), codes::TOO_MANY_PROBLEMS);
 }

@@ -4,7 +4,7 @@
 //! every key there is occurs, and then broken at every place in many ways; checker and parser have to agree on each.
 
 use serde_json::{Value as Json, json};
-use tracingpolicy_crd::schema::{crd_json, crd_yaml};
+use tracingpolicy_crd::schema::{self, crd_json, crd_yaml};
 use tracingpolicy_crd::{Diagnostic, PolicyKind, Source, parse, render};
 
 /// Lists of hooks.
@@ -366,5 +366,21 @@ fn schemas_are_structural() {
     }
     for kind in PolicyKind::ALL {
         check(&root_schema(kind), "");
+    }
+}
+
+#[test]
+fn installed_definitions_are_up_to_date() {
+    for kind in PolicyKind::ALL {
+        let path = format!(
+            "{}/../install/crds/{}",
+            env!("CARGO_MANIFEST_DIR"),
+            schema::crd_file_name(kind)
+        );
+        let installed = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            installed == crd_yaml(kind),
+            "{path} is not what the types say: run `cargo xtask crds`"
+        );
     }
 }

@@ -405,7 +405,12 @@ impl Language for String {
                     node.span,
                     format!("expected a string, found {}", node.describe()),
                 )
-                .label("expected a string")
+                .label(match &node.kind {
+                    NodeKind::Scalar(Scalar::Bool { legacy: true, .. }) => {
+                        "a boolean in YAML 1.1, as Kubernetes reads it"
+                    }
+                    _ => "expected a string",
+                })
                 .help(format!("quote it: `\"{written}\"`"));
                 decoder.report(diagnostic);
                 None

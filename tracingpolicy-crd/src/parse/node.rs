@@ -10,7 +10,7 @@ use crate::source::Span;
 pub(crate) struct Node {
     pub(crate) span: Span,
     pub(crate) kind: NodeKind,
-    /// Number of nodes in the tree below, this one included, with aliases expanded.
+    /// Number of nodes in the tree below, this one included, with aliases expanded; long strings count as several.
     pub(crate) weight: u64,
 }
 

@@ -23,6 +23,9 @@ pub(crate) const MAX_DEPTH: usize = 64;
 /// Most nodes of a text, and most nodes of a document with its aliases expanded.
 pub(crate) const MAX_NODES: u64 = 400_000;
 
+/// Bytes of a string that count as a node: an alias can repeat a long string as well as a long list.
+const BYTES_PER_NODE: usize = 64;
+
 /// A document that could be read, and its position in the text among those that could not.
 pub(crate) struct Document {
     pub(crate) index: usize,
@@ -228,7 +231,8 @@ impl Reader<'_> {
                 }
                 Event::Scalar(text, style, anchor, tag) => {
                     let kind = NodeKind::Scalar(self.scalar(&text, style, tag.as_deref(), span));
-                    let node = Arc::new(Node { span, kind, weight: 1 });
+                    let weight = 1 + (text.len() / BYTES_PER_NODE) as u64;
+                    let node = Arc::new(Node { span, kind, weight });
                     if anchor != 0 {
                         anchors.insert(anchor, node.clone());
                     }
