@@ -72,6 +72,18 @@ impl Sensor {
         &self.programs
     }
 
+    /// Events that the kernel did not run the sensor for, because another task was inside the same program on the same CPU. See
+    /// [`crate::HookInfo::missed`].
+    ///
+    /// # Errors
+    /// What `BPF_OBJ_GET_INFO_BY_FD` says.
+    pub fn missed(&self) -> Result<u64, SysError> {
+        self.programs
+            .iter()
+            .map(|program| program.info().map(|info| info.missed))
+            .sum()
+    }
+
     /// A reader of all rings. There must be only one.
     ///
     /// # Errors

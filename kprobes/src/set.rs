@@ -39,8 +39,11 @@ pub struct HookInfo {
     pub verified_instructions: u32,
     /// Bytes of kernel memory: program, stub, and the maps that only this hook uses.
     pub memlock_bytes: u64,
-    /// Calls since the hook was attached for which the kernel ran no program: it refuses to nest them on one CPU. Nothing that
-    /// depends on the program was done for these.
+    /// Calls since the hook was attached, of all processes, for which the kernel ran no program.
+    ///
+    /// The kernel does not run a program while another task is inside the same program on the same CPU. Where programs can be
+    /// preempted (fully preemptible kernels, seen on 7.3) this happens under load at every kind of hook but BPF LSM, which has no
+    /// such guard. It is 0 on kernels that do not count it (before 5.12, and for what a kprobe misses itself before 6.7).
     pub missed: u64,
     /// Slots of the policies in it.
     pub policy_slots: Vec<u32>,

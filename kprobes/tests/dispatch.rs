@@ -173,10 +173,11 @@ fn swapping_under_load_loses_and_doubles_nothing() {
             setup.count(BLUE, &hook.attach),
             hook.missed,
         );
-        assert_eq!(
-            red + blue + missed,
-            made,
-            "{}: {red} + {blue} + {missed} that the kernel left out",
+        let counted = red + blue;
+        // What the kernel leaves out it counts for all processes together, so this is an upper bound. It is 0 on most kernels.
+        assert!(
+            counted <= made && made <= counted + missed,
+            "{}: {made} calls, {red} + {blue} counted, {missed} left out by the kernel",
             hook.name
         );
         assert!(red > 0 && blue > 0, "{}: {red} + {blue}", hook.name);

@@ -57,6 +57,7 @@ fn exec_and_exit_of_a_process_are_read() {
     let counters = sensor.maps().counters().expect("counters");
     assert!(counters[0] >= 1, "execs sent: {counters:?}");
     assert_eq!(counters[1], 0, "execs lost");
+    sensor.missed().expect("program info");
     assert_eq!(
         sensor.maps().processes().lookup(tgid).expect("lookup"),
         None,
