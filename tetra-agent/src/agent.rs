@@ -45,7 +45,11 @@ pub async fn run(mut config: Config, log_level: LogLevel, stop: impl Future<Outp
 
     let registry = Arc::new(RwLock::new(Registry::default()));
     let broadcast = Arc::new(Broadcast::new(config.event_queue_size));
-    let export_filename = config.export.as_ref().map(|export| export.filename.display().to_string()).unwrap_or_default();
+    let export_filename = config
+        .export
+        .as_ref()
+        .map(|export| export.filename.display().to_string())
+        .unwrap_or_default();
     let exporter = config
         .export
         .take()
@@ -84,7 +88,9 @@ pub async fn run(mut config: Config, log_level: LogLevel, stop: impl Future<Outp
                     .ok();
                 tracing::info!(address, "the agent is ready");
             };
-            server::serve(path.clone(), service, stop, ready).await.context("serving the API")
+            server::serve(path.clone(), service, stop, ready)
+                .await
+                .context("serving the API")
         }
     };
     let accounts = manager.lock().unwrap_or_else(PoisonError::into_inner).stop();
@@ -143,7 +149,9 @@ fn load_policies(config: &Config, manager: &Mutex<Manager<LiveKernel>>) -> anyho
     let mut manager = manager.lock().unwrap_or_else(PoisonError::into_inner);
     for file in files {
         match load_policy(&mut manager, &file) {
-            Ok(keys) => keys.iter().for_each(|key| tracing::info!(policy = %key, file = %file.display(), "policy loaded")),
+            Ok(keys) => keys
+                .iter()
+                .for_each(|key| tracing::info!(policy = %key, file = %file.display(), "policy loaded")),
             Err(error) if Some(&file) == config.tracing_policy.as_ref() && !file.exists() => return Err(error),
             Err(error) => tracing::error!(file = %file.display(), "policy is not in force: {error:#}"),
         }

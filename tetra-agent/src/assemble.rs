@@ -37,7 +37,11 @@ pub struct Assembler {
 impl Assembler {
     /// Makes an assembler with an empty process table.
     pub fn new(config: TableConfig) -> Self {
-        Self { table: ProcessTable::new(config), pairs: Pairs::new(PAIRS), stats: AssemblerStats::default() }
+        Self {
+            table: ProcessTable::new(config),
+            pairs: Pairs::new(PAIRS),
+            stats: AssemblerStats::default(),
+        }
     }
 
     /// The process table.

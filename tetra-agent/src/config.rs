@@ -111,7 +111,10 @@ pub struct ExportConfig {
 
 /// Everything the agent is told.
 #[derive(Debug)]
-#[allow(missing_docs, reason = "each field is the flag of its name, documented in the flag table")]
+#[allow(
+    missing_docs,
+    reason = "each field is the flag of its name, documented in the flag table"
+)]
 pub struct Config {
     pub log_level: String,
     pub log_format: LogFormat,
@@ -199,7 +202,10 @@ fn log_level(get: &value::Values<'_>) -> Result<String, ConfigError> {
         level @ ("trace" | "debug" | "info" | "error") => Ok(level.to_owned()),
         "warn" | "warning" => Ok("warn".to_owned()),
         "fatal" | "panic" => Ok("error".to_owned()),
-        _ => Err(get.wrong("log-level", "must be one of trace, debug, info, warning, error, fatal, panic")),
+        _ => Err(get.wrong(
+            "log-level",
+            "must be one of trace, debug, info, warning, error, fatal, panic",
+        )),
     }
 }
 
@@ -209,7 +215,11 @@ fn node_name() -> String {
         .iter()
         .filter_map(|name| std::env::var(name).ok())
         .find(|name| !name.is_empty())
-        .or_else(|| nix::unistd::gethostname().ok().map(|name| name.to_string_lossy().into_owned()))
+        .or_else(|| {
+            nix::unistd::gethostname()
+                .ok()
+                .map(|name| name.to_string_lossy().into_owned())
+        })
         .unwrap_or_else(|| "localhost".to_owned())
 }
 
@@ -231,7 +241,10 @@ fn ancestors(get: &value::Values<'_>) -> Result<bool, ConfigError> {
     let names = get.list("enable-ancestors");
     let known = ["base", "kprobe", "tracepoint", "loader", "uprobe", "lsm", "usdt"];
     if names.iter().any(|name| !known.contains(name)) {
-        return Err(get.wrong("enable-ancestors", "takes base, kprobe, tracepoint, loader, uprobe, lsm, usdt"));
+        return Err(get.wrong(
+            "enable-ancestors",
+            "takes base, kprobe, tracepoint, loader, uprobe, lsm, usdt",
+        ));
     }
     if !names.is_empty() && !names.contains(&"base") {
         return Err(get.wrong("enable-ancestors", "`base` must be among them"));
@@ -243,7 +256,11 @@ fn ring_bytes(get: &value::Values<'_>) -> Result<u32, ConfigError> {
     let per_cpu = get.size("rb-size")?;
     let total = get.size("rb-size-total")?;
     let cpus = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-    let bytes = if total > 0 { total } else { per_cpu.saturating_mul(cpus.min(4)) };
+    let bytes = if total > 0 {
+        total
+    } else {
+        per_cpu.saturating_mul(cpus.min(4))
+    };
     u32::try_from(bytes).map_err(|_| get.wrong("rb-size-total", "must be below 4G"))
 }
 
@@ -257,13 +274,19 @@ fn policy_dir(get: &value::Values<'_>) -> Result<PathBuf, ConfigError> {
 
 fn export(get: &value::Values<'_>, options: FilterOptions) -> Result<Option<ExportConfig>, ConfigError> {
     let filename = get.text("export-filename");
-    let filters = |flag: &'static str| parse_filters(get.text(flag)).map_err(|source| ConfigError::Filter { flag, source });
+    let filters =
+        |flag: &'static str| parse_filters(get.text(flag)).map_err(|source| ConfigError::Filter { flag, source });
     let (allow, deny) = (filters("export-allowlist")?, filters("export-denylist")?);
-    let filters = FilterLists::new(&allow, &deny, options)
-        .map_err(|source| ConfigError::Filter { flag: "export-allowlist", source })?;
+    let filters = FilterLists::new(&allow, &deny, options).map_err(|source| ConfigError::Filter {
+        flag: "export-allowlist",
+        source,
+    })?;
     let field_filters = parse_field_filters(get.text("field-filters"))
         .and_then(|list| FieldFilters::new(&list))
-        .map_err(|source| ConfigError::Filter { flag: "field-filters", source })?;
+        .map_err(|source| ConfigError::Filter {
+            flag: "field-filters",
+            source,
+        })?;
     let permission = u32::from_str_radix(get.text("export-file-perm"), 8)
         .ok()
         .filter(|bits| *bits <= 0o777)

@@ -113,7 +113,9 @@ impl Exporter {
                     tracing::error!("the export does not keep up: events are being lost");
                 }
                 self.stalled = true;
-                batch.lines().for_each(|account| writer::count_lost(&self.stats, account));
+                batch
+                    .lines()
+                    .for_each(|account| writer::count_lost(&self.stats, account));
             }
         }
     }

@@ -9,7 +9,10 @@
 //! bytes and times and return values. `export`, `server`, `manager` and `agent` are the shell around them, and the only
 //! place in the project that owns an async runtime.
 #![forbid(unsafe_code)]
-#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that unwraps is a test that can fail"))]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, reason = "a test that unwraps is a test that can fail")
+)]
 
 pub mod agent;
 pub mod assemble;

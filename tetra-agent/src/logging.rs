@@ -30,7 +30,10 @@ impl fmt::Debug for LogLevel {
 impl LogLevel {
     /// A level that nothing follows.
     pub fn detached() -> Self {
-        Self(Arc::new(Inner { level: Mutex::new(api::LogLevel::Info), change: Box::new(|_| Ok(())) }))
+        Self(Arc::new(Inner {
+            level: Mutex::new(api::LogLevel::Info),
+            change: Box::new(|_| Ok(())),
+        }))
     }
 
     /// The level now.
@@ -70,11 +73,21 @@ pub fn start(level: &str, format: LogFormat) -> anyhow::Result<LogLevel> {
             registry.with(lines.with_ansi(stderr().is_terminal())).try_init()?;
         }
         LogFormat::Json => {
-            registry.with(tracing_subscriber::fmt::layer().json().with_writer(stderr).with_target(false)).try_init()?;
+            registry
+                .with(
+                    tracing_subscriber::fmt::layer()
+                        .json()
+                        .with_writer(stderr)
+                        .with_target(false),
+                )
+                .try_init()?;
         }
     }
     let change = Box::new(move |filter| handle.reload(filter));
-    Ok(LogLevel(Arc::new(Inner { level: Mutex::new(level), change })))
+    Ok(LogLevel(Arc::new(Inner {
+        level: Mutex::new(level),
+        change,
+    })))
 }
 
 fn filter(level: api::LogLevel) -> LevelFilter {

@@ -23,7 +23,10 @@ fn start(matches: &clap::ArgMatches) -> anyhow::Result<()> {
     let config = Config::new(&Layers::read(matches)?)?;
     let log_level = logging::start(&config.log_level, config.log_format)?;
     // the server is all there is to wait for: events have a thread of their own
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -39,7 +42,10 @@ fn start(matches: &clap::ArgMatches) -> anyhow::Result<()> {
 }
 
 /// The only line that doesn't go through the log: there may be none yet.
-#[expect(clippy::print_stderr, reason = "an error that ends the program is for whoever started it")]
+#[expect(
+    clippy::print_stderr,
+    reason = "an error that ends the program is for whoever started it"
+)]
 fn complain(text: &str) {
     eprintln!("{text}");
 }

@@ -127,7 +127,14 @@ pub struct Manager<K> {
 impl<K: Kernel> Manager<K> {
     /// A manager without policies.
     pub fn new(kernel: K, registry: Arc<RwLock<Registry>>) -> Self {
-        Self { kernel, registry, entries: BTreeMap::new(), hooks: Vec::new(), last_id: 0, next_slot: 0 }
+        Self {
+            kernel,
+            registry,
+            entries: BTreeMap::new(),
+            hooks: Vec::new(),
+            last_id: 0,
+            next_slot: 0,
+        }
     }
 
     /// Puts the policies of a text in force, all or none. Returns their names.
@@ -149,7 +156,10 @@ impl<K: Kernel> Manager<K> {
         let mut keys = Vec::new();
         for policy in &parsed.policies {
             let key = key_of(policy, domain);
-            let taken = self.entries.get(&key).is_some_and(|entry| !matches!(entry.state, State::LoadError(_)));
+            let taken = self
+                .entries
+                .get(&key)
+                .is_some_and(|entry| !matches!(entry.state, State::LoadError(_)));
             if taken || keys.contains(&key) {
                 return Err(ManagerError::Exists { key });
             }
@@ -172,8 +182,10 @@ impl<K: Kernel> Manager<K> {
                     return Ok(keys);
                 }
                 // all or none: take back those that did load
-                let loaded: Vec<&PolicyKey> =
-                    keys.iter().filter(|key| self.entries[*key].state == State::Enabled).collect();
+                let loaded: Vec<&PolicyKey> = keys
+                    .iter()
+                    .filter(|key| self.entries[*key].state == State::Enabled)
+                    .collect();
                 if !loaded.is_empty() {
                     for key in loaded {
                         self.entries.remove(key);
@@ -196,7 +208,10 @@ impl<K: Kernel> Manager<K> {
     /// # Errors
     /// If there is none, or the kernel fails; then nothing has changed.
     pub fn delete(&mut self, key: &PolicyKey) -> Result<(), ManagerError> {
-        let entry = self.entries.remove(key).ok_or_else(|| ManagerError::Missing { key: key.clone() })?;
+        let entry = self
+            .entries
+            .remove(key)
+            .ok_or_else(|| ManagerError::Missing { key: key.clone() })?;
         if entry.state != State::Enabled {
             return Ok(());
         }
@@ -215,7 +230,10 @@ impl<K: Kernel> Manager<K> {
     /// # Errors
     /// If there is none, or it can't be loaded.
     pub fn enable(&mut self, key: &PolicyKey, enable: bool) -> Result<(), ManagerError> {
-        let entry = self.entries.get_mut(key).ok_or_else(|| ManagerError::Missing { key: key.clone() })?;
+        let entry = self
+            .entries
+            .get_mut(key)
+            .ok_or_else(|| ManagerError::Missing { key: key.clone() })?;
         let wanted = if enable { State::Enabled } else { State::Disabled };
         if entry.state == wanted {
             return Ok(());
@@ -238,7 +256,10 @@ impl<K: Kernel> Manager<K> {
     /// # Errors
     /// If there is none, or it has nothing to enforce.
     pub fn set_mode(&mut self, key: &PolicyKey, mode: PolicyMode) -> Result<(), ManagerError> {
-        let entry = self.entries.get_mut(key).ok_or_else(|| ManagerError::Missing { key: key.clone() })?;
+        let entry = self
+            .entries
+            .get_mut(key)
+            .ok_or_else(|| ManagerError::Missing { key: key.clone() })?;
         if !entry.enforces {
             return Err(ManagerError::MonitorOnly { key: key.clone() });
         }
@@ -259,7 +280,10 @@ impl<K: Kernel> Manager<K> {
         if let Err(error) = self.kernel.apply(Vec::new()) {
             tracing::error!(%error, "hooks stay attached until the agent has ended");
         }
-        self.entries.iter().map(|(key, entry)| self.closing(key, entry)).collect()
+        self.entries
+            .iter()
+            .map(|(key, entry)| self.closing(key, entry))
+            .collect()
     }
 
     fn closing(&self, key: &PolicyKey, entry: &Entry) -> ClosingAccount {
@@ -284,7 +308,15 @@ impl<K: Kernel> Manager<K> {
             _ => PolicyMode::Enforce,
         };
         let enforces = status::enforces(&policy.spec);
-        Ok(Entry { id: self.last_id, slot, policy, state: State::Enabled, mode, enforces, account: Arc::default() })
+        Ok(Entry {
+            id: self.last_id,
+            slot,
+            policy,
+            state: State::Enabled,
+            mode,
+            enforces,
+            account: Arc::default(),
+        })
     }
 
     /// Makes the kernel run what the entries say. Entries that can't be honoured get state `load_error`.
@@ -297,11 +329,17 @@ impl<K: Kernel> Manager<K> {
                 .entries
                 .values()
                 .filter(|entry| entry.state == State::Enabled)
-                .map(|entry| PolicyEntry { slot: entry.slot, policy: entry.policy.clone() })
+                .map(|entry| PolicyEntry {
+                    slot: entry.slot,
+                    policy: entry.policy.clone(),
+                })
                 .collect();
             set.sort_by_key(|entry| entry.slot);
             let compilation = self.kernel.compile(&PolicySet { entries: set })?;
-            let failed = self.entries.values_mut().filter(|entry| compilation.failed.contains(&entry.slot));
+            let failed = self
+                .entries
+                .values_mut()
+                .filter(|entry| compilation.failed.contains(&entry.slot));
             for entry in failed {
                 entry.state = State::LoadError(rendered(&of_policy(&compilation.diagnostics, &entry.policy)));
             }
@@ -346,12 +384,18 @@ impl<K: Kernel> Manager<K> {
 
     /// Makes templates known before the first record can use them.
     fn register(&self, objects: &[policy_compiler::output::HookObject]) {
-        let accounts: BTreeMap<u32, &Arc<Account>> =
-            self.entries.values().map(|entry| (entry.slot, &entry.account)).collect();
+        let accounts: BTreeMap<u32, &Arc<Account>> = self
+            .entries
+            .values()
+            .map(|entry| (entry.slot, &entry.account))
+            .collect();
         let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
         for object in objects {
             let templates = object.templates.iter().map(|description| Template {
-                account: accounts.get(&description.policy_slot).map(|account| Arc::clone(account)).unwrap_or_default(),
+                account: accounts
+                    .get(&description.policy_slot)
+                    .map(|account| Arc::clone(account))
+                    .unwrap_or_default(),
                 description: description.clone(),
             });
             registry.insert(object.tag, templates.collect());
@@ -424,4 +468,4 @@ fn warn_of(diagnostics: &[Diagnostic]) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

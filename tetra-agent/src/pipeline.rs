@@ -109,8 +109,14 @@ impl Pipeline {
                 worker.finish()
             }
         })?;
-        is_ready.recv().unwrap_or_else(|_| Err(std::io::Error::other("the pipeline's thread panicked")))?;
-        Ok(Self { handle: PipelineHandle { requests }, stop, thread })
+        is_ready
+            .recv()
+            .unwrap_or_else(|_| Err(std::io::Error::other("the pipeline's thread panicked")))?;
+        Ok(Self {
+            handle: PipelineHandle { requests },
+            stop,
+            thread,
+        })
     }
 
     /// A handle to ask it for things.
@@ -165,14 +171,17 @@ impl Worker {
 
     /// Tells kernel and process table about the processes that run already, and the sinks too.
     fn scan(&mut self) -> std::io::Result<()> {
-        self.events.extend(self.assembler.table_mut().insert_scanned(Process::kernel()));
+        self.events
+            .extend(self.assembler.table_mut().insert_scanned(Process::kernel()));
         for scanned in self.procfs.scan()? {
             let key = scanned.process.key;
             match self.maps.processes().insert(key.tgid, &kernel_record(&scanned.process)) {
                 // the sensor has seen it execute or fork in the meantime
                 Ok(false) => continue,
                 Ok(true) => {}
-                Err(error) => tracing::warn!(%error, pid = key.tgid, "the kernel's process table has no room for a process"),
+                Err(error) => {
+                    tracing::warn!(%error, pid = key.tgid, "the kernel's process table has no room for a process");
+                }
             }
             if !self.procfs.is_same(key) {
                 // it ended before the kernel side knew it, so nobody else will remove it
@@ -213,7 +222,11 @@ impl Worker {
                 sinks.deliver(events);
             }
         };
-        let result = if last { self.rings.drain_all(deliver) } else { self.rings.drain(deliver) };
+        let result = if last {
+            self.rings.drain_all(deliver)
+        } else {
+            self.rings.drain(deliver)
+        };
         drop(registry);
         if let Some(error) = problem {
             self.complain(&error.to_string());
@@ -241,18 +254,28 @@ impl Worker {
     /// If records were lost, exits may be among them: such processes are looked for in `/proc`.
     fn reconcile(&mut self, now: KernelTime) {
         let Ok(counters) = self.maps.counters() else { return };
-        let lost = [SensorCounter::ExecLost, SensorCounter::CloneLost, SensorCounter::ExitLost]
-            .iter()
-            .map(|&counter| counters[counter as usize])
-            .sum();
+        let lost = [
+            SensorCounter::ExecLost,
+            SensorCounter::CloneLost,
+            SensorCounter::ExitLost,
+        ]
+        .iter()
+        .map(|&counter| counters[counter as usize])
+        .sum();
         if lost == self.lost_before {
             return;
         }
-        tracing::warn!(lost = lost - self.lost_before, "records of processes were lost: the rings were full");
+        tracing::warn!(
+            lost = lost - self.lost_before,
+            "records of processes were lost: the rings were full"
+        );
         self.lost_before = lost;
         let procfs = &self.procfs;
         let before = KernelTime(now.0.saturating_sub(SETTLED));
-        let released = self.assembler.table_mut().reconcile(before, |tgid| procfs.is_alive(tgid));
+        let released = self
+            .assembler
+            .table_mut()
+            .reconcile(before, |tgid| procfs.is_alive(tgid));
         tracing::debug!(released, "processes had ended unseen");
     }
 
@@ -263,7 +286,10 @@ impl Worker {
         if let Some(exporter) = self.sinks.exporter.take() {
             exporter.finish();
         }
-        PipelineReport { assembler: self.assembler.stats(), table: self.assembler.table().stats() }
+        PipelineReport {
+            assembler: self.assembler.stats(),
+            table: self.assembler.table().stats(),
+        }
     }
 
     /// Logs trouble that may come with every record, now and then.
@@ -271,7 +297,11 @@ impl Worker {
         let now = self.clock.kernel_now();
         if self.complained.is_none_or(|last| now.0 - last.0 > QUIET_NS) {
             let stats = self.assembler.stats();
-            tracing::error!(undecodable = stats.undecodable, unknown = stats.unknown_template, "{problem}");
+            tracing::error!(
+                undecodable = stats.undecodable,
+                unknown = stats.unknown_template,
+                "{problem}"
+            );
             self.complained = Some(now);
         }
     }
@@ -328,7 +358,12 @@ fn dump(table: &ProcessTable, encoder: &Encoder) -> Vec<ProcessInternal> {
         .into_iter()
         .map(|(process, references, alive)| ProcessInternal {
             process: Some(encoder.process(&process)),
-            color: if alive || references > 0 { "inUse" } else { "deletePending" }.to_owned(),
+            color: if alive || references > 0 {
+                "inUse"
+            } else {
+                "deletePending"
+            }
+            .to_owned(),
             refcnt: Some(references),
             ..Default::default()
         })

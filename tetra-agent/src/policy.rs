@@ -48,7 +48,11 @@ pub fn decode_arguments(template: &EventTemplate, record: &PolicyRecord<'_>) -> 
     let described = &template.arguments;
     let count = record.argument_count as usize;
     let missing = described.len().checked_sub(count).ok_or(DecodeError::Arguments)?;
-    let skipped = if record.flags & flag::RECORD_FLAG_RETURN != 0 { missing } else { 0 };
+    let skipped = if record.flags & flag::RECORD_FLAG_RETURN != 0 {
+        missing
+    } else {
+        0
+    };
     let return_index = template.has_return.then(|| described.len().saturating_sub(1));
 
     let mut arguments = Vec::with_capacity(count);

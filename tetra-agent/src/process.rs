@@ -35,11 +35,21 @@ pub struct ProcessKey {
 
 impl ProcessKey {
     /// The pseudo process that all others descend from.
-    pub const KERNEL: Self = Self { tgid: 0, start: KernelTime(1) };
+    pub const KERNEL: Self = Self {
+        tgid: 0,
+        start: KernelTime(1),
+    };
 
     /// Makes a key; a thread group id of 0 always means the kernel.
     pub fn new(tgid: u32, start: u64) -> Self {
-        if tgid == 0 { Self::KERNEL } else { Self { tgid, start: KernelTime(start) } }
+        if tgid == 0 {
+            Self::KERNEL
+        } else {
+            Self {
+                tgid,
+                start: KernelTime(start),
+            }
+        }
     }
 }
 
@@ -108,7 +118,11 @@ impl Process {
             nspid: 0,
             flags: ImageFlags::PROC_FS,
             in_init_tree: false,
-            image: Arc::new(Image { binary: "<kernel>".into(), auid: u32::MAX, ..Image::default() }),
+            image: Arc::new(Image {
+                binary: "<kernel>".into(),
+                auid: u32::MAX,
+                ..Image::default()
+            }),
         }
     }
 
@@ -118,7 +132,11 @@ impl Process {
             key,
             parent: key,
             nspid: 0,
-            flags: if key.start.0 == 0 { ImageFlags::UNKNOWN } else { ImageFlags::default() },
+            flags: if key.start.0 == 0 {
+                ImageFlags::UNKNOWN
+            } else {
+                ImageFlags::default()
+            },
             in_init_tree: false,
             image: Arc::default(),
         }

@@ -3,8 +3,8 @@
 //! Accepts any bytes: what is not a whole, known record is a [`RecordError`], never a panic. Layouts are those of
 //! `crate::wire`; nothing here knows an offset.
 
-pub use ebpf::record::{Argument, Arguments};
 use ebpf::record::{self as wire, RecordHeader};
+pub use ebpf::record::{Argument, Arguments};
 use zerocopy::FromBytes as _;
 
 use crate::process::Credentials;
@@ -14,10 +14,10 @@ use crate::time::KernelTime;
 pub mod flag {
     pub use ebpf::record::{
         EXEC_CWD_UNRESOLVED, EXEC_DATA_ARGS, EXEC_DELETED, EXEC_ERROR_ARGS, EXEC_ERROR_CGROUP, EXEC_ERROR_CWD,
-        EXEC_ERROR_FILENAME, EXEC_FILE_CAPS, EXEC_FILELESS, EXEC_MISSED_PARENT, EXEC_NO_CWD, EXEC_ROOT_CWD, EXEC_SETGID,
-        EXEC_SETUID, EXEC_TRUNCATED_ARGS, EXEC_TRUNCATED_FILENAME, PROCESS_CLONED, PROCESS_EXECED, PROCESS_FROM_PROCFS,
-        PROCESS_IN_INIT_TREE, RECORD_FLAG_AWAIT_RETURN, RECORD_FLAG_CANCEL, RECORD_FLAG_RETURN, RECORD_FLAG_UNDECIDED,
-        RECORD_FLAG_UNKNOWN_PROCESS,
+        EXEC_ERROR_FILENAME, EXEC_FILE_CAPS, EXEC_FILELESS, EXEC_MISSED_PARENT, EXEC_NO_CWD, EXEC_ROOT_CWD,
+        EXEC_SETGID, EXEC_SETUID, EXEC_TRUNCATED_ARGS, EXEC_TRUNCATED_FILENAME, PROCESS_CLONED, PROCESS_EXECED,
+        PROCESS_FROM_PROCFS, PROCESS_IN_INIT_TREE, RECORD_FLAG_AWAIT_RETURN, RECORD_FLAG_CANCEL, RECORD_FLAG_RETURN,
+        RECORD_FLAG_UNDECIDED, RECORD_FLAG_UNKNOWN_PROCESS,
     };
 }
 

@@ -43,7 +43,9 @@ impl PidFile {
                 );
             }
         };
-        lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).with_context(|| format!("writing {}", path.display()))?;
+        lock.set_len(0)
+            .and_then(|()| writeln!(lock, "{}", std::process::id()))
+            .with_context(|| format!("writing {}", path.display()))?;
         Ok(Self { path, _lock: lock })
     }
 }
@@ -106,7 +108,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let first = PidFile::acquire(directory.path()).unwrap();
         let error = PidFile::acquire(directory.path()).unwrap_err().to_string();
-        assert!(error.contains(&std::process::id().to_string()) && error.contains("help:"), "{error}");
+        assert!(
+            error.contains(&std::process::id().to_string()) && error.contains("help:"),
+            "{error}"
+        );
         drop(first);
         assert!(!directory.path().join("tetragon.pid").exists());
         PidFile::acquire(directory.path()).unwrap();
@@ -118,7 +123,10 @@ mod tests {
         let info = InfoFile::write(directory.path(), "unix:///x", "").unwrap();
         let text = std::fs::read_to_string(directory.path().join("tetragon-info.json")).unwrap();
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!((&value["server_address"], &value["pid"]), (&json!("unix:///x"), &json!(std::process::id())));
+        assert_eq!(
+            (&value["server_address"], &value["pid"]),
+            (&json!("unix:///x"), &json!(std::process::id()))
+        );
         drop(info);
         assert!(!directory.path().join("tetragon-info.json").exists());
     }

@@ -25,21 +25,25 @@ const GRACE: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// If the socket can't be made, or serving fails.
-pub async fn serve(path: PathBuf, service: Service, stop: impl Future<Output = ()>, ready: impl FnOnce()) -> anyhow::Result<()> {
+pub async fn serve(
+    path: PathBuf,
+    service: Service,
+    stop: impl Future<Output = ()>,
+    ready: impl FnOnce(),
+) -> anyhow::Result<()> {
     let (listener, _file) = SocketFile::listen(&path)?;
     ready();
     let broadcast = Arc::clone(service.broadcast());
     let server = FineGuidanceSensorsServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES);
     let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = tonic::transport::Server::builder().add_service(server).serve_with_incoming_shutdown(
-        UnixListenerStream::new(listener),
-        async move {
+    let serving = tonic::transport::Server::builder()
+        .add_service(server)
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
             stop.await;
             // streams have no end of their own
             broadcast.close();
             drop(stopping);
-        },
-    );
+        });
     let overtime = async move {
         // resolves when the sender is dropped
         drop(stopped.await);

@@ -22,7 +22,11 @@ pub fn to_text(bytes: &[u8]) -> String {
 
 /// Joins a relative path to a directory and cleans it lexically: no `.`, `..` or empty components.
 pub fn join_path(directory: &str, name: &str) -> String {
-    if directory.is_empty() { clean_path(name) } else { clean_path(&format!("{directory}/{name}")) }
+    if directory.is_empty() {
+        clean_path(name)
+    } else {
+        clean_path(&format!("{directory}/{name}"))
+    }
 }
 
 /// Cleans a path lexically.

@@ -14,7 +14,10 @@ pub struct KernelTime(pub u64);
 impl KernelTime {
     /// Adds a duration, saturating at the end of time.
     pub fn after(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
+        )
     }
 }
 
@@ -25,7 +28,10 @@ pub struct WallTime(pub i64);
 impl WallTime {
     /// Seconds since the epoch, and nanoseconds within the second (0..1e9).
     pub fn to_seconds_and_nanos(self) -> (i64, i32) {
-        (self.0.div_euclid(1_000_000_000), self.0.rem_euclid(1_000_000_000) as i32)
+        (
+            self.0.div_euclid(1_000_000_000),
+            self.0.rem_euclid(1_000_000_000) as i32,
+        )
     }
 }
 
@@ -44,7 +50,9 @@ impl ClockOffset {
 
     /// Makes an offset from one reading of both clocks.
     pub fn new(wall: WallTime, kernel: KernelTime) -> Self {
-        Self { nanos: wall.0.wrapping_sub(kernel.0 as i64) }
+        Self {
+            nanos: wall.0.wrapping_sub(kernel.0 as i64),
+        }
     }
 
     /// Takes a new reading; keeps the old offset if they differ by less than a millisecond.

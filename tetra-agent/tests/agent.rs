@@ -90,21 +90,35 @@ impl Agent {
     fn events(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.path("events.json")).unwrap_or_default();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        whole.lines().map(|line| serde_json::from_str(line).expect("every line is JSON")).collect()
+        whole
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("every line is JSON"))
+            .collect()
     }
 
     /// Waits for the exit event of a process; the events up to then.
     fn events_until_exit(&self, pid: u32) -> Vec<Value> {
         await_some("the exit event", || {
             let events = self.events();
-            events.iter().any(|event| event["process_exit"]["process"]["pid"] == pid).then_some(events)
+            events
+                .iter()
+                .any(|event| event["process_exit"]["process"]["pid"] == pid)
+                .then_some(events)
         })
     }
 
     fn stop(mut self) -> (ExitStatus, tempfile::TempDir) {
         signal(&self.child, nix::sys::signal::Signal::SIGTERM);
-        let status = await_some("the agent ends", || self.child.try_wait().expect("the agent can be waited for"));
-        (status, std::mem::replace(&mut self.directory, tempfile::tempdir().expect("a directory can be made")))
+        let status = await_some("the agent ends", || {
+            self.child.try_wait().expect("the agent can be waited for")
+        });
+        (
+            status,
+            std::mem::replace(
+                &mut self.directory,
+                tempfile::tempdir().expect("a directory can be made"),
+            ),
+        )
     }
 }
 
@@ -117,11 +131,16 @@ impl Drop for Agent {
 }
 
 fn signal(child: &Child, signal: nix::sys::signal::Signal) {
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), signal).expect("the process can be signalled");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), signal)
+        .expect("the process can be signalled");
 }
 
 fn of<'e>(events: &'e [Value], kind: &str, pid: u32) -> Vec<&'e Value> {
-    events.iter().map(|event| &event[kind]).filter(|event| event["process"]["pid"] == pid).collect()
+    events
+        .iter()
+        .map(|event| &event[kind])
+        .filter(|event| event["process"]["pid"] == pid)
+        .collect()
 }
 
 #[test]
@@ -130,26 +149,41 @@ fn processes_are_reported_with_parents_and_arguments() {
         return;
     }
     let agent = Agent::start(&["--enable-ancestors=base"]);
-    let mut child = Command::new("sh").args(["-c", "exec sleep '0 s' 2>/dev/null; exit 7"]).spawn().expect("sh starts");
+    let mut child = Command::new("sh")
+        .args(["-c", "exec sleep '0 s' 2>/dev/null; exit 7"])
+        .spawn()
+        .expect("sh starts");
     child.wait().expect("sh can be waited for");
     let events = agent.events_until_exit(child.id());
 
     // this test's process ran before the agent: it was found in /proc
     let me = of(&events, "process_exec", std::process::id());
     assert_eq!(me.len(), 1);
-    assert!(me[0]["process"]["flags"].as_str().is_some_and(|flags| flags.starts_with("procFS")), "{}", me[0]);
+    assert!(
+        me[0]["process"]["flags"]
+            .as_str()
+            .is_some_and(|flags| flags.starts_with("procFS")),
+        "{}",
+        me[0]
+    );
 
     let execs = of(&events, "process_exec", child.id());
     assert_eq!(execs.len(), 2, "sh, then sleep: {execs:?}");
     let (sh, sleep) = (execs[0], execs[1]);
-    assert_eq!(sh["process"]["arguments"], "-c \"exec sleep '0 s' 2>/dev/null; exit 7\"");
+    assert_eq!(
+        sh["process"]["arguments"],
+        "-c \"exec sleep '0 s' 2>/dev/null; exit 7\""
+    );
     assert_eq!(sh["process"]["flags"], "execve clone");
     assert_eq!(sh["parent"]["pid"], std::process::id());
     assert_eq!(sh["parent"]["exec_id"], me[0]["process"]["exec_id"]);
     assert_eq!(sh["process"]["parent_exec_id"], me[0]["process"]["exec_id"]);
     assert_eq!(sleep["process"]["arguments"], " \"0 s\"");
     assert_eq!(sleep["process"]["flags"], "execve");
-    assert_eq!(sleep["parent"]["exec_id"], sh["process"]["exec_id"], "the parent of a second image is the first");
+    assert_eq!(
+        sleep["parent"]["exec_id"], sh["process"]["exec_id"],
+        "the parent of a second image is the first"
+    );
     assert_eq!(sleep["ancestors"][0]["pid"], std::process::id());
 
     let exits = of(&events, "process_exit", child.id());
@@ -165,7 +199,10 @@ fn arguments_of_any_length_arrive_whole() {
     }
     let agent = Agent::start(&[]);
     let argument = "x".repeat(100_000);
-    let mut child = Command::new("true").args([&argument, "y", &argument]).spawn().expect("true starts");
+    let mut child = Command::new("true")
+        .args([&argument, "y", &argument])
+        .spawn()
+        .expect("true starts");
     child.wait().expect("true can be waited for");
     let events = agent.events_until_exit(child.id());
     let execs = of(&events, "process_exec", child.id());
@@ -198,7 +235,12 @@ fn the_end_leaves_nothing_and_accounts_for_everything() {
     let log = std::fs::read_to_string(directory.path().join("log")).expect("there is a log");
     assert!(log.contains("exec_lost=0"), "{log}");
     assert!(!directory.path().join("sock").exists(), "the socket stays behind");
-    assert_eq!(std::fs::read_dir(directory.path().join("run")).expect("there is a run directory").count(), 0);
+    assert_eq!(
+        std::fs::read_dir(directory.path().join("run"))
+            .expect("there is a run directory")
+            .count(),
+        0
+    );
     assert!(!Path::new(&format!("/proc/{pid}")).exists());
 }
 
@@ -208,11 +250,19 @@ fn a_second_agent_is_refused() {
         return;
     }
     let agent = Agent::start(&[]);
-    let output = Agent::command(agent.directory.path()).output().expect("a second agent starts");
+    let output = Agent::command(agent.directory.path())
+        .output()
+        .expect("a second agent starts");
     assert!(!output.status.success());
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(text.contains(&format!("another agent runs already (pid {}", agent.child.id())), "{text}");
-    assert!(agent.path("sock").exists() && agent.path("run/tetragon.pid").exists(), "the first one is not harmed");
+    assert!(
+        text.contains(&format!("another agent runs already (pid {}", agent.child.id())),
+        "{text}"
+    );
+    assert!(
+        agent.path("sock").exists() && agent.path("run/tetragon.pid").exists(),
+        "the first one is not harmed"
+    );
 }
 
 #[test]
@@ -222,13 +272,17 @@ fn an_agent_without_privileges_says_what_to_do() {
     }
     // where nobody can read the binary there is nothing to see
     let binary = tempfile::tempdir().expect("a directory can be made");
-    std::fs::set_permissions(binary.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("its mode can be set");
+    std::fs::set_permissions(binary.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777))
+        .expect("its mode can be set");
     let copy = binary.path().join("tetra-agent");
     std::fs::copy(env!("CARGO_BIN_EXE_tetra-agent"), &copy).expect("the binary can be copied");
     let output = Command::new(&copy)
         .arg("--run-dir")
         .arg(binary.path().join("run"))
-        .arg(format!("--server-address=unix://{}", binary.path().join("sock").display()))
+        .arg(format!(
+            "--server-address=unix://{}",
+            binary.path().join("sock").display()
+        ))
         .uid(65534)
         .gid(65534)
         .output()
@@ -247,5 +301,8 @@ fn settings_that_are_not_implemented_are_refused_by_name() {
         .expect("the agent starts");
     assert!(!output.status.success());
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(text.contains("`metrics-server` = `:2112` (command line) is not implemented"), "{text}");
+    assert!(
+        text.contains("`metrics-server` = `:2112` (command line) is not implemented"),
+        "{text}"
+    );
 }

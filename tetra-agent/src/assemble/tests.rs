@@ -14,7 +14,10 @@ fn registry(account: &Arc<Account>) -> Registry {
         subsystem: "".into(),
         event: "".into(),
         arguments: [ArgumentType::Uint64, ArgumentType::Int32]
-            .map(|argument_type| ArgumentTemplate { argument_type, label: "".into() })
+            .map(|argument_type| ArgumentTemplate {
+                argument_type,
+                label: "".into(),
+            })
             .to_vec(),
         has_return: true,
         message: "".into(),
@@ -23,7 +26,13 @@ fn registry(account: &Arc<Account>) -> Registry {
         selector_index: None,
     };
     let mut registry = Registry::default();
-    registry.insert(9, vec![Template { description, account: Arc::clone(account) }]);
+    registry.insert(
+        9,
+        vec![Template {
+            description,
+            account: Arc::clone(account),
+        }],
+    );
     registry
 }
 
@@ -62,7 +71,13 @@ fn exit(tgid: u32) -> Vec<u8> {
         start_ktime: 100,
         ..Default::default()
     };
-    wire::RecordExit { header, exit_code: 9, pad: 0 }.as_bytes().to_vec()
+    wire::RecordExit {
+        header,
+        exit_code: 9,
+        pad: 0,
+    }
+    .as_bytes()
+    .to_vec()
 }
 
 /// Feeds records; what came out, as `arguments+return` counts, `exit` for exits.
@@ -78,7 +93,9 @@ fn check_events(records: &[Vec<u8>], expected: &[&str]) -> Arc<Account> {
     let seen: Vec<String> = events
         .iter()
         .map(|event| match &event.body {
-            EventBody::Policy(policy) => format!("{}+{}", policy.arguments.len(), u8::from(policy.return_value.is_some())),
+            EventBody::Policy(policy) => {
+                format!("{}+{}", policy.arguments.len(), u8::from(policy.return_value.is_some()))
+            }
             EventBody::Exit { .. } => "exit".to_owned(),
             EventBody::Exec(_) => "exec".to_owned(),
         })
@@ -127,7 +144,10 @@ fn a_rejected_return_takes_the_entry_with_it() {
 
 #[test]
 fn calls_that_never_return_are_reported_when_their_process_ends() {
-    check_events(&[policy(7, 5, wire::RECORD_FLAG_AWAIT_RETURN, &[1]), exit(7)], &["1+0", "exit"]);
+    check_events(
+        &[policy(7, 5, wire::RECORD_FLAG_AWAIT_RETURN, &[1]), exit(7)],
+        &["1+0", "exit"],
+    );
     check_events(&[policy(7, 5, wire::RECORD_FLAG_AWAIT_RETURN, &[1])], &["1+0"]);
 }
 
@@ -148,8 +168,15 @@ fn what_cannot_be_decoded_is_counted() {
         Err(AssembleError::Policy(DecodeError::UnknownObject(9)))
     ));
     let account = Arc::new(Account::default());
-    assert!(assembler.record(&policy(7, 0, 0, &[1, 2, 3]), &registry(&account), &mut events).is_err());
+    assert!(
+        assembler
+            .record(&policy(7, 0, 0, &[1, 2, 3]), &registry(&account), &mut events)
+            .is_err()
+    );
     assert_eq!(account.undecodable.get(), 1);
-    assert_eq!((assembler.stats().undecodable, assembler.stats().unknown_template), (1, 1));
+    assert_eq!(
+        (assembler.stats().undecodable, assembler.stats().unknown_template),
+        (1, 1)
+    );
     assert!(events.is_empty());
 }

@@ -44,7 +44,13 @@ pub struct Flag {
 }
 
 const fn flag(name: &'static str, kind: Kind, default: &'static str, support: Support, help: &'static str) -> Flag {
-    Flag { name, kind, default, support, help }
+    Flag {
+        name,
+        kind,
+        default,
+        support,
+        help,
+    }
 }
 
 use Kind::{Boolean, Duration, List, Number, Text};
@@ -154,14 +160,23 @@ pub const FLAGS: &[Flag] = &[
 /// The command line.
 pub fn command() -> Command {
     let version = env!("CARGO_PKG_VERSION");
-    let command = Command::new("tetra-agent").version(version).about("Observes and enforces TracingPolicies on this machine");
+    let command = Command::new("tetra-agent")
+        .version(version)
+        .about("Observes and enforces TracingPolicies on this machine");
     FLAGS.iter().fold(command, |command, flag| {
-        let mut arg = Arg::new(flag.name).long(flag.name).action(ArgAction::Append).help(help(flag));
+        let mut arg = Arg::new(flag.name)
+            .long(flag.name)
+            .action(ArgAction::Append)
+            .help(help(flag));
         if flag.name == "debug" {
             arg = arg.short('d');
         }
         arg = match flag.kind {
-            Boolean => arg.value_name("BOOL").num_args(0..=1).require_equals(true).default_missing_value("true"),
+            Boolean => arg
+                .value_name("BOOL")
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("true"),
             Number => arg.value_name("NUMBER").allow_hyphen_values(true),
             Duration => arg.value_name("DURATION"),
             List => arg.value_name("WORDS"),
@@ -177,6 +192,10 @@ fn help(flag: &Flag) -> String {
         Ignored(reason) => format!(" (has no effect: {reason})"),
         Refused(reason) => format!(" (not implemented: {reason})"),
     };
-    let default = if flag.default.is_empty() { String::new() } else { format!(" [default: {}]", flag.default) };
+    let default = if flag.default.is_empty() {
+        String::new()
+    } else {
+        format!(" [default: {}]", flag.default)
+    };
     format!("{}{note}{default}", flag.help)
 }

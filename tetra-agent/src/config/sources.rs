@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 
+use super::ConfigError;
 use super::flags::{FLAGS, Kind, Support};
 use super::value::parse_boolean;
-use super::ConfigError;
 
 /// Directories and files that need not exist.
 const FILES: [(&str, bool); 4] = [
@@ -71,7 +71,13 @@ impl Layers {
 
     /// Adds a setting above the others.
     pub fn push(&mut self, flag: &str, value: impl Into<String>, origin: impl Into<String>) {
-        self.settings.push((flag.to_owned(), Setting { value: value.into(), origin: origin.into() }));
+        self.settings.push((
+            flag.to_owned(),
+            Setting {
+                value: value.into(),
+                origin: origin.into(),
+            },
+        ));
     }
 
     /// Adds the files of a drop-in directory.
@@ -103,17 +109,23 @@ impl Layers {
 
     /// Adds a YAML file: a map from setting to value.
     fn yaml(&mut self, path: &Path) -> Result<(), ConfigError> {
-        let wrong = |reason: String| ConfigError::File { path: path.display().to_string(), reason };
+        let wrong = |reason: String| ConfigError::File {
+            path: path.display().to_string(),
+            reason,
+        };
         let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
         if text.trim().is_empty() {
             return Ok(());
         }
-        let map: BTreeMap<String, serde_json::Value> = serde_yaml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        let map: BTreeMap<String, serde_json::Value> =
+            serde_yaml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
         for (flag, value) in map {
             let value = match value {
                 serde_json::Value::String(text) => text,
                 serde_json::Value::Array(values) => {
-                    let words = values.iter().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
+                    let words = values
+                        .iter()
+                        .map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
                     words.collect::<Vec<_>>().join(",")
                 }
                 serde_json::Value::Null => String::new(),
@@ -131,7 +143,10 @@ impl Layers {
                 let name = name.into_string().ok()?;
                 let flag = name.strip_prefix("TETRAGON_")?.to_ascii_lowercase().replace('_', "-");
                 // other programs may use the prefix for their own variables
-                FLAGS.iter().any(|known| known.name == flag).then(|| (flag, value.to_string_lossy().into_owned(), name))
+                FLAGS
+                    .iter()
+                    .any(|known| known.name == flag)
+                    .then(|| (flag, value.to_string_lossy().into_owned(), name))
             })
             .collect();
         found.sort();
@@ -147,11 +162,22 @@ impl Layers {
     pub fn effective(&self) -> Result<BTreeMap<&'static str, Setting>, ConfigError> {
         let mut effective: BTreeMap<&'static str, Setting> = FLAGS
             .iter()
-            .map(|flag| (flag.name, Setting { value: flag.default.to_owned(), origin: Setting::DEFAULT.to_owned() }))
+            .map(|flag| {
+                (
+                    flag.name,
+                    Setting {
+                        value: flag.default.to_owned(),
+                        origin: Setting::DEFAULT.to_owned(),
+                    },
+                )
+            })
             .collect();
         for (name, setting) in &self.settings {
             let Some(flag) = FLAGS.iter().find(|flag| flag.name == name) else {
-                return Err(ConfigError::Unknown { flag: name.clone(), origin: setting.origin.clone() });
+                return Err(ConfigError::Unknown {
+                    flag: name.clone(),
+                    origin: setting.origin.clone(),
+                });
             };
             effective.insert(flag.name, setting.clone());
         }
@@ -194,5 +220,7 @@ fn same(kind: Kind, a: &str, b: &str) -> bool {
 }
 
 fn given(matches: &clap::ArgMatches, flag: &str) -> Option<String> {
-    matches.get_many::<String>(flag).map(|values| values.cloned().collect::<Vec<_>>().join(","))
+    matches
+        .get_many::<String>(flag)
+        .map(|values| values.cloned().collect::<Vec<_>>().join(","))
 }

@@ -30,7 +30,10 @@ impl<'a> Values<'a> {
 
     pub(super) fn list(&self, flag: &str) -> Vec<&'a str> {
         let text = self.text(flag).trim_start_matches('[').trim_end_matches(']');
-        text.split([',', ' ']).map(str::trim).filter(|name| !name.is_empty()).collect()
+        text.split([',', ' '])
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+            .collect()
     }
 
     pub(super) fn boolean(&self, flag: &str) -> Result<bool, ConfigError> {
@@ -38,11 +41,14 @@ impl<'a> Values<'a> {
     }
 
     pub(super) fn number<T: FromStr>(&self, flag: &str) -> Result<T, ConfigError> {
-        self.text(flag).parse().map_err(|_| self.wrong(flag, "must be a number, and not below zero"))
+        self.text(flag)
+            .parse()
+            .map_err(|_| self.wrong(flag, "must be a number, and not below zero"))
     }
 
     pub(super) fn size(&self, flag: &str) -> Result<u64, ConfigError> {
-        parse_size(self.text(flag)).ok_or_else(|| self.wrong(flag, "must be a number of bytes, with K, M or G after it or not"))
+        parse_size(self.text(flag))
+            .ok_or_else(|| self.wrong(flag, "must be a number of bytes, with K, M or G after it or not"))
     }
 
     pub(super) fn duration(&self, flag: &str) -> Result<Duration, ConfigError> {

@@ -4,7 +4,10 @@ use tetra_api::tetragon::{Capabilities, CapabilitiesType};
 
 /// Numbers of the bits that are set and have a name, ascending.
 pub fn numbers(set: u64) -> Vec<i32> {
-    (0..64).filter(|bit| set & (1 << bit) != 0).filter(|&bit| CapabilitiesType::try_from(bit).is_ok()).collect()
+    (0..64)
+        .filter(|bit| set & (1 << bit) != 0)
+        .filter(|&bit| CapabilitiesType::try_from(bit).is_ok())
+        .collect()
 }
 
 /// The three sets of a process.
@@ -22,7 +25,10 @@ mod tests {
 
     #[test]
     fn capability_one_has_no_prefix() {
-        let names = numbers(0b11).iter().map(|&n| CapabilitiesType::try_from(n).unwrap().as_str_name()).collect::<Vec<_>>();
+        let names = numbers(0b11)
+            .iter()
+            .map(|&n| CapabilitiesType::try_from(n).unwrap().as_str_name())
+            .collect::<Vec<_>>();
         assert_eq!(names, ["CAP_CHOWN", "DAC_OVERRIDE"]);
     }
 

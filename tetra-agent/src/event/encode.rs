@@ -56,7 +56,11 @@ impl Encoder {
                 if self.config.with_credentials {
                     process.binary_properties = binary_properties(properties);
                 }
-                Payload::ProcessExec(api::ProcessExec { process: Some(process), parent, ancestors })
+                Payload::ProcessExec(api::ProcessExec {
+                    process: Some(process),
+                    parent,
+                    ancestors,
+                })
             }
             EventBody::Exit { code } => Payload::ProcessExit(api::ProcessExit {
                 process: Some(process),
@@ -90,7 +94,12 @@ impl Encoder {
         let key = process.key;
         let start_time = (key.start.0 != 0).then(|| self.timestamp(key.start));
         if process.is_unknown() {
-            return api::Process { pid: Some(key.tgid), flags: process.flags.to_string(), start_time, ..Default::default() };
+            return api::Process {
+                pid: Some(key.tgid),
+                flags: process.flags.to_string(),
+                start_time,
+                ..Default::default()
+            };
         }
         let image = &process.image;
         let mut message = api::Process {
@@ -114,7 +123,11 @@ impl Encoder {
         }
         if self.config.with_credentials {
             let c = &image.credentials;
-            message.cap = Some(capabilities::message(c.cap_permitted, c.cap_effective, c.cap_inheritable));
+            message.cap = Some(capabilities::message(
+                c.cap_permitted,
+                c.cap_effective,
+                c.cap_inheritable,
+            ));
             message.process_credentials = Some(credentials(c));
         }
         message
@@ -193,7 +206,10 @@ fn action(number: u16) -> i32 {
 fn namespaces(inodes: &[u32; 10], host: &[u32; 10]) -> api::Namespaces {
     let one = |index: usize| {
         let inum = inodes[index];
-        Some(api::Namespace { inum, is_host: inum != 0 && inum == host[index] })
+        Some(api::Namespace {
+            inum,
+            is_host: inum != 0 && inum == host[index],
+        })
     };
     let unless_missing = |index: usize| one(index).filter(|namespace| namespace.inum != 0);
     api::Namespaces {
@@ -238,16 +254,32 @@ fn binary_properties(properties: &BinaryProperties) -> Option<api::BinaryPropert
         return None;
     }
     let reasons = [
-        (properties.file_capabilities, api::ProcessPrivilegesChanged::PrivilegesRaisedExecFileCap),
-        (properties.setuid.is_some(), api::ProcessPrivilegesChanged::PrivilegesRaisedExecFileSetuid),
-        (properties.setgid.is_some(), api::ProcessPrivilegesChanged::PrivilegesRaisedExecFileSetgid),
+        (
+            properties.file_capabilities,
+            api::ProcessPrivilegesChanged::PrivilegesRaisedExecFileCap,
+        ),
+        (
+            properties.setuid.is_some(),
+            api::ProcessPrivilegesChanged::PrivilegesRaisedExecFileSetuid,
+        ),
+        (
+            properties.setgid.is_some(),
+            api::ProcessPrivilegesChanged::PrivilegesRaisedExecFileSetgid,
+        ),
     ];
     Some(api::BinaryProperties {
         setuid: properties.setuid,
         setgid: properties.setgid,
-        privileges_changed: reasons.iter().filter(|(set, _)| *set).map(|(_, reason)| *reason as i32).collect(),
+        privileges_changed: reasons
+            .iter()
+            .filter(|(set, _)| *set)
+            .map(|(_, reason)| *reason as i32)
+            .collect(),
         file: properties.inode.map(|(number, links)| api::FileProperties {
-            inode: Some(api::InodeProperties { number, links: Some(links) }),
+            inode: Some(api::InodeProperties {
+                number,
+                links: Some(links),
+            }),
             path: String::new(),
         }),
     })

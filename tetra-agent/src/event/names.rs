@@ -9,6 +9,7 @@ const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
 /// Address families by number.
+#[rustfmt::skip]
 const FAMILIES: [&str; 46] = [
     "AF_UNSPEC", "AF_UNIX", "AF_INET", "AF_AX25", "AF_IPX", "AF_APPLETALK", "AF_NETROM", "AF_BRIDGE", "AF_ATMPVC", "AF_X25",
     "AF_INET6", "AF_ROSE", "AF_DECnet", "AF_NETBEUI", "AF_SECURITY", "AF_KEY", "AF_NETLINK", "AF_PACKET", "AF_ASH",
@@ -18,12 +19,14 @@ const FAMILIES: [&str; 46] = [
 ];
 
 /// TCP states by number; 0 is none.
+#[rustfmt::skip]
 const TCP_STATES: [&str; 13] = [
     "", "TCP_ESTABLISHED", "TCP_SYN_SENT", "TCP_SYN_RECV", "TCP_FIN_WAIT1", "TCP_FIN_WAIT2", "TCP_TIME_WAIT", "TCP_CLOSE",
     "TCP_CLOSE_WAIT", "TCP_LAST_ACK", "TCP_LISTEN", "TCP_CLOSING", "TCP_NEW_SYN_RECV",
 ];
 
 /// Signals by number.
+#[rustfmt::skip]
 const SIGNALS: [&str; 32] = [
     "", "SIGHUP", "SIGINT", "SIGQUIT", "SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGKILL", "SIGUSR1", "SIGSEGV",
     "SIGUSR2", "SIGPIPE", "SIGALRM", "SIGTERM", "SIGSTKFLT", "SIGCHLD", "SIGCONT", "SIGSTOP", "SIGTSTP", "SIGTTIN",

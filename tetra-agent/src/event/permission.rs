@@ -14,7 +14,8 @@ pub fn permission(mode: u16) -> String {
     };
     let mut text = String::with_capacity(10);
     text.push(kind);
-    for (shift, special, set, set_and_execute) in [(6, 0o4000, 'S', 's'), (3, 0o2000, 'S', 's'), (0, 0o1000, 'T', 't')] {
+    for (shift, special, set, set_and_execute) in [(6, 0o4000, 'S', 's'), (3, 0o2000, 'S', 's'), (0, 0o1000, 'T', 't')]
+    {
         let bits = mode >> shift;
         text.push(if bits & 4 != 0 { 'r' } else { '-' });
         text.push(if bits & 2 != 0 { 'w' } else { '-' });

@@ -32,7 +32,10 @@ impl Batch {
             return Err(error);
         }
         self.bytes.push(b'\n');
-        self.lines.push(Line { end: self.bytes.len(), account: account.cloned() });
+        self.lines.push(Line {
+            end: self.bytes.len(),
+            account: account.cloned(),
+        });
         Ok(())
     }
 

@@ -47,7 +47,14 @@ impl FileOutput {
             std::fs::create_dir_all(parent)?;
         }
         let (file, size) = open(path, permission)?;
-        Ok(Self { path: path.to_owned(), permission, rotation, file, size, opened: SystemTime::now() })
+        Ok(Self {
+            path: path.to_owned(),
+            permission,
+            rotation,
+            file,
+            size,
+            opened: SystemTime::now(),
+        })
     }
 
     /// Appends a batch; how many lines are in the file then, and what stopped the others. A line is there whole or not at all.
@@ -69,8 +76,8 @@ impl FileOutput {
     }
 
     fn is_due(&self, more: u64) -> bool {
-        let too_old = !self.rotation.interval.is_zero()
-            && self.opened.elapsed().is_ok_and(|age| age >= self.rotation.interval);
+        let too_old =
+            !self.rotation.interval.is_zero() && self.opened.elapsed().is_ok_and(|age| age >= self.rotation.interval);
         self.size > 0 && (too_old || self.size + more > self.rotation.max_size_bytes)
     }
 
@@ -90,7 +97,11 @@ impl FileOutput {
     /// `DIR/NAME-` and `.EXT` of backups.
     fn parts(&self) -> (String, String) {
         let stem = self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let extension = self.path.extension().map(|e| format!(".{}", e.to_string_lossy())).unwrap_or_default();
+        let extension = self
+            .path
+            .extension()
+            .map(|e| format!(".{}", e.to_string_lossy()))
+            .unwrap_or_default();
         (format!("{stem}-"), extension)
     }
 
@@ -102,16 +113,23 @@ impl FileOutput {
     /// Rotated files, oldest first: their names sort by time.
     fn backups(&self) -> io::Result<Vec<PathBuf>> {
         let (prefix, suffix) = self.parts();
-        let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory = self
+            .path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         let is_time = |text: &str| {
-            text.len() == "2026-01-31T23-59-59.000".len() && text.bytes().all(|b| b.is_ascii_digit() || b"-T.".contains(&b))
+            text.len() == "2026-01-31T23-59-59.000".len()
+                && text.bytes().all(|b| b.is_ascii_digit() || b"-T.".contains(&b))
         };
         let mut backups: Vec<PathBuf> = std::fs::read_dir(directory)?
             .flatten()
             .filter(|entry| {
                 let name = entry.file_name();
                 let name = name.to_string_lossy();
-                name.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(&suffix)).is_some_and(is_time)
+                name.strip_prefix(&prefix)
+                    .and_then(|rest| rest.strip_suffix(&suffix))
+                    .is_some_and(is_time)
             })
             .map(|entry| entry.path())
             .collect();
@@ -121,7 +139,11 @@ impl FileOutput {
 }
 
 fn open(path: &Path, permission: u32) -> io::Result<(File, u64)> {
-    let file = OpenOptions::new().create(true).append(true).mode(permission).open(path)?;
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(permission)
+        .open(path)?;
     let metadata = file.metadata()?;
     // the umask may have taken bits away; devices and pipes keep theirs
     if metadata.is_file() {

@@ -26,7 +26,12 @@ struct State {
 
 impl Queue {
     pub(super) fn new(max_bytes: usize) -> Self {
-        Self { state: Mutex::default(), room: Condvar::new(), work: Condvar::new(), max_bytes }
+        Self {
+            state: Mutex::default(),
+            room: Condvar::new(),
+            work: Condvar::new(),
+            max_bytes,
+        }
     }
 
     /// Adds a batch; gives it back if there is no room for it within `patience`.

@@ -8,9 +8,15 @@ use super::*;
 use crate::filter::{FilterOptions, parse_filters};
 
 fn event(binary: &str) -> GetEventsResponse {
-    let process = Process { binary: binary.into(), ..Default::default() };
+    let process = Process {
+        binary: binary.into(),
+        ..Default::default()
+    };
     GetEventsResponse {
-        event: Some(Event::ProcessExec(ProcessExec { process: Some(process), ..Default::default() })),
+        event: Some(Event::ProcessExec(ProcessExec {
+            process: Some(process),
+            ..Default::default()
+        })),
         ..Default::default()
     }
 }
@@ -39,7 +45,11 @@ fn events_are_filtered_written_and_accounted() {
     let path = directory.path().join("new/events.json");
     let deny = parse_filters(r#"{"binary_regex":["secret"]}"#).unwrap();
     let filters = FilterLists::new(&[], &deny, FilterOptions::default()).unwrap();
-    let mut exporter = Exporter::start(ExportConfig { filters, ..config(&path) }).unwrap();
+    let mut exporter = Exporter::start(ExportConfig {
+        filters,
+        ..config(&path)
+    })
+    .unwrap();
     let stats = Arc::clone(exporter.stats());
     let account = Arc::new(Account::default());
     exporter.event(&event("/bin/a"), Some(&account));
@@ -47,7 +57,10 @@ fn events_are_filtered_written_and_accounted() {
     exporter.event(&event("/bin/b"), None);
     exporter.finish();
     assert_eq!(lines(&path), 2);
-    assert_eq!((stats.exported.get(), stats.filtered.get(), stats.lost.get()), (2, 1, 0));
+    assert_eq!(
+        (stats.exported.get(), stats.filtered.get(), stats.lost.get()),
+        (2, 1, 0)
+    );
     assert_eq!((account.exported.get(), account.filtered.get()), (1, 1));
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
 }
@@ -63,7 +76,10 @@ fn a_full_disk_costs_counted_events_and_nothing_else() {
         exporter.flush();
     }
     exporter.finish();
-    assert_eq!((stats.exported.get(), stats.lost.get(), account.lost.get()), (0, 10, 10));
+    assert_eq!(
+        (stats.exported.get(), stats.lost.get(), account.lost.get()),
+        (0, 10, 10)
+    );
 }
 
 #[test]
@@ -73,8 +89,11 @@ fn files_are_rotated_by_size_and_only_some_are_kept() {
     std::fs::write(directory.path().join("events-other.json"), "not ours").unwrap();
     let mut batch = Batch::default();
     (0..100).for_each(|_| batch.push(&event("/bin/a"), None).unwrap());
-    let rotation =
-        Rotation { max_size_bytes: batch.bytes().len() as u64, max_backups: 2, interval: Duration::ZERO };
+    let rotation = Rotation {
+        max_size_bytes: batch.bytes().len() as u64,
+        max_backups: 2,
+        interval: Duration::ZERO,
+    };
     let mut file = FileOutput::open(&path, 0o600, rotation).unwrap();
     for _ in 0..6 {
         // names of backups have milliseconds
@@ -84,8 +103,10 @@ fn files_are_rotated_by_size_and_only_some_are_kept() {
             std::thread::yield_now();
         }
     }
-    let mut names: Vec<String> =
-        std::fs::read_dir(directory.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     assert_eq!(names.len(), 4, "{names:?}");
     assert!(names.contains(&"events-other.json".to_owned()) && names.contains(&"events.json".to_owned()));

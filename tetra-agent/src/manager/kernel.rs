@@ -54,7 +54,10 @@ impl LiveKernel {
     /// # Errors
     /// As [`HookSet::new`].
     pub fn new(maps: &SharedMaps) -> Result<Self, LoadError> {
-        Ok(Self { hooks: HookSet::new(maps)?, maps: maps.clone() })
+        Ok(Self {
+            hooks: HookSet::new(maps)?,
+            maps: maps.clone(),
+        })
     }
 }
 
@@ -62,12 +65,18 @@ impl Kernel for LiveKernel {
     fn compile(&self, set: &PolicySet) -> Result<Compilation, LoadError> {
         let policies = || set.entries.iter().map(|entry| &entry.policy);
         let tracepoints = tracepoints_needed(policies());
-        let mut facts = probe::collect(&Needs { tracepoints: tracepoints.clone(), functions: false })?;
+        let mut facts = probe::collect(&Needs {
+            tracepoints: tracepoints.clone(),
+            functions: false,
+        })?;
         // The list of functions that can be probed is long; types know nearly all of them.
         let is_unknown = |call: &str| !call.starts_with("sys_") && facts.btf.function(call).is_none();
         let hooks = policies().flat_map(|policy| policy.spec.kprobes.iter().chain(&policy.spec.fentries));
         if hooks.into_iter().any(|hook| is_unknown(&hook.call)) {
-            facts = probe::collect(&Needs { tracepoints, functions: true })?;
+            facts = probe::collect(&Needs {
+                tracepoints,
+                functions: true,
+            })?;
         }
         Ok(policy_compiler::compile(set, &facts, &Options::default()))
     }

@@ -11,14 +11,20 @@ use super::{Entry, Manager, PolicyKey, State};
 /// Whether a mode makes a difference: an action stops or signals somebody.
 pub(super) fn enforces(spec: &Spec) -> bool {
     let acts = |selectors: &[Selector]| {
-        selectors.iter().flat_map(|s| s.match_actions.iter().chain(&s.match_return_actions)).any(|action| {
-            matches!(
-                action.action,
-                Action::Sigkill | Action::Signal | Action::Override | Action::NotifyEnforcer | Action::Set
-            )
-        })
+        selectors
+            .iter()
+            .flat_map(|s| s.match_actions.iter().chain(&s.match_return_actions))
+            .any(|action| {
+                matches!(
+                    action.action,
+                    Action::Sigkill | Action::Signal | Action::Override | Action::NotifyEnforcer | Action::Set
+                )
+            })
     };
-    spec.kprobes.iter().chain(&spec.fentries).any(|hook| acts(&hook.selectors))
+    spec.kprobes
+        .iter()
+        .chain(&spec.fentries)
+        .any(|hook| acts(&hook.selectors))
         || spec.tracepoints.iter().any(|hook| acts(&hook.selectors))
         || spec.lsmhooks.iter().any(|hook| acts(&hook.selectors))
 }
@@ -75,10 +81,14 @@ impl<K: Kernel> Manager<K> {
             state: entry.state.api() as i32,
             kernel_memory_bytes: if enabled { self.memory(entry.slot) } else { 0 },
             mode: mode as i32,
-            stats: self.kernel.counters(entry.slot).ok().map(|counters| api::TracingPolicyStats {
-                action_counters: Some(action_counters(&counters)),
-                selector_action_counters: Vec::new(),
-            }),
+            stats: self
+                .kernel
+                .counters(entry.slot)
+                .ok()
+                .map(|counters| api::TracingPolicyStats {
+                    action_counters: Some(action_counters(&counters)),
+                    selector_action_counters: Vec::new(),
+                }),
             domain: key.domain.clone(),
             ..Default::default()
         }
@@ -87,7 +97,8 @@ impl<K: Kernel> Manager<K> {
     /// A policy's share of the kernel memory of the hooks it is in.
     fn memory(&self, slot: u32) -> u64 {
         let own = self.hooks.iter().filter(|hook| hook.policy_slots.contains(&slot));
-        own.map(|hook| hook.memlock_bytes / hook.policy_slots.len().max(1) as u64).sum()
+        own.map(|hook| hook.memlock_bytes / hook.policy_slots.len().max(1) as u64)
+            .sum()
     }
 }
 

@@ -46,8 +46,11 @@ mod tests {
         for name in ["b.yaml", "a.yaml", ".hidden.yaml", "sub/c.yaml", "sub/deep/d.yaml"] {
             std::fs::write(root.join(name), "x").unwrap();
         }
-        let names: Vec<PathBuf> =
-            read_policy_files(root).unwrap().iter().map(|p| p.strip_prefix(root).unwrap().to_owned()).collect();
+        let names: Vec<PathBuf> = read_policy_files(root)
+            .unwrap()
+            .iter()
+            .map(|p| p.strip_prefix(root).unwrap().to_owned())
+            .collect();
         assert_eq!(names, ["a.yaml", "b.yaml", "sub/c.yaml"].map(PathBuf::from));
         assert!(read_policy_files(&root.join("missing")).is_err());
     }

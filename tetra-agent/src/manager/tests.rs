@@ -12,7 +12,7 @@ use super::*;
 /// A kernel that takes every policy, except those whose name begins with `uncompilable`, `unloadable`, or anything while it is
 /// `broken`.
 #[derive(Debug, Default)]
-struct FakeKernel {
+pub(crate) struct FakeKernel {
     applied: Mutex<Vec<Vec<u32>>>,
     modes: Mutex<Map<u32, PolicyMode>>,
     broken: bool,
@@ -42,7 +42,9 @@ fn object(slot: u32, name: &str) -> HookObject {
         selector_index: None,
     };
     HookObject {
-        attach: AttachPoint::Kprobe { symbol: name.to_owned() },
+        attach: AttachPoint::Kprobe {
+            symbol: name.to_owned(),
+        },
         elf: vec![],
         section: String::new(),
         symbol: String::new(),
@@ -63,7 +65,9 @@ impl Kernel for FakeKernel {
             let name = &entry.policy.name;
             if name.starts_with("uncompilable") {
                 compilation.failed.insert(entry.slot);
-                compilation.diagnostics.push(complaint(&entry.policy, "cannot be compiled"));
+                compilation
+                    .diagnostics
+                    .push(complaint(&entry.policy, "cannot be compiled"));
                 continue;
             }
             if name.starts_with("unloadable") {
@@ -77,13 +81,18 @@ impl Kernel for FakeKernel {
 
     fn apply(&mut self, objects: Vec<HookObject>) -> Result<AppliedSet, LoadError> {
         if self.broken {
-            return Err(LoadError::DuplicateHook { name: "broken".to_owned() });
+            return Err(LoadError::DuplicateHook {
+                name: "broken".to_owned(),
+            });
         }
         let unloadable = self.unloadable.lock().unwrap().clone();
         if !unloadable.is_empty() && !objects.is_empty() {
             return Err(LoadError::Policy(unloadable));
         }
-        self.applied.lock().unwrap().push(objects.iter().flat_map(|object| object.policy_slots.clone()).collect());
+        self.applied
+            .lock()
+            .unwrap()
+            .push(objects.iter().flat_map(|object| object.policy_slots.clone()).collect());
         Ok(AppliedSet::default())
     }
 
@@ -109,11 +118,11 @@ fn manager() -> Manager<FakeKernel> {
     Manager::new(FakeKernel::default(), Arc::default())
 }
 
-fn yaml(name: &str) -> String {
+pub(crate) fn yaml(name: &str) -> String {
     yaml_with(name, "")
 }
 
-fn yaml_with(name: &str, action: &str) -> String {
+pub(crate) fn yaml_with(name: &str, action: &str) -> String {
     let selectors = if action.is_empty() {
         String::new()
     } else {
@@ -126,20 +135,34 @@ fn yaml_with(name: &str, action: &str) -> String {
 }
 
 fn key(name: &str) -> PolicyKey {
-    PolicyKey { domain: DOMAIN_GRPC.to_owned(), namespace: String::new(), name: name.to_owned() }
+    PolicyKey {
+        domain: DOMAIN_GRPC.to_owned(),
+        namespace: String::new(),
+        name: name.to_owned(),
+    }
 }
 
 /// Names and states, in the order in which they came.
 fn check_list(manager: &Manager<FakeKernel>, expected: &[(&str, TracingPolicyState)]) {
     let list = manager.list("");
-    let seen: Vec<(&str, TracingPolicyState)> = list.iter().map(|status| (status.name.as_str(), status.state())).collect();
+    let seen: Vec<(&str, TracingPolicyState)> = list
+        .iter()
+        .map(|status| (status.name.as_str(), status.state()))
+        .collect();
     assert_eq!(seen, expected);
 }
 
 use TracingPolicyState::{TpStateDisabled as Disabled, TpStateEnabled as Enabled, TpStateLoadError as LoadFailed};
 
 fn in_force(manager: &Manager<FakeKernel>) -> Vec<u32> {
-    manager.kernel.applied.lock().unwrap().last().cloned().unwrap_or_default()
+    manager
+        .kernel
+        .applied
+        .lock()
+        .unwrap()
+        .last()
+        .cloned()
+        .unwrap_or_default()
 }
 
 #[test]
@@ -151,7 +174,10 @@ fn policies_come_and_go() {
     assert_eq!(in_force(&manager), [0, 1]);
     assert_eq!(manager.domains(), ["grpc", "static"]);
     assert_eq!(manager.list("static").len(), 1);
-    assert!(matches!(manager.add("f", &yaml("a"), DOMAIN_GRPC), Err(ManagerError::Exists { .. })));
+    assert!(matches!(
+        manager.add("f", &yaml("a"), DOMAIN_GRPC),
+        Err(ManagerError::Exists { .. })
+    ));
     manager.delete(&key("a")).unwrap();
     assert_eq!(in_force(&manager), [1]);
     assert!(matches!(manager.delete(&key("a")), Err(ManagerError::Missing { .. })));
@@ -169,7 +195,14 @@ fn a_bad_policy_is_listed_with_its_diagnostics_and_harms_no_other() {
         assert!(error.contains("f.yaml") && error.contains("error["), "{error}");
         assert_eq!(in_force(&manager), [0]);
     }
-    check_list(&manager, &[("good", Enabled), ("uncompilable", LoadFailed), ("unloadable", LoadFailed)]);
+    check_list(
+        &manager,
+        &[
+            ("good", Enabled),
+            ("uncompilable", LoadFailed),
+            ("unloadable", LoadFailed),
+        ],
+    );
     assert!(manager.list("")[2].error.contains("the verifier says no"));
     // once repaired it may come again
     assert!(manager.add("f", &yaml("unloadable"), DOMAIN_GRPC).is_err());
@@ -184,8 +217,14 @@ fn a_text_is_taken_whole_or_not_at_all() {
     assert!(manager.add("f", &text, DOMAIN_GRPC).is_err());
     check_list(&manager, &[("uncompilable", LoadFailed)]);
     assert!(in_force(&manager).is_empty());
-    assert!(matches!(manager.add("f", "kind: Pod\n", DOMAIN_GRPC), Err(ManagerError::Refused(_))));
-    assert!(matches!(manager.add("f", &yaml("a"), "sensors"), Err(ManagerError::Refused(_))));
+    assert!(matches!(
+        manager.add("f", "kind: Pod\n", DOMAIN_GRPC),
+        Err(ManagerError::Refused(_))
+    ));
+    assert!(matches!(
+        manager.add("f", &yaml("a"), "sensors"),
+        Err(ManagerError::Refused(_))
+    ));
 }
 
 #[test]
@@ -232,7 +271,10 @@ fn slots_run_out() {
     for name in ["a", "b", "c", "d"] {
         manager.add("f", &yaml(name), DOMAIN_GRPC).unwrap();
     }
-    assert!(matches!(manager.add("f", &yaml("e"), DOMAIN_GRPC), Err(ManagerError::Full(4))));
+    assert!(matches!(
+        manager.add("f", &yaml("e"), DOMAIN_GRPC),
+        Err(ManagerError::Full(4))
+    ));
     manager.delete(&key("b")).unwrap();
     manager.add("f", &yaml("e"), DOMAIN_GRPC).unwrap();
 }

@@ -1,9 +1,9 @@
 //! One argument: payload and type become a `KprobeArgument`.
 
 use ebpf::record as wire;
-use zerocopy::FromBytes as _;
 use tetra_api::tetragon as api;
 use tetra_api::tetragon::kprobe_argument::Arg;
+use zerocopy::FromBytes as _;
 
 use super::{ArgumentTemplate, ArgumentType};
 use crate::event::{names, permission::permission};
@@ -14,7 +14,10 @@ use crate::text::to_text;
 const SYSCALL_32_BIT: u64 = 1 << 31;
 
 /// Decodes an argument. `None`: the payload does not fit the type; `Some(None)`: the type shows nothing.
-#[allow(clippy::option_option, reason = "a payload that doesn't fit and one that isn't shown are different things")]
+#[allow(
+    clippy::option_option,
+    reason = "a payload that doesn't fit and one that isn't shown are different things"
+)]
 pub(super) fn decode(template: &ArgumentTemplate, argument: Argument<'_>) -> Option<Option<api::KprobeArgument>> {
     if template.argument_type == ArgumentType::Nop {
         return Some(None);
@@ -24,7 +27,10 @@ pub(super) fn decode(template: &ArgumentTemplate, argument: Argument<'_>) -> Opt
     } else {
         value(template.argument_type, argument.payload)?
     };
-    Some(Some(api::KprobeArgument { label: template.label.to_string(), arg: Some(arg) }))
+    Some(Some(api::KprobeArgument {
+        label: template.label.to_string(),
+        arg: Some(arg),
+    }))
 }
 
 /// What consumers read when the value could not be had.
@@ -46,20 +52,32 @@ fn value(argument_type: ArgumentType, payload: &[u8]) -> Option<Arg> {
         ArgumentType::Uint8 | ArgumentType::Uint16 | ArgumentType::Uint32 => Arg::UintArg(word(payload)? as u32),
         ArgumentType::Uint64 | ArgumentType::SizeT => Arg::SizeArg(word(payload)?),
         ArgumentType::Syscall64 => Arg::SyscallId(syscall(word(payload)?)),
-        ArgumentType::String => {
-            Arg::StringArg(to_text(payload.split(|&byte| byte == 0).next().unwrap_or_default()))
-        }
+        ArgumentType::String => Arg::StringArg(to_text(payload.split(|&byte| byte == 0).next().unwrap_or_default())),
         ArgumentType::Fd | ArgumentType::File => {
             let p = Path::decode(payload)?;
-            Arg::FileArg(api::KprobeFile { mount: String::new(), path: p.text, flags: p.flags, permission: p.permission })
+            Arg::FileArg(api::KprobeFile {
+                mount: String::new(),
+                path: p.text,
+                flags: p.flags,
+                permission: p.permission,
+            })
         }
         ArgumentType::Path | ArgumentType::Dentry => {
             let p = Path::decode(payload)?;
-            Arg::PathArg(api::KprobePath { mount: String::new(), path: p.text, flags: p.flags, permission: p.permission })
+            Arg::PathArg(api::KprobePath {
+                mount: String::new(),
+                path: p.text,
+                flags: p.flags,
+                permission: p.permission,
+            })
         }
         ArgumentType::LinuxBinprm => {
             let p = Path::decode(payload)?;
-            Arg::LinuxBinprmArg(api::KprobeLinuxBinprm { path: p.text, flags: p.flags, permission: p.permission })
+            Arg::LinuxBinprmArg(api::KprobeLinuxBinprm {
+                path: p.text,
+                flags: p.flags,
+                permission: p.permission,
+            })
         }
         ArgumentType::Sock => Arg::SockArg(sock(&wire::ArgumentSock::read_from_prefix(payload).ok()?.0)),
         ArgumentType::Sockaddr => {
@@ -86,7 +104,10 @@ fn syscall(word: u64) -> api::SyscallId {
         (true, false) => "arm64",
         (true, true) => "arm32",
     };
-    api::SyscallId { id: (word & !SYSCALL_32_BIT) as u32, abi: abi.to_owned() }
+    api::SyscallId {
+        id: (word & !SYSCALL_32_BIT) as u32,
+        abi: abi.to_owned(),
+    }
 }
 
 /// The shown parts of a path.
@@ -102,7 +123,12 @@ impl Path {
         let text = to_text(path);
         Some(Self {
             text: if text.is_empty() { "/".to_owned() } else { text },
-            flags: if argument.flags & wire::PATH_UNRESOLVED != 0 { "unresolvedPathComponents" } else { "" }.to_owned(),
+            flags: if argument.flags & wire::PATH_UNRESOLVED != 0 {
+                "unresolvedPathComponents"
+            } else {
+                ""
+            }
+            .to_owned(),
             permission: permission(argument.mode),
         })
     }

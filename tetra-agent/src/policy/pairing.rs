@@ -38,7 +38,11 @@ pub struct Pairs {
 impl Pairs {
     /// Makes a table for this many halves.
     pub fn new(capacity: usize) -> Self {
-        Self { halves: FxHashMap::default(), order: VecDeque::new(), capacity: capacity.max(1) }
+        Self {
+            halves: FxHashMap::default(),
+            order: VecDeque::new(),
+            capacity: capacity.max(1),
+        }
     }
 
     /// Halves that wait.
@@ -81,8 +85,12 @@ impl Pairs {
         if self.halves.is_empty() {
             return Vec::new();
         }
-        let mut keys: Vec<_> =
-            self.halves.iter().filter(|(_, half)| half.process == process).map(|(key, _)| *key).collect();
+        let mut keys: Vec<_> = self
+            .halves
+            .iter()
+            .filter(|(_, half)| half.process == process)
+            .map(|(key, _)| *key)
+            .collect();
         keys.sort_unstable();
         let mut halves: Vec<Half> = keys.iter().filter_map(|key| self.halves.remove(key)).collect();
         halves.sort_by_key(|half| half.time);

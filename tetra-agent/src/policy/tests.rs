@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
-use tetra_api::tetragon::kprobe_argument::Arg;
 use ebpf::record as wire;
+use tetra_api::tetragon::kprobe_argument::Arg;
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
 use super::*;
@@ -18,7 +18,13 @@ fn template(arguments: &[ArgumentType], has_return: bool) -> EventTemplate {
         function_name: "f".into(),
         subsystem: "".into(),
         event: "".into(),
-        arguments: arguments.iter().map(|&argument_type| ArgumentTemplate { argument_type, label: "".into() }).collect(),
+        arguments: arguments
+            .iter()
+            .map(|&argument_type| ArgumentTemplate {
+                argument_type,
+                label: "".into(),
+            })
+            .collect(),
         has_return,
         message: "".into(),
         tags: vec![],
@@ -45,7 +51,9 @@ fn record(flags: u16, arguments: &[u8], count: u32) -> Vec<u8> {
 }
 
 fn decode(template: &EventTemplate, bytes: &[u8]) -> Result<DecodedArguments, DecodeError> {
-    let Ok(Record::Policy(record)) = record::decode(bytes) else { unreachable!() };
+    let Ok(Record::Policy(record)) = record::decode(bytes) else {
+        unreachable!()
+    };
     decode_arguments(template, &record)
 }
 
@@ -62,14 +70,29 @@ fn integers_have_the_form_of_their_width() {
     check_argument(ArgumentType::Int64, 0, &minus, r#"[{"long_arg":"-100"}]"#);
     check_argument(ArgumentType::Uint32, 0, &7u64.to_le_bytes(), r#"[{"uint_arg":7}]"#);
     check_argument(ArgumentType::SizeT, 0, &13u64.to_le_bytes(), r#"[{"size_arg":"13"}]"#);
-    check_argument(ArgumentType::Syscall64, 0, &137u64.to_le_bytes(), r#"[{"syscall_id":{"id":137,"abi":"x64"}}]"#);
+    check_argument(
+        ArgumentType::Syscall64,
+        0,
+        &137u64.to_le_bytes(),
+        r#"[{"syscall_id":{"id":137,"abi":"x64"}}]"#,
+    );
     check_argument(ArgumentType::Nop, 0, &minus, "[]");
 }
 
 #[test]
 fn strings_and_faults() {
-    check_argument(ArgumentType::String, wire::ARG_TRUNCATED, b"/etc/x\0", r#"[{"string_arg":"/etc/x"}]"#);
-    check_argument(ArgumentType::String, 1, b"", r#"[{"error_arg":{"Message":"Bad address for basic type"}}]"#);
+    check_argument(
+        ArgumentType::String,
+        wire::ARG_TRUNCATED,
+        b"/etc/x\0",
+        r#"[{"string_arg":"/etc/x"}]"#,
+    );
+    check_argument(
+        ArgumentType::String,
+        1,
+        b"",
+        r#"[{"error_arg":{"Message":"Bad address for basic type"}}]"#,
+    );
 }
 
 #[test]
@@ -124,8 +147,7 @@ fn sockets_show_addresses_and_names() {
 fn halves_carry_their_end_of_the_template() {
     let template = template(&[ArgumentType::String, ArgumentType::Int32], true);
     let first = argument(0, b"x");
-    let (arguments, value) =
-        decode(&template, &record(wire::RECORD_FLAG_AWAIT_RETURN, &first, 1)).unwrap();
+    let (arguments, value) = decode(&template, &record(wire::RECORD_FLAG_AWAIT_RETURN, &first, 1)).unwrap();
     assert_eq!((arguments.len(), value.is_none()), (1, true));
     let second = argument(0, &(-2i64).to_le_bytes());
     let (arguments, value) = decode(&template, &record(wire::RECORD_FLAG_RETURN, &second, 1)).unwrap();
@@ -143,7 +165,10 @@ fn arguments_that_do_not_fit_are_refused() {
         decode(&template(&[ArgumentType::Int32], false), &record(0, &bytes, 1)),
         Err(DecodeError::Arguments)
     );
-    assert_eq!(decode(&template(&[], false), &record(0, &bytes, 1)), Err(DecodeError::Arguments));
+    assert_eq!(
+        decode(&template(&[], false), &record(0, &bytes, 1)),
+        Err(DecodeError::Arguments)
+    );
     assert_eq!(
         decode(&template(&[ArgumentType::Int32; 2], false), &record(0, &bytes, 2)),
         Err(DecodeError::Arguments)
@@ -152,7 +177,10 @@ fn arguments_that_do_not_fit_are_refused() {
 
 fn half(account: &Arc<Account>, tid: u32, time: u64) -> Half {
     Half {
-        template: Arc::new(Template { description: template(&[], false), account: Arc::clone(account) }),
+        template: Arc::new(Template {
+            description: template(&[], false),
+            account: Arc::clone(account),
+        }),
         time: KernelTime(time),
         process: ProcessKey::new(tid, 1),
         tid,
@@ -182,7 +210,11 @@ fn calls_of_an_ended_process_come_out_in_order() {
     pairs.wait(2, half(&account, 1, 20));
     pairs.wait(1, half(&account, 1, 10));
     pairs.wait(3, half(&account, 2, 15));
-    let times: Vec<u64> = pairs.take_all_of(ProcessKey::new(1, 1)).iter().map(|half| half.time.0).collect();
+    let times: Vec<u64> = pairs
+        .take_all_of(ProcessKey::new(1, 1))
+        .iter()
+        .map(|half| half.time.0)
+        .collect();
     assert_eq!(times, [10, 20]);
     assert_eq!(pairs.len(), 1);
 }
@@ -191,11 +223,19 @@ fn calls_of_an_ended_process_come_out_in_order() {
 fn records_of_replaced_objects_can_still_be_decoded() {
     let account = Arc::new(Account::default());
     let mut registry = Registry::default();
-    let one = || vec![Template { description: template(&[], false), account: Arc::clone(&account) }];
+    let one = || {
+        vec![Template {
+            description: template(&[], false),
+            account: Arc::clone(&account),
+        }]
+    };
     registry.insert(5, one());
     registry.retire(5);
     assert!(registry.get(5, 0).is_ok());
-    assert_eq!(registry.get(5, 1).unwrap_err(), DecodeError::UnknownTemplate { tag: 5, index: 1 });
+    assert_eq!(
+        registry.get(5, 1).unwrap_err(),
+        DecodeError::UnknownTemplate { tag: 5, index: 1 }
+    );
     for tag in 10..2000 {
         registry.insert(tag, one());
         registry.retire(tag);

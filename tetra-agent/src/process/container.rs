@@ -30,7 +30,9 @@ pub fn container_id_of_procfs(cgroup_file: &str) -> Option<&str> {
 
 /// Finds the container id in a cgroup path: in the last component, or in one above it if that is a sub-cgroup.
 fn path_container_id(path: &str) -> Option<&str> {
-    path.rsplit('/').take(3).find_map(|component| container_id(component, false))
+    path.rsplit('/')
+        .take(3)
+        .find_map(|component| container_id(component, false))
 }
 
 #[cfg(test)]
@@ -55,7 +57,13 @@ mod tests {
 
     #[test]
     fn host_names_are_not() {
-        for name in ["", "user@1000.service", "session-4.scope", "system.slice", "docker-0123.scope"] {
+        for name in [
+            "",
+            "user@1000.service",
+            "session-4.scope",
+            "system.slice",
+            "docker-0123.scope",
+        ] {
             assert_eq!(container_id(name, false), None, "{name}");
         }
         assert_eq!(container_id(&format!("docker-{}", &ID[..40]), true), Some(&ID[..31]));

@@ -31,7 +31,14 @@ impl ArgumentChunks {
 
     /// Makes a store with these bounds.
     pub fn new(max_blocks: usize, max_bytes: usize) -> Self {
-        Self { blocks: FxHashMap::default(), order: VecDeque::new(), bytes: 0, max_blocks, max_bytes, evicted: 0 }
+        Self {
+            blocks: FxHashMap::default(),
+            order: VecDeque::new(),
+            bytes: 0,
+            max_blocks,
+            max_bytes,
+            evicted: 0,
+        }
     }
 
     /// Adds a chunk. Chunks of one exec come in order, from one CPU.

@@ -3,8 +3,18 @@
 use std::path::Path;
 
 /// Files under `/proc/PID/ns`, in that order.
-pub const FILES: [&str; 10] =
-    ["uts", "ipc", "mnt", "pid", "pid_for_children", "net", "time", "time_for_children", "cgroup", "user"];
+pub const FILES: [&str; 10] = [
+    "uts",
+    "ipc",
+    "mnt",
+    "pid",
+    "pid_for_children",
+    "net",
+    "time",
+    "time_for_children",
+    "cgroup",
+    "user",
+];
 
 /// Inode number of a namespace link's target (`uts:[4026531838]`); 0 if there is none.
 pub fn inode_of_link(target: &Path) -> u32 {

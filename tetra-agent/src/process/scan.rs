@@ -41,7 +41,10 @@ struct Head {
 impl ProcFs {
     /// Reads below `root`, usually `/proc`.
     pub fn new(root: impl Into<PathBuf>, suspended: Duration) -> Self {
-        Self { root: root.into(), suspended }
+        Self {
+            root: root.into(),
+            suspended,
+        }
     }
 
     /// Namespaces of the first process, which are those of the host.
@@ -97,7 +100,12 @@ impl ProcFs {
         }
         let ticks = procfs::ticks_per_second().max(1);
         let start = (stat.starttime * 1_000_000_000 / ticks).saturating_sub(self.suspended.as_nanos() as u64);
-        Some(Head { pid, parent: stat.ppid as u32, start, comm: stat.comm })
+        Some(Head {
+            pid,
+            parent: stat.ppid as u32,
+            start,
+            comm: stat.comm,
+        })
     }
 
     fn describe(&self, head: &Head, parent: ProcessKey, parent_in_tree: bool) -> Option<Scanned> {
@@ -106,8 +114,16 @@ impl ProcFs {
         let status = process.status().ok()?;
         let command = std::fs::read(directory.join("cmdline")).ok()?;
         let kernel_thread = command.is_empty();
-        let binary = if kernel_thread { format!("[{}]", head.comm) } else { link(&directory.join("exe")) };
-        let cwd = if kernel_thread { String::new() } else { link(&directory.join("cwd")) };
+        let binary = if kernel_thread {
+            format!("[{}]", head.comm)
+        } else {
+            link(&directory.join("exe"))
+        };
+        let cwd = if kernel_thread {
+            String::new()
+        } else {
+            link(&directory.join("cwd"))
+        };
         let nspid = match status.nspid.as_deref() {
             Some([_, .., inner]) => *inner as u32,
             _ => 0,
@@ -118,7 +134,10 @@ impl ProcFs {
         flags.set_if(!kernel_thread && cwd.is_empty(), ImageFlags::NO_CWD);
         flags.set_if(cwd == "/", ImageFlags::ROOT_CWD);
         flags.set_if(in_init_tree, ImageFlags::IN_INIT_TREE);
-        let after_first = command.iter().position(|&byte| byte == 0).map_or(&[][..], |end| &command[end + 1..]);
+        let after_first = command
+            .iter()
+            .position(|&byte| byte == 0)
+            .map_or(&[][..], |end| &command[end + 1..]);
         let cgroup = std::fs::read_to_string(directory.join("cgroup")).unwrap_or_default();
         let image = Image {
             binary: binary.into(),
@@ -144,7 +163,17 @@ impl ProcFs {
             cgroup_id: cgroup_id(&cgroup),
         };
         let key = ProcessKey::new(head.pid, head.start);
-        Some(Scanned { process: Process { key, parent, nspid, flags, in_init_tree, image: Arc::new(image) }, kernel_thread })
+        Some(Scanned {
+            process: Process {
+                key,
+                parent,
+                nspid,
+                flags,
+                in_init_tree,
+                image: Arc::new(image),
+            },
+            kernel_thread,
+        })
     }
 }
 
@@ -157,7 +186,9 @@ fn link(path: &Path) -> String {
 /// Id of the unified cgroup: the inode number of its directory. 0 if it is not mounted where it usually is.
 fn cgroup_id(cgroup_file: &str) -> u64 {
     use std::os::unix::fs::MetadataExt as _;
-    let Some(path) = cgroup_file.lines().find_map(|line| line.strip_prefix("0::/")) else { return 0 };
+    let Some(path) = cgroup_file.lines().find_map(|line| line.strip_prefix("0::/")) else {
+        return 0;
+    };
     std::fs::metadata(Path::new("/sys/fs/cgroup").join(path)).map_or(0, |metadata| metadata.ino())
 }
 
@@ -171,7 +202,11 @@ pub fn kernel_record(process: &Process) -> ebpf::record::Process {
         nspid: process.nspid,
         flags: wire::PROCESS_EXECED
             | wire::PROCESS_FROM_PROCFS
-            | if process.in_init_tree { wire::PROCESS_IN_INIT_TREE } else { 0 },
+            | if process.in_init_tree {
+                wire::PROCESS_IN_INIT_TREE
+            } else {
+                0
+            },
         cgroup_id: process.image.cgroup_id,
         ns: process.image.namespaces,
         ..Default::default()

@@ -154,7 +154,11 @@ impl ProcessTable {
 
     /// The parent of a process, if known and not the process itself.
     pub fn parent_of(&self, process: &Process) -> Option<Arc<Process>> {
-        if process.is_unknown() { None } else { self.get(process.parent).cloned() }
+        if process.is_unknown() {
+            None
+        } else {
+            self.get(process.parent).cloned()
+        }
     }
 
     /// Ancestors beyond the parent, nearest first, down to pid 1 or 2; empty unless configured.
@@ -178,8 +182,11 @@ impl ProcessTable {
 
     /// All processes, in the order of their keys.
     pub fn processes(&self) -> Vec<(Arc<Process>, u32, bool)> {
-        let mut all: Vec<_> =
-            self.entries.values().map(|e| (Arc::clone(&e.process), e.references, e.alive)).collect();
+        let mut all: Vec<_> = self
+            .entries
+            .values()
+            .map(|e| (Arc::clone(&e.process), e.references, e.alive))
+            .collect();
         all.sort_by_key(|(process, ..)| process.key);
         all
     }
@@ -188,7 +195,11 @@ impl ProcessTable {
 
     /// Keeps a chunk of arguments for the exec it belongs to.
     pub fn data(&mut self, record: &DataRecord<'_>) {
-        self.chunks.push(ProcessKey::new(record.tgid, record.exec_start.0), record.offset, record.bytes);
+        self.chunks.push(
+            ProcessKey::new(record.tgid, record.exec_start.0),
+            record.offset,
+            record.bytes,
+        );
     }
 
     /// A process forked: it runs its parent's image until it executes its own.
@@ -206,9 +217,19 @@ impl ProcessTable {
         } else {
             self.stats.misses += 1;
             flags = flags | ImageFlags::MISS;
-            Arc::new(Image { auid: u32::MAX, ..Image::default() })
+            Arc::new(Image {
+                auid: u32::MAX,
+                ..Image::default()
+            })
         };
-        self.insert(Process { key, parent: parent_key, nspid: record.nspid, flags, in_init_tree, image });
+        self.insert(Process {
+            key,
+            parent: parent_key,
+            nspid: record.nspid,
+            flags,
+            in_init_tree,
+            image,
+        });
     }
 
     /// A process executed an image.
@@ -312,7 +333,11 @@ impl ProcessTable {
                 break;
             }
             self.unreferenced.pop_front();
-            if self.entries.get(&key).is_some_and(|entry| entry.zero_since == Some(since)) {
+            if self
+                .entries
+                .get(&key)
+                .is_some_and(|entry| entry.zero_since == Some(since))
+            {
                 self.remove(key);
             }
         }
@@ -353,7 +378,13 @@ impl ProcessTable {
 
     // === entries ===
 
-    fn build(&mut self, record: &ExecRecord<'_>, key: ProcessKey, parent: ProcessKey, clone: bool) -> (Process, BinaryProperties) {
+    fn build(
+        &mut self,
+        record: &ExecRecord<'_>,
+        key: ProcessKey,
+        parent: ProcessKey,
+        clone: bool,
+    ) -> (Process, BinaryProperties) {
         let bits = record.exec_flags;
         let has = |bit: u32| bits & bit != 0;
         let (arguments, complete) = if has(flag::EXEC_DATA_ARGS) {
@@ -373,14 +404,21 @@ impl ProcessTable {
             to_text(record.cwd)
         };
         let filename = to_text(record.filename);
-        let binary = if filename.is_empty() || filename.starts_with('/') { filename } else { join_path(&cwd, &filename) };
+        let binary = if filename.is_empty() || filename.starts_with('/') {
+            filename
+        } else {
+            join_path(&cwd, &filename)
+        };
         let cgroup_name = to_text(record.cgroup_name.split(|&b| b == 0).next().unwrap_or_default());
         let in_init_tree = record.process_flags & flag::PROCESS_IN_INIT_TREE != 0;
 
         let mut flags = ImageFlags::EXECVE;
         flags.set_if(has(flag::EXEC_TRUNCATED_ARGS), ImageFlags::TRUNC_ARGS);
         flags.set_if(has(flag::EXEC_MISSED_PARENT), ImageFlags::MISS);
-        flags.set_if(has(flag::EXEC_ERROR_FILENAME) || has(flag::EXEC_TRUNCATED_FILENAME), ImageFlags::ERROR_FILENAME);
+        flags.set_if(
+            has(flag::EXEC_ERROR_FILENAME) || has(flag::EXEC_TRUNCATED_FILENAME),
+            ImageFlags::ERROR_FILENAME,
+        );
         flags.set_if(has(flag::EXEC_ERROR_ARGS) || !complete, ImageFlags::ERROR_ARGS);
         flags.set_if(has(flag::EXEC_NO_CWD), ImageFlags::NO_CWD);
         flags.set_if(has(flag::EXEC_ROOT_CWD), ImageFlags::ROOT_CWD);
@@ -395,14 +433,23 @@ impl ProcessTable {
             binary: binary.into(),
             arguments: arguments.into(),
             cwd: cwd.into(),
-            container_id: container_id(&cgroup_name, record.cgroup_name.len() >= 127).unwrap_or_default().into(),
+            container_id: container_id(&cgroup_name, record.cgroup_name.len() >= 127)
+                .unwrap_or_default()
+                .into(),
             auid: record.auid,
             credentials: record.credentials,
             namespaces: record.namespaces,
             cgroup_id: record.cgroup_id,
         };
         let properties = properties_of(bits, &record.credentials, record.inode, record.nlink);
-        let process = Process { key, parent, nspid: record.nspid, flags, in_init_tree, image: Arc::new(image) };
+        let process = Process {
+            key,
+            parent,
+            nspid: record.nspid,
+            flags,
+            in_init_tree,
+            image: Arc::new(image),
+        };
         (process, properties)
     }
 
@@ -419,8 +466,13 @@ impl ProcessTable {
             }
         }
         let holds_parent = parent != key && self.entries.get_mut(&parent).map(Entry::hold).is_some();
-        let entry =
-            Entry { process: Arc::new(process), references: 1, alive: true, holds_parent, zero_since: None };
+        let entry = Entry {
+            process: Arc::new(process),
+            references: 1,
+            alive: true,
+            holds_parent,
+            zero_since: None,
+        };
         self.entries.insert(key, entry);
         let newest = self.newest.entry(key.tgid).or_default();
         *newest = key.start.max(*newest);
@@ -432,12 +484,15 @@ impl ProcessTable {
         if key == ProcessKey::KERNEL {
             return;
         }
-        let Some(entry) = self.entries.get_mut(&key) else { return };
+        let Some(entry) = self.entries.get_mut(&key) else {
+            return;
+        };
         if !entry.alive {
             return;
         }
         entry.alive = false;
-        let parent = (!self.config.ancestors && std::mem::take(&mut entry.holds_parent)).then_some(entry.process.parent);
+        let parent =
+            (!self.config.ancestors && std::mem::take(&mut entry.holds_parent)).then_some(entry.process.parent);
         self.exited += 1;
         self.unreference(key);
         if let Some(parent) = parent {
@@ -447,7 +502,9 @@ impl ProcessTable {
 
     fn unreference(&mut self, key: ProcessKey) {
         let tick = self.tick;
-        let Some(entry) = self.entries.get_mut(&key) else { return };
+        let Some(entry) = self.entries.get_mut(&key) else {
+            return;
+        };
         // a child may outlive its parent's entry and see another one take its place: being alive is never taken away
         entry.references = entry.references.saturating_sub(1).max(u32::from(entry.alive));
         if entry.references > 0 {
@@ -456,8 +513,14 @@ impl ProcessTable {
         entry.zero_since = Some(tick);
         self.unreferenced.push_back((tick, key));
         while self.unreferenced.len() > self.config.max_exited {
-            let Some((since, oldest)) = self.unreferenced.pop_front() else { break };
-            if self.entries.get(&oldest).is_some_and(|entry| entry.zero_since == Some(since)) {
+            let Some((since, oldest)) = self.unreferenced.pop_front() else {
+                break;
+            };
+            if self
+                .entries
+                .get(&oldest)
+                .is_some_and(|entry| entry.zero_since == Some(since))
+            {
                 self.stats.early_deletions += 1;
                 self.remove(oldest);
             }
@@ -480,7 +543,11 @@ impl ProcessTable {
     /// Makes room: the oldest exited entry goes, else the oldest of all.
     fn evict(&mut self) -> bool {
         while let Some((since, key)) = self.unreferenced.pop_front() {
-            if self.entries.get(&key).is_some_and(|entry| entry.zero_since == Some(since)) {
+            if self
+                .entries
+                .get(&key)
+                .is_some_and(|entry| entry.zero_since == Some(since))
+            {
                 self.stats.early_deletions += 1;
                 self.remove(key);
                 return true;
@@ -524,7 +591,9 @@ fn properties_of(bits: u32, credentials: &Credentials, inode: u64, nlink: u32) -
         setuid: has(flag::EXEC_SETUID).then_some(credentials.euid),
         setgid: has(flag::EXEC_SETGID).then_some(credentials.egid),
         file_capabilities: has(flag::EXEC_FILE_CAPS),
-        inode: (has(flag::EXEC_FILELESS) || nlink == 0).then_some((inode, nlink)).filter(|(inode, _)| *inode != 0),
+        inode: (has(flag::EXEC_FILELESS) || nlink == 0)
+            .then_some((inode, nlink))
+            .filter(|(inode, _)| *inode != 0),
     }
 }
 

@@ -26,8 +26,13 @@ fn exec_bytes() -> Vec<u8> {
 #[test]
 fn exec_parts_are_separated() {
     let bytes = exec_bytes();
-    let Ok(Record::Exec(exec)) = decode(&bytes) else { unreachable!() };
-    assert_eq!((exec.filename, exec.args, exec.cwd, exec.cgroup_name), (&b"/bin/x"[..], &b"a\0b\0"[..], &b"/s"[..], &b"cg1"[..]));
+    let Ok(Record::Exec(exec)) = decode(&bytes) else {
+        unreachable!()
+    };
+    assert_eq!(
+        (exec.filename, exec.args, exec.cwd, exec.cgroup_name),
+        (&b"/bin/x"[..], &b"a\0b\0"[..], &b"/s"[..], &b"cg1"[..])
+    );
     assert_eq!((exec.tgid, exec.start), (7, KernelTime(99)));
     check_short(&bytes);
 }
@@ -37,7 +42,13 @@ fn lengths_that_lie_are_refused() {
     let mut bytes = exec_bytes();
     let at = std::mem::offset_of!(wire::RecordExec, filename_len);
     bytes[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
-    assert_eq!(decode(&bytes).unwrap_err(), RecordError::Short { kind: 1, len: bytes.len() });
+    assert_eq!(
+        decode(&bytes).unwrap_err(),
+        RecordError::Short {
+            kind: 1,
+            len: bytes.len()
+        }
+    );
 }
 
 #[test]

@@ -56,7 +56,11 @@ impl Broadcast {
             return None;
         }
         let (sender, queue) = mpsc::channel(self.queue_size);
-        clients.push(Client { queue: sender, filters, lost: 0 });
+        clients.push(Client {
+            queue: sender,
+            filters,
+            lost: 0,
+        });
         self.count.store(clients.len(), Ordering::Relaxed);
         Some(ClientEvents { queue, fields })
     }

@@ -26,7 +26,13 @@ const PROBES: [(&str, Feature); 7] = [
 /// The answer to `GetInfo`, which never changes.
 pub(super) fn info(config: &Config, report: Option<&Report>) -> GetInfoResponse {
     let probes = report.map_or_else(Vec::new, |report| {
-        PROBES.iter().map(|&(name, feature)| Probe { name: name.to_owned(), enabled: Some(report.has(feature)) }).collect()
+        PROBES
+            .iter()
+            .map(|&(name, feature)| Probe {
+                name: name.to_owned(),
+                enabled: Some(report.has(feature)),
+            })
+            .collect()
     });
     let conf = FLAGS.iter().map(|flag| {
         let text = config.effective[flag.name].value.as_str();
@@ -35,7 +41,10 @@ pub(super) fn info(config: &Config, report: Option<&Report>) -> GetInfoResponse 
             Kind::Number => text.parse::<i64>().map_or_else(|_| Any::from(text), Any::from),
             _ => Any::from(text),
         };
-        ConfVal { key: flag.name.to_owned(), value: Some(value) }
+        ConfVal {
+            key: flag.name.to_owned(),
+            value: Some(value),
+        }
     });
     GetInfoResponse {
         version: version(),

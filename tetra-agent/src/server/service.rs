@@ -139,11 +139,19 @@ impl Service {
 
 /// A domain that a client left out is that of the API.
 fn domain_or_default(domain: String) -> String {
-    if domain.is_empty() { DOMAIN_GRPC.to_owned() } else { domain }
+    if domain.is_empty() {
+        DOMAIN_GRPC.to_owned()
+    } else {
+        domain
+    }
 }
 
 fn key(name: String, namespace: String, domain: String) -> PolicyKey {
-    PolicyKey { domain: domain_or_default(domain), namespace, name }
+    PolicyKey {
+        domain: domain_or_default(domain),
+        namespace,
+        name,
+    }
 }
 
 fn is_deprecated<T>(name: &str) -> Result<Response<T>, Status> {
@@ -154,7 +162,10 @@ fn is_deprecated<T>(name: &str) -> Result<Response<T>, Status> {
 impl FineGuidanceSensors for Service {
     type GetEventsStream = Pin<Box<dyn Stream<Item = Result<api::GetEventsResponse, Status>> + Send>>;
 
-    async fn get_events(&self, request: Request<api::GetEventsRequest>) -> Result<Response<Self::GetEventsStream>, Status> {
+    async fn get_events(
+        &self,
+        request: Request<api::GetEventsRequest>,
+    ) -> Result<Response<Self::GetEventsStream>, Status> {
         let request = request.into_inner();
         let wrong = |error: crate::filter::FilterError| Status::invalid_argument(error.to_string());
         let filters = FilterLists::new(&request.allow_list, &request.deny_list, self.filter_options).map_err(wrong)?;
@@ -165,7 +176,11 @@ impl FineGuidanceSensors for Service {
             .ok_or_else(|| Status::unavailable("the agent is about to end"))?;
         let fields = client.fields;
         let events = ReceiverStream::new(client.queue).map(move |event| {
-            Ok(if fields.is_empty() { Arc::unwrap_or_clone(event) } else { fields.apply(&event) })
+            Ok(if fields.is_empty() {
+                Arc::unwrap_or_clone(event)
+            } else {
+                fields.apply(&event)
+            })
         });
         Ok(Response::new(Box::pin(events)))
     }
@@ -179,7 +194,9 @@ impl FineGuidanceSensors for Service {
             status: api::HealthStatusResult::HealthStatusRunning as i32,
             details: "running".to_owned(),
         };
-        Ok(Response::new(api::GetHealthStatusResponse { health_status: vec![status] }))
+        Ok(Response::new(api::GetHealthStatusResponse {
+            health_status: vec![status],
+        }))
     }
 
     async fn add_tracing_policy(
@@ -187,7 +204,11 @@ impl FineGuidanceSensors for Service {
         request: Request<api::AddTracingPolicyRequest>,
     ) -> Result<Response<api::AddTracingPolicyResponse>, Status> {
         let api::AddTracingPolicyRequest { yaml, domain } = request.into_inner();
-        self.policies(PolicyCall::Add { yaml, domain: domain_or_default(domain) }).await?;
+        self.policies(PolicyCall::Add {
+            yaml,
+            domain: domain_or_default(domain),
+        })
+        .await?;
         Ok(Response::new(api::AddTracingPolicyResponse {}))
     }
 
@@ -195,7 +216,11 @@ impl FineGuidanceSensors for Service {
         &self,
         request: Request<api::DeleteTracingPolicyRequest>,
     ) -> Result<Response<api::DeleteTracingPolicyResponse>, Status> {
-        let api::DeleteTracingPolicyRequest { name, namespace, domain } = request.into_inner();
+        let api::DeleteTracingPolicyRequest {
+            name,
+            namespace,
+            domain,
+        } = request.into_inner();
         self.policies(PolicyCall::Delete(key(name, namespace, domain))).await?;
         Ok(Response::new(api::DeleteTracingPolicyResponse {}))
     }
@@ -216,7 +241,13 @@ impl FineGuidanceSensors for Service {
         &self,
         request: Request<api::ConfigureTracingPolicyRequest>,
     ) -> Result<Response<api::ConfigureTracingPolicyResponse>, Status> {
-        let api::ConfigureTracingPolicyRequest { name, namespace, enable, mode, domain } = request.into_inner();
+        let api::ConfigureTracingPolicyRequest {
+            name,
+            namespace,
+            enable,
+            mode,
+            domain,
+        } = request.into_inner();
         let key = key(name, namespace, domain);
         let mode = match mode.map(api::TracingPolicyMode::try_from) {
             None => None,
@@ -237,8 +268,16 @@ impl FineGuidanceSensors for Service {
         &self,
         request: Request<api::EnableTracingPolicyRequest>,
     ) -> Result<Response<api::EnableTracingPolicyResponse>, Status> {
-        let api::EnableTracingPolicyRequest { name, namespace, domain } = request.into_inner();
-        self.deprecated("EnableTracingPolicy", PolicyCall::Enable(key(name, namespace, domain), true)).await?;
+        let api::EnableTracingPolicyRequest {
+            name,
+            namespace,
+            domain,
+        } = request.into_inner();
+        self.deprecated(
+            "EnableTracingPolicy",
+            PolicyCall::Enable(key(name, namespace, domain), true),
+        )
+        .await?;
         Ok(Response::new(api::EnableTracingPolicyResponse {}))
     }
 
@@ -246,16 +285,30 @@ impl FineGuidanceSensors for Service {
         &self,
         request: Request<api::DisableTracingPolicyRequest>,
     ) -> Result<Response<api::DisableTracingPolicyResponse>, Status> {
-        let api::DisableTracingPolicyRequest { name, namespace, domain } = request.into_inner();
-        self.deprecated("DisableTracingPolicy", PolicyCall::Enable(key(name, namespace, domain), false)).await?;
+        let api::DisableTracingPolicyRequest {
+            name,
+            namespace,
+            domain,
+        } = request.into_inner();
+        self.deprecated(
+            "DisableTracingPolicy",
+            PolicyCall::Enable(key(name, namespace, domain), false),
+        )
+        .await?;
         Ok(Response::new(api::DisableTracingPolicyResponse {}))
     }
 
-    async fn list_sensors(&self, _: Request<api::ListSensorsRequest>) -> Result<Response<api::ListSensorsResponse>, Status> {
+    async fn list_sensors(
+        &self,
+        _: Request<api::ListSensorsRequest>,
+    ) -> Result<Response<api::ListSensorsResponse>, Status> {
         is_deprecated("ListSensors")
     }
 
-    async fn enable_sensor(&self, _: Request<api::EnableSensorRequest>) -> Result<Response<api::EnableSensorResponse>, Status> {
+    async fn enable_sensor(
+        &self,
+        _: Request<api::EnableSensorRequest>,
+    ) -> Result<Response<api::EnableSensorResponse>, Status> {
         is_deprecated("EnableSensor")
     }
 
@@ -266,11 +319,17 @@ impl FineGuidanceSensors for Service {
         is_deprecated("DisableSensor")
     }
 
-    async fn remove_sensor(&self, _: Request<api::RemoveSensorRequest>) -> Result<Response<api::RemoveSensorResponse>, Status> {
+    async fn remove_sensor(
+        &self,
+        _: Request<api::RemoveSensorRequest>,
+    ) -> Result<Response<api::RemoveSensorResponse>, Status> {
         is_deprecated("RemoveSensor")
     }
 
-    async fn list_domains(&self, _: Request<api::ListDomainsRequest>) -> Result<Response<api::ListDomainsResponse>, Status> {
+    async fn list_domains(
+        &self,
+        _: Request<api::ListDomainsRequest>,
+    ) -> Result<Response<api::ListDomainsResponse>, Status> {
         let domains = match self.policies(PolicyCall::Domains).await? {
             PolicyAnswer::Domains(domains) => domains,
             _ => Vec::new(),
@@ -278,19 +337,32 @@ impl FineGuidanceSensors for Service {
         Ok(Response::new(api::ListDomainsResponse { domains }))
     }
 
-    async fn get_version(&self, _: Request<api::GetVersionRequest>) -> Result<Response<api::GetVersionResponse>, Status> {
-        Ok(Response::new(api::GetVersionResponse { version: info::version() }))
+    async fn get_version(
+        &self,
+        _: Request<api::GetVersionRequest>,
+    ) -> Result<Response<api::GetVersionResponse>, Status> {
+        Ok(Response::new(api::GetVersionResponse {
+            version: info::version(),
+        }))
     }
 
     async fn get_info(&self, _: Request<api::GetInfoRequest>) -> Result<Response<api::GetInfoResponse>, Status> {
         Ok(Response::new(self.info.clone()))
     }
 
-    async fn runtime_hook(&self, _: Request<api::RuntimeHookRequest>) -> Result<Response<api::RuntimeHookResponse>, Status> {
-        Err(Status::unimplemented("this agent does not take runtime hooks yet: containers are found by their cgroup names"))
+    async fn runtime_hook(
+        &self,
+        _: Request<api::RuntimeHookRequest>,
+    ) -> Result<Response<api::RuntimeHookResponse>, Status> {
+        Err(Status::unimplemented(
+            "this agent does not take runtime hooks yet: containers are found by their cgroup names",
+        ))
     }
 
-    async fn get_debug(&self, request: Request<api::GetDebugRequest>) -> Result<Response<api::GetDebugResponse>, Status> {
+    async fn get_debug(
+        &self,
+        request: Request<api::GetDebugRequest>,
+    ) -> Result<Response<api::GetDebugResponse>, Status> {
         let request = request.into_inner();
         let arg = match request.flag() {
             api::ConfigFlag::LogLevel => api::get_debug_response::Arg::Level(self.log_level.get() as i32),
@@ -310,10 +382,16 @@ impl FineGuidanceSensors for Service {
                 })
             }
         };
-        Ok(Response::new(api::GetDebugResponse { flag: request.flag, arg: Some(arg) }))
+        Ok(Response::new(api::GetDebugResponse {
+            flag: request.flag,
+            arg: Some(arg),
+        }))
     }
 
-    async fn set_debug(&self, request: Request<api::SetDebugRequest>) -> Result<Response<api::SetDebugResponse>, Status> {
+    async fn set_debug(
+        &self,
+        request: Request<api::SetDebugRequest>,
+    ) -> Result<Response<api::SetDebugResponse>, Status> {
         let request = request.into_inner();
         let Some(api::set_debug_request::Arg::Level(level)) = request.arg else {
             return Err(Status::invalid_argument("a level is missing"));
@@ -322,7 +400,9 @@ impl FineGuidanceSensors for Service {
             return Err(Status::invalid_argument("only the log level can be set"));
         }
         let level = api::LogLevel::try_from(level).map_err(|_| Status::invalid_argument("no such level"))?;
-        self.log_level.set(level).map_err(|error| Status::internal(error.to_string()))?;
+        self.log_level
+            .set(level)
+            .map_err(|error| Status::internal(error.to_string()))?;
         Ok(Response::new(api::SetDebugResponse {
             flag: request.flag,
             arg: Some(api::set_debug_response::Arg::Level(level as i32)),

@@ -1,14 +1,29 @@
+use std::sync::Mutex;
+
 use tetra_api::tetragon as api;
 use tetra_api::tetragon::GetEventsResponse;
+use tetra_api::tetragon::fine_guidance_sensors_server::FineGuidanceSensors as _;
 use tetra_api::tetragon::get_events_response::Event;
+use tokio_stream::StreamExt as _;
+use tonic::{Code, Request};
 
 use super::*;
+use crate::config::{Config, Layers};
 use crate::filter::{FieldFilters, FilterLists, FilterOptions, parse_filters};
+use crate::logging::LogLevel;
+use crate::manager::Manager;
+use crate::manager::tests::{FakeKernel, yaml, yaml_with};
 
 fn exec(binary: &str) -> GetEventsResponse {
-    let process = api::Process { binary: binary.into(), ..Default::default() };
+    let process = api::Process {
+        binary: binary.into(),
+        ..Default::default()
+    };
     GetEventsResponse {
-        event: Some(Event::ProcessExec(api::ProcessExec { process: Some(process), ..Default::default() })),
+        event: Some(Event::ProcessExec(api::ProcessExec {
+            process: Some(process),
+            ..Default::default()
+        })),
         ..Default::default()
     }
 }
@@ -16,8 +31,12 @@ fn exec(binary: &str) -> GetEventsResponse {
 #[test]
 fn a_slow_client_loses_events_for_itself_only() {
     let broadcast = Broadcast::new(2);
-    let mut slow = broadcast.subscribe(FilterLists::default(), FieldFilters::default()).unwrap();
-    let mut quick = broadcast.subscribe(FilterLists::default(), FieldFilters::default()).unwrap();
+    let mut slow = broadcast
+        .subscribe(FilterLists::default(), FieldFilters::default())
+        .unwrap();
+    let mut quick = broadcast
+        .subscribe(FilterLists::default(), FieldFilters::default())
+        .unwrap();
     for index in 0..5 {
         broadcast.send(exec(&index.to_string()));
         assert!(quick.queue.try_recv().is_ok());
@@ -31,7 +50,11 @@ fn a_slow_client_loses_events_for_itself_only() {
 #[test]
 fn clients_get_what_their_filters_let_pass() {
     let broadcast = Broadcast::new(10);
-    let filters = FilterLists::new(&parse_filters(r#"{"binary_regex":["^b"]}"#).unwrap(), &[], FilterOptions::default());
+    let filters = FilterLists::new(
+        &parse_filters(r#"{"binary_regex":["^b"]}"#).unwrap(),
+        &[],
+        FilterOptions::default(),
+    );
     let mut client = broadcast.subscribe(filters.unwrap(), FieldFilters::default()).unwrap();
     broadcast.send(exec("a"));
     broadcast.send(exec("b"));
@@ -46,27 +69,254 @@ fn gone_clients_are_forgotten_and_a_closed_broadcast_ends_streams() {
     assert!(broadcast.has_clients());
     broadcast.send(exec("a"));
     assert!(!broadcast.has_clients());
-    let mut client = broadcast.subscribe(FilterLists::default(), FieldFilters::default()).unwrap();
+    let mut client = broadcast
+        .subscribe(FilterLists::default(), FieldFilters::default())
+        .unwrap();
     broadcast.close();
     assert!(client.queue.blocking_recv().is_none());
-    assert!(broadcast.subscribe(FilterLists::default(), FieldFilters::default()).is_none());
+    assert!(
+        broadcast
+            .subscribe(FilterLists::default(), FieldFilters::default())
+            .is_none()
+    );
 }
 
 #[test]
 fn the_socket_has_its_permissions_and_goes_with_its_owner() {
     use std::os::unix::fs::PermissionsExt as _;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("sub/agent.sock");
         let (listener, file) = SocketFile::listen(&path).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
-        assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no temporary file");
+        assert_eq!(
+            std::fs::read_dir(path.parent().unwrap()).unwrap().count(),
+            1,
+            "no temporary file"
+        );
         drop(listener);
         // what a crashed agent left behind is replaced
         let (_listener, second) = SocketFile::listen(&path).unwrap();
         drop(second);
         assert!(!path.exists());
         drop(file);
+    });
+}
+
+/// Runs calls against a service whose kernel takes every policy that is not named `uncompilable`.
+fn check_service<F: Future<Output = ()>>(deprecated_calls: bool, calls: impl FnOnce(Service) -> F) {
+    let parts = ServiceConfig {
+        manager: Arc::new(Mutex::new(Manager::new(FakeKernel::default(), Arc::default()))),
+        broadcast: Arc::new(Broadcast::new(10)),
+        pipeline: None,
+        log_level: LogLevel::detached(),
+        filter_options: FilterOptions::default(),
+        deprecated_calls,
+    };
+    let config = Config::new(&Layers::default()).unwrap();
+    let service = Service::new(parts, &config, None);
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(calls(service));
+}
+
+fn add(yaml: String) -> Request<api::AddTracingPolicyRequest> {
+    Request::new(api::AddTracingPolicyRequest {
+        yaml,
+        domain: String::new(),
+    })
+}
+
+fn configure(name: &str, enable: Option<bool>, mode: Option<i32>) -> Request<api::ConfigureTracingPolicyRequest> {
+    Request::new(api::ConfigureTracingPolicyRequest {
+        name: name.into(),
+        enable,
+        mode,
+        ..Default::default()
+    })
+}
+
+async fn policies(service: &Service) -> Vec<(String, i32, i32)> {
+    let list = service
+        .list_tracing_policies(Request::new(api::ListTracingPoliciesRequest::default()))
+        .await
+        .unwrap();
+    list.into_inner()
+        .policies
+        .into_iter()
+        .map(|p| (p.name, p.state, p.mode))
+        .collect()
+}
+
+#[test]
+fn policies_are_added_configured_and_deleted() {
+    use api::TracingPolicyMode::{
+        TpModeEnforce as Enforce, TpModeMonitor as Monitor, TpModeMonitorOnly as MonitorOnly,
+    };
+    use api::TracingPolicyState::{TpStateDisabled as Disabled, TpStateEnabled as Enabled};
+    check_service(false, |service| async move {
+        service
+            .add_tracing_policy(add(yaml_with("kill", "Sigkill")))
+            .await
+            .unwrap();
+        service.add_tracing_policy(add(yaml("watch"))).await.unwrap();
+        let expected = |state, mode| {
+            [
+                ("kill".to_owned(), state as i32, mode as i32),
+                ("watch".to_owned(), Enabled as i32, MonitorOnly as i32),
+            ]
+        };
+        assert_eq!(policies(&service).await, expected(Enabled, Enforce));
+        service
+            .configure_tracing_policy(configure("kill", Some(false), Some(Monitor as i32)))
+            .await
+            .unwrap();
+        assert_eq!(policies(&service).await, expected(Disabled, Monitor));
+        let refused = service
+            .configure_tracing_policy(configure("watch", None, Some(Enforce as i32)))
+            .await
+            .unwrap_err();
+        assert!(refused.message().contains("monitor_only"), "{refused}");
+        let domains = service
+            .list_domains(Request::new(api::ListDomainsRequest {}))
+            .await
+            .unwrap();
+        assert_eq!(domains.into_inner().domains, ["grpc"]);
+        let delete = |name: &str| {
+            Request::new(api::DeleteTracingPolicyRequest {
+                name: name.into(),
+                ..Default::default()
+            })
+        };
+        service.delete_tracing_policy(delete("kill")).await.unwrap();
+        assert_eq!(
+            service.delete_tracing_policy(delete("kill")).await.unwrap_err().code(),
+            Code::Unknown
+        );
+        let refused = service.add_tracing_policy(add(yaml("uncompilable"))).await.unwrap_err();
+        assert!(refused.message().contains("cannot be compiled"), "{refused}");
+    });
+}
+
+#[test]
+fn deprecated_and_missing_calls_say_so() {
+    check_service(false, |service| async move {
+        let error = service
+            .list_sensors(Request::new(api::ListSensorsRequest {}))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (error.code(), error.message()),
+            (Code::Unknown, "ListSensors is deprecated")
+        );
+        let error = service
+            .enable_tracing_policy(Request::new(api::EnableTracingPolicyRequest::default()))
+            .await
+            .unwrap_err();
+        assert!(
+            error.message().contains("--enable-deprecated-tracingpolicy-grpc"),
+            "{error}"
+        );
+        let error = service
+            .runtime_hook(Request::new(api::RuntimeHookRequest::default()))
+            .await
+            .unwrap_err();
+        assert_eq!(error.code(), Code::Unimplemented);
+    });
+    check_service(true, |service| async move {
+        service.add_tracing_policy(add(yaml("a"))).await.unwrap();
+        let request = api::DisableTracingPolicyRequest {
+            name: "a".into(),
+            ..Default::default()
+        };
+        service.disable_tracing_policy(Request::new(request)).await.unwrap();
+        assert_eq!(
+            policies(&service).await[0].1,
+            api::TracingPolicyState::TpStateDisabled as i32
+        );
+    });
+}
+
+#[test]
+fn streams_carry_events_until_the_agent_ends() {
+    check_service(false, |service| async move {
+        let wrong = api::Filter {
+            binary_regex: vec!["(".into()],
+            ..Default::default()
+        };
+        let request = api::GetEventsRequest {
+            allow_list: vec![wrong],
+            ..Default::default()
+        };
+        assert_eq!(
+            service.get_events(Request::new(request)).await.err().unwrap().code(),
+            Code::InvalidArgument
+        );
+        // what clients send when the user asks for nothing special
+        let request = api::GetEventsRequest {
+            allow_list: vec![api::Filter::default()],
+            ..Default::default()
+        };
+        let mut stream = service.get_events(Request::new(request)).await.unwrap().into_inner();
+        service.broadcast().send(exec("a"));
+        assert_eq!(stream.next().await.unwrap().unwrap(), exec("a"));
+        service.broadcast().close();
+        assert!(stream.next().await.is_none());
+    });
+}
+
+#[test]
+fn the_agent_says_how_it_is_and_how_it_was_configured() {
+    check_service(false, |service| async move {
+        let health = service
+            .get_health(Request::new(api::GetHealthStatusRequest::default()))
+            .await
+            .unwrap()
+            .into_inner();
+        assert_eq!(
+            health.health_status[0].status,
+            api::HealthStatusResult::HealthStatusRunning as i32
+        );
+        let version = service
+            .get_version(Request::new(api::GetVersionRequest {}))
+            .await
+            .unwrap()
+            .into_inner()
+            .version;
+        assert!(version.starts_with('v'));
+        let info = service
+            .get_info(Request::new(api::GetInfoRequest {}))
+            .await
+            .unwrap()
+            .into_inner();
+        let setting = info
+            .conf
+            .iter()
+            .find(|setting| setting.key == "disable-process-cache")
+            .unwrap();
+        assert_eq!(setting.value.as_ref().unwrap().to_value(), Some(false.into()));
+        let level = |level: api::LogLevel| api::SetDebugRequest {
+            flag: api::ConfigFlag::LogLevel as i32,
+            arg: Some(api::set_debug_request::Arg::Level(level as i32)),
+        };
+        service
+            .set_debug(Request::new(level(api::LogLevel::Debug)))
+            .await
+            .unwrap();
+        let request = api::GetDebugRequest {
+            flag: api::ConfigFlag::LogLevel as i32,
+            arg: None,
+        };
+        let answer = service.get_debug(Request::new(request)).await.unwrap().into_inner();
+        assert_eq!(
+            answer.arg,
+            Some(api::get_debug_response::Arg::Level(api::LogLevel::Debug as i32))
+        );
     });
 }

@@ -23,7 +23,11 @@ fn encoder(with: bool) -> Encoder {
 }
 
 fn process(tgid: u32, parent: ProcessKey) -> Arc<Process> {
-    let credentials = Credentials { cap_permitted: 0b11, cap_effective: 0b11, ..Credentials::default() };
+    let credentials = Credentials {
+        cap_permitted: 0b11,
+        cap_effective: 0b11,
+        ..Credentials::default()
+    };
     let image = Image {
         binary: "/usr/bin/sleep".into(),
         arguments: "0.2".into(),
@@ -48,7 +52,15 @@ fn event(body: EventBody) -> Event {
     let parent = process(20, grandparent.key);
     let process = process(347, parent.key);
     let references = matches!(body, EventBody::Policy(_)).then_some(1);
-    Event { time: process.key.start, tid: 347, process, parent: Some(parent), ancestors: vec![grandparent], references, body }
+    Event {
+        time: process.key.start,
+        tid: 347,
+        process,
+        parent: Some(parent),
+        ancestors: vec![grandparent],
+        references,
+        body,
+    }
 }
 
 fn policy(kind: HookKind, arguments: Vec<api::KprobeArgument>, return_value: Option<api::KprobeArgument>) -> EventBody {
@@ -60,19 +72,34 @@ fn policy(kind: HookKind, arguments: Vec<api::KprobeArgument>, return_value: Opt
         function_name: "f".into(),
         subsystem: "syscalls".into(),
         event: "sys_enter_lseek".into(),
-        arguments: vec![ArgumentTemplate { argument_type: ArgumentType::Int32, label: "".into() }],
+        arguments: vec![ArgumentTemplate {
+            argument_type: ArgumentType::Int32,
+            label: "".into(),
+        }],
         has_return: return_value.is_some(),
         message: "".into(),
         tags: vec![],
         hook_index: 0,
         selector_index: None,
     };
-    let template = Arc::new(Template { description, account: Arc::new(Account::default()) });
-    EventBody::Policy(Box::new(PolicyEvent { template, arguments, return_value, action: 1, return_action: 0 }))
+    let template = Arc::new(Template {
+        description,
+        account: Arc::new(Account::default()),
+    });
+    EventBody::Policy(Box::new(PolicyEvent {
+        template,
+        arguments,
+        return_value,
+        action: 1,
+        return_action: 0,
+    }))
 }
 
 fn argument(arg: api::kprobe_argument::Arg) -> api::KprobeArgument {
-    api::KprobeArgument { label: String::new(), arg: Some(arg) }
+    api::KprobeArgument {
+        label: String::new(),
+        arg: Some(arg),
+    }
 }
 
 fn file() -> api::KprobeArgument {
@@ -99,8 +126,10 @@ fn paths(value: &Value, prefix: &str, into: &mut BTreeSet<String>) {
 }
 
 fn corpus() -> Option<PathBuf> {
-    let root = std::env::var_os("TETRA_CORPUS")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus"), PathBuf::from);
+    let root = std::env::var_os("TETRA_CORPUS").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus"),
+        PathBuf::from,
+    );
     let events = root.join("events");
     if !events.is_dir() {
         eprintln!("skipped: no corpus at {} (set TETRA_CORPUS)", events.display());
@@ -125,14 +154,30 @@ fn check_shape(file: &str, line: usize, body: EventBody) {
 
 #[test]
 fn events_have_the_shape_of_the_references() {
-    check_shape("process_exec-base.jsonl", 2, EventBody::Exec(BinaryProperties::default()));
+    check_shape(
+        "process_exec-base.jsonl",
+        2,
+        EventBody::Exec(BinaryProperties::default()),
+    );
     check_shape("process_exit-base.jsonl", 0, EventBody::Exit { code: 0 });
     let number = argument(api::kprobe_argument::Arg::IntArg(4));
     let arguments = vec![file(), number.clone()];
-    check_shape("process_kprobe-file-monitoring.jsonl", 0, policy(HookKind::Kprobe, arguments, Some(number)));
-    check_shape("process_lsm-lsm-file-open.jsonl", 0, policy(HookKind::Lsm, vec![file()], None));
+    check_shape(
+        "process_kprobe-file-monitoring.jsonl",
+        0,
+        policy(HookKind::Kprobe, arguments, Some(number)),
+    );
+    check_shape(
+        "process_lsm-lsm-file-open.jsonl",
+        0,
+        policy(HookKind::Lsm, vec![file()], None),
+    );
     let size = argument(api::kprobe_argument::Arg::SizeArg(35));
-    check_shape("process_tracepoint-raw-syscalls.jsonl", 0, policy(HookKind::Tracepoint, vec![size], None));
+    check_shape(
+        "process_tracepoint-raw-syscalls.jsonl",
+        0,
+        policy(HookKind::Tracepoint, vec![size], None),
+    );
 }
 
 #[test]
@@ -149,10 +194,17 @@ fn exec_ids_are_node_time_and_pid() {
 fn an_unknown_process_has_only_its_pid_and_start() {
     let unknown = |start| {
         let process = Arc::new(Process::unknown(ProcessKey::new(1041, start)));
-        let event = Event { process, parent: None, ..event(EventBody::Exit { code: 1 << 8 }) };
+        let event = Event {
+            process,
+            parent: None,
+            ..event(EventBody::Exit { code: 1 << 8 })
+        };
         serde_json::to_value(encoder(true).encode(&event)).unwrap()["process_exit"]["process"].clone()
     };
-    assert_eq!(unknown(5_000_000_000), serde_json::json!({"pid": 1041, "start_time": "1970-01-01T00:16:45Z"}));
+    assert_eq!(
+        unknown(5_000_000_000),
+        serde_json::json!({"pid": 1041, "start_time": "1970-01-01T00:16:45Z"})
+    );
     assert_eq!(unknown(0), serde_json::json!({"pid": 1041, "flags": "unknown"}));
 }
 
@@ -178,10 +230,19 @@ fn binary_properties_are_shown_if_there_are_any() {
         serde_json::to_value(exec.process.unwrap()).unwrap()["binary_properties"].clone()
     };
     assert_eq!(properties(BinaryProperties::default(), true), Value::Null);
-    let memfd = BinaryProperties { inode: Some((2, 0)), ..Default::default() };
+    let memfd = BinaryProperties {
+        inode: Some((2, 0)),
+        ..Default::default()
+    };
     assert_eq!(properties(memfd, false), Value::Null);
-    assert_eq!(properties(memfd, true), serde_json::json!({"file": {"inode": {"number": "2", "links": 0}}}));
-    let setuid = BinaryProperties { setuid: Some(0), ..Default::default() };
+    assert_eq!(
+        properties(memfd, true),
+        serde_json::json!({"file": {"inode": {"number": "2", "links": 0}}})
+    );
+    let setuid = BinaryProperties {
+        setuid: Some(0),
+        ..Default::default()
+    };
     assert_eq!(
         properties(setuid, true),
         serde_json::json!({"setuid": 0, "privileges_changed": ["PRIVILEGES_RAISED_EXEC_FILE_SETUID"]})

@@ -5,7 +5,11 @@ use proptest::prelude::*;
 use super::*;
 
 fn config() -> TableConfig {
-    TableConfig { capacity: 64, max_exited: 32, ..TableConfig::default() }
+    TableConfig {
+        capacity: 64,
+        max_exited: 32,
+        ..TableConfig::default()
+    }
 }
 
 fn clone_record(tgid: u32, start: u64, parent: (u32, u64)) -> CloneRecord {
@@ -35,7 +39,12 @@ fn exec_record(tgid: u32, start: u64, old: u64, parent: (u32, u64)) -> ExecRecor
 }
 
 fn exit_record(tgid: u32, start: u64, time: u64) -> ExitRecord {
-    ExitRecord { tgid, start: KernelTime(start), time: KernelTime(time), exit_code: 0 }
+    ExitRecord {
+        tgid,
+        start: KernelTime(start),
+        time: KernelTime(time),
+        exit_code: 0,
+    }
 }
 
 #[test]
@@ -74,31 +83,56 @@ fn a_fork_runs_its_parents_image() {
 #[test]
 fn relative_names_and_directories_follow_the_flags() {
     let mut table = ProcessTable::new(config());
-    let record = ExecRecord { filename: b"./run", cwd: b"/srv/app", ..exec_record(5, 1, 0, (0, 0)) };
+    let record = ExecRecord {
+        filename: b"./run",
+        cwd: b"/srv/app",
+        ..exec_record(5, 1, 0, (0, 0))
+    };
     assert_eq!(&*table.exec(&record).process.image.binary, "/srv/app/run");
-    let record = ExecRecord { exec_flags: flag::EXEC_ROOT_CWD, filename: b"run", cwd: b"", ..exec_record(6, 2, 0, (0, 0)) };
+    let record = ExecRecord {
+        exec_flags: flag::EXEC_ROOT_CWD,
+        filename: b"run",
+        cwd: b"",
+        ..exec_record(6, 2, 0, (0, 0))
+    };
     let event = table.exec(&record);
     assert_eq!(&*event.process.image.binary, "/run");
     assert_eq!(&*event.process.image.cwd, "/");
     assert_eq!(event.process.flags.to_string(), "execve rootcwd clone");
-    let record = ExecRecord { exec_flags: flag::EXEC_NO_CWD, cwd: b"junk", ..exec_record(7, 3, 0, (0, 0)) };
+    let record = ExecRecord {
+        exec_flags: flag::EXEC_NO_CWD,
+        cwd: b"junk",
+        ..exec_record(7, 3, 0, (0, 0))
+    };
     assert_eq!(&*table.exec(&record).process.image.cwd, "");
 }
 
 #[test]
 fn long_arguments_come_in_chunks_and_their_loss_is_marked() {
     let mut table = ProcessTable::new(config());
-    let data = |tgid, offset, bytes| DataRecord { tgid, exec_start: KernelTime(50), offset, bytes };
+    let data = |tgid, offset, bytes| DataRecord {
+        tgid,
+        exec_start: KernelTime(50),
+        offset,
+        bytes,
+    };
     table.data(&data(5, 0, b"one\0tw"));
     table.data(&data(5, 6, b"o\0"));
-    let record =
-        ExecRecord { exec_flags: flag::EXEC_DATA_ARGS, args: b"", args_total: 8, ..exec_record(5, 50, 0, (0, 0)) };
+    let record = ExecRecord {
+        exec_flags: flag::EXEC_DATA_ARGS,
+        args: b"",
+        args_total: 8,
+        ..exec_record(5, 50, 0, (0, 0))
+    };
     let event = table.exec(&record);
     assert_eq!(&*event.process.image.arguments, "one two");
     assert_eq!(event.process.flags.to_string(), "execve clone dataArgs");
 
     let record = ExecRecord { tgid: 6, ..record };
-    assert_eq!(table.exec(&record).process.flags.to_string(), "execve errorArgs clone dataArgs");
+    assert_eq!(
+        table.exec(&record).process.flags.to_string(),
+        "execve errorArgs clone dataArgs"
+    );
     assert_eq!(table.stats().lost_arguments, 1);
 }
 
@@ -151,7 +185,10 @@ fn lost_exits_are_found_out() {
 
 #[test]
 fn ancestors_reach_down_to_the_first_process() {
-    let mut table = ProcessTable::new(TableConfig { ancestors: true, ..config() });
+    let mut table = ProcessTable::new(TableConfig {
+        ancestors: true,
+        ..config()
+    });
     table.exec(&exec_record(1, 10, 0, (0, 0)));
     table.exec(&exec_record(20, 20, 0, (1, 10)));
     table.exec(&exec_record(30, 30, 0, (20, 20)));
