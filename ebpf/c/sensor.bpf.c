@@ -302,8 +302,9 @@ INLINE __u32 put_cwd(struct record_exec *record, void *to, struct scratch *s, st
 		record->exec_flags |= EXEC_NO_CWD;
 		return 0;
 	}
-	int len = walk_trusted(t, fs->pwd.dentry, fs->pwd.mnt, fs->root.dentry, fs->root.mnt);
-	if (len < 0 || len > TEXT_MAX) {
+	__u32 len = walk_trusted(t, fs->pwd.dentry, fs->pwd.mnt, fs->root.dentry, fs->root.mnt);
+	OPAQUE(len);
+	if (len > TEXT_MAX) { /* a negative status too */
 		record->exec_flags |= EXEC_ERROR_CWD;
 		return 0;
 	}

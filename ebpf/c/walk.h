@@ -21,13 +21,29 @@
 #define NAME_MAX 255
 #define NAME_INLINE 32     /* a name shorter than this lies within its dentry, on every kernel */
 
-/* State of a walk through addresses; it lies in the slack of its text, which holds no text while one walks. */
+/* What stands around d_parent in every kernel seen, so that one read fetches all. */
+struct dentry_link {
+	struct hlist_bl_node **pprev;
+	struct dentry *parent;
+	__u32 hash;
+	__u32 len;
+	const unsigned char *name;
+	struct inode *inode;
+	__u64 inline_name[NAME_INLINE / 8];
+};
+
+struct mount_link { struct mount *parent; struct dentry *mountpoint; };
+
+/* State of a walk; it lies in the slack of its text, which holds no text while one walks, because the stack is short. */
 struct walk {
 	struct dentry *dentry;
 	struct vfsmount *mnt;
 	struct dentry *mnt_root;
 	struct dentry *root_dentry;
 	struct vfsmount *root_mnt;
+	struct dentry_link link;
+	struct mount_link up;
+	__u32 lens[WALK_SHORT];
 	__u32 position;
 	__u32 pad;
 };
@@ -73,17 +89,6 @@ INLINE void put_words(__u8 *to, const __u64 *name, __u32 len)
 
 /* ---- through addresses ---- */
 
-/* What stands around d_parent in every kernel seen, so that one read fetches all. */
-struct dentry_link {
-	struct hlist_bl_node **pprev;
-	struct dentry *parent;
-	__u32 hash;
-	__u32 len;
-	const unsigned char *name;
-	struct inode *inode;
-	__u64 inline_name[NAME_INLINE / 8];
-};
-
 #define DENTRY_IS_AT(field, at) (KERNEL_OFFSET(struct dentry, field) == KERNEL_OFFSET(struct dentry, d_parent) + (at))
 
 INLINE int has_inline_names(void)
@@ -103,8 +108,6 @@ INLINE int read_dentry_link(struct dentry_link *link, struct dentry *dentry)
 	link->inode = READ(dentry, d_inode);
 	return link->parent ? 0 : -1;
 }
-
-struct mount_link { struct mount *parent; struct dentry *mountpoint; };
 
 INLINE int read_mount_link(struct mount_link *link, struct mount *mount)
 {
@@ -169,43 +172,40 @@ GLOBAL int walk_chunk(__u32 slot)
 	int result = STEP_ON;
 
 	for (int i = 0; i < WALK_CHUNK; i++) {
-		struct dentry_link link;
-
 		if (dentry == w->root_dentry && mnt == w->root_mnt) {
 			result = STEP_DONE;
 			break;
 		}
-		if (read_dentry_link(&link, dentry)) {
+		if (read_dentry_link(&w->link, dentry)) {
 			result = STEP_FAULT;
 			break;
 		}
-		if (dentry == w->mnt_root || dentry == link.parent) {
+		if (dentry == w->mnt_root || dentry == w->link.parent) {
 			struct mount *mount = (void *)mnt - KERNEL_OFFSET(struct mount, mnt);
-			struct mount_link up;
 
 			if (!mnt) { /* a bare dentry: the walk stays inside its file system */
 				result = STEP_DONE;
 				break;
 			}
-			if (read_mount_link(&up, mount)) {
+			if (read_mount_link(&w->up, mount)) {
 				result = STEP_FAULT;
 				break;
 			}
-			if (up.parent == mount) { /* the root of the mount tree: outside of the process root */
+			if (w->up.parent == mount) { /* the root of the mount tree: outside of the process root */
 				result = STEP_DONE;
 				break;
 			}
-			dentry = up.mountpoint;
-			mnt = (void *)up.parent + KERNEL_OFFSET(struct mount, mnt);
+			dentry = w->up.mountpoint;
+			mnt = (void *)w->up.parent + KERNEL_OFFSET(struct mount, mnt);
 			w->mnt_root = READ(mnt, mnt_root);
 			continue;
 		}
-		int prepended = prepend(t, &position, &link);
+		int prepended = prepend(t, &position, &w->link);
 		if (prepended != PREPEND_OK) {
 			result = prepended == PREPEND_FULL ? STEP_FULL : STEP_FAULT;
 			break;
 		}
-		dentry = link.parent;
+		dentry = w->link.parent;
 	}
 	w->dentry = dentry;
 	w->mnt = mnt;
@@ -267,9 +267,8 @@ INLINE int walk_address(struct text *t, struct dentry *dentry, struct vfsmount *
 			struct vfsmount *root_mnt)
 {
 	struct walk *w = walk_state(t);
-	struct dentry_link link;
 
-	if (!dentry || read_dentry_link(&link, dentry))
+	if (!dentry || read_dentry_link(&w->link, dentry))
 		return text_fault(t);
 	w->dentry = dentry;
 	w->mnt = mnt;
@@ -277,8 +276,8 @@ INLINE int walk_address(struct text *t, struct dentry *dentry, struct vfsmount *
 	w->root_dentry = root_dentry;
 	w->root_mnt = root_mnt;
 	w->position = TEXT_MAX;
-	t->mode = link.inode ? READ(link.inode, i_mode) : 0;
-	if (link.pprev || dentry == link.parent)
+	t->mode = w->link.inode ? READ(w->link.inode, i_mode) : 0;
+	if (w->link.pprev || dentry == w->link.parent)
 		return walk_finish(t, 0);
 	put_deleted(t->bytes + TEXT_MAX - DELETED_LEN);
 	w->position = TEXT_MAX - DELETED_LEN;
@@ -312,7 +311,7 @@ INLINE int walk_trusted(struct text *t, struct dentry *dentry, struct vfsmount *
 
 	/* Set to something, else the compiler spills whatever register it likes where they are not used. */
 	struct dentry *gathered[WALK_SHORT] = {};
-	__u32 lens[WALK_SHORT] = {};
+	struct walk *w = walk_state(t);
 	struct dentry *mnt_root = mnt ? mnt->mnt_root : 0;
 	struct inode *inode = dentry->d_inode;
 	__u32 total = 0;
@@ -335,14 +334,14 @@ INLINE int walk_trusted(struct text *t, struct dentry *dentry, struct vfsmount *
 		if (len >= NAME_INLINE)
 			break;
 		gathered[n] = dentry;
-		lens[n] = len;
+		w->lens[n] = len;
 		total += len + 1;
 		dentry = parent;
 	}
 	*(volatile __u32 *)&t->len = is_whole ? 0 : TEXT_MAX - total;
 #define APPEND(i)                                                                                  \
 	if (n > i)                                                                                 \
-		append(t, gathered[i], lens[i]);
+		append(t, gathered[i], *(volatile __u32 *)&w->lens[i]);
 	APPEND(5) APPEND(4) APPEND(3) APPEND(2) APPEND(1) APPEND(0)
 #undef APPEND
 	if (is_whole) {
@@ -350,7 +349,6 @@ INLINE int walk_trusted(struct text *t, struct dentry *dentry, struct vfsmount *
 		t->status = ARG_OK;
 		return total;
 	}
-	struct walk *w = walk_state(t);
 	w->dentry = dentry;
 	w->mnt = mnt;
 	w->mnt_root = mnt_root;

@@ -69,7 +69,8 @@ LIBRARY int tetra_walk_dentry_trusted(struct text *t, void *pointer)
 	return walk_trusted(t, dentry, 0, 0, 0);
 }
 
-LIBRARY int tetra_walk_path(struct text *t, const void *address)
+/* Inline, because every function in between takes 32 bytes of stack at least. */
+INLINE int walk_path_address(struct text *t, const void *address)
 {
 	struct path path;
 
@@ -78,44 +79,47 @@ LIBRARY int tetra_walk_path(struct text *t, const void *address)
 	return walk_addresses(t, path.dentry, path.mnt);
 }
 
-/*
- * Inlined into the functions that follow: the frames of a chain of calls count together, each as 32 bytes at least, and
- * those of the walk itself leave few.
- */
-INLINE int path_trusted(struct text *t, struct path *path)
+LIBRARY int tetra_walk_path(struct text *t, const void *address)
 {
-
-	if (may_be_null(path) || !path)
-		return tetra_walk_path(t, path);
-	struct dentry *dentry = path->dentry;
-	struct vfsmount *mnt = path->mnt;
-	if (may_be_null(dentry) || may_be_null(mnt) || !dentry || !mnt)
-		return walk_addresses(t, dentry, mnt);
-	return walk_pointers(t, dentry, mnt);
-}
-
-LIBRARY int tetra_walk_path_trusted(struct text *t, void *pointer)
-{
-	return path_trusted(t, pointer);
+	return walk_path_address(t, address);
 }
 
 LIBRARY int tetra_walk_file(struct text *t, const void *address)
 {
 	const struct file *file = address;
 
-	return tetra_walk_path(t, file ? &file->f_path : 0);
+	return walk_path_address(t, file ? &file->f_path : 0);
 }
 
-INLINE int file_trusted(struct text *t, struct file *file)
+INLINE int walk_path_pointer(struct text *t, struct path *path)
+{
+	struct dentry *dentry = path->dentry;
+	struct vfsmount *mnt = path->mnt;
+
+	if (may_be_null(dentry) || may_be_null(mnt) || !dentry || !mnt)
+		return walk_addresses(t, dentry, mnt);
+	return walk_pointers(t, dentry, mnt);
+}
+
+INLINE int walk_file_pointer(struct text *t, struct file *file)
 {
 	if (may_be_null(file) || !file)
 		return tetra_walk_file(t, file);
-	return path_trusted(t, &file->f_path);
+	return walk_path_pointer(t, &file->f_path);
+}
+
+LIBRARY int tetra_walk_path_trusted(struct text *t, void *pointer)
+{
+	struct path *path = pointer;
+
+	if (may_be_null(path) || !path)
+		return tetra_walk_path(t, path);
+	return walk_path_pointer(t, path);
 }
 
 LIBRARY int tetra_walk_file_trusted(struct text *t, void *pointer)
 {
-	return file_trusted(t, pointer);
+	return walk_file_pointer(t, pointer);
 }
 
 LIBRARY int tetra_walk_fd(struct text *t, __u32 fd)
@@ -142,8 +146,8 @@ LIBRARY int tetra_walk_binprm_trusted(struct text *t, void *pointer)
 	struct linux_binprm *bprm = pointer;
 
 	if (may_be_null(bprm) || !bprm)
-		return text_fault(t);
-	return file_trusted(t, bprm->file);
+		return tetra_walk_binprm(t, bprm);
+	return walk_file_pointer(t, bprm->file);
 }
 
 LIBRARY int tetra_walk_exe(struct text *t)
@@ -155,6 +159,6 @@ LIBRARY int tetra_walk_exe(struct text *t)
 #ifdef TETRA_LEGACY
 	return tetra_walk_file(t, READ(mm, exe_file));
 #else
-	return file_trusted(t, mm->exe_file);
+	return walk_file_pointer(t, mm->exe_file);
 #endif
 }
