@@ -27,7 +27,8 @@ pub(super) fn network(text: &str) -> Option<Network> {
 /// A port or a range `low:high`, bounds included.
 pub(super) fn ports(text: &str) -> Option<(u16, u16)> {
     let (low, high) = text.split_once(':').unwrap_or((text, text));
-    let (low, high) = (low.trim().parse().ok()?, high.trim().parse().ok()?);
+    let port = |text: &str| super::integer::value(text, 16, false).map(|port| port as u16);
+    let (low, high) = (port(low)?, port(high)?);
     (low <= high).then_some((low, high))
 }
 
@@ -50,6 +51,7 @@ mod tests {
     #[test]
     fn ports_are_ranges() {
         assert_eq!(ports("80"), Some((80, 80)));
+        assert_eq!(ports("0x50"), Some((80, 80)));
         assert_eq!(ports("1000:2000"), Some((1000, 2000)));
         for text in ["65536", "2:1", "http", ""] {
             assert_eq!(ports(text), None, "{text}");

@@ -46,7 +46,7 @@ impl Resolver<'_> {
         }
         for (i, filter) in spec.match_args.iter().enumerate() {
             let path = path.key("matchArgs").index(i);
-            if let Some(operand) = self.filtered_argument(filter, &path, specs, arguments) {
+            if let Some(operand) = self.filtered_argument(filter, &path, target, specs, arguments) {
                 self.argument_filter(filter, &operand, &path, &mut filters);
             }
         }
@@ -217,6 +217,7 @@ impl Resolver<'_> {
         &mut self,
         filter: &ArgSelector,
         path: &FieldPath,
+        target: &Target,
         specs: &[&ArgSpec],
         arguments: &[Argument],
     ) -> Option<Operand> {
@@ -225,7 +226,12 @@ impl Resolver<'_> {
         }
         let (position, key) = match filter.args.first() {
             Some(position) => (Some(*position as usize), "args"),
-            None => (specs.iter().position(|s| s.index == filter.index), "index"),
+            // classic tracepoints: a field's index, or else the position in `args`, as policies in use have it
+            None => {
+                let by_index = specs.iter().position(|s| s.index == filter.index);
+                let is_tracepoint = matches!(target, Target::Tracepoint(..) | Target::RawTracepoint(..));
+                (by_index.or_else(|| is_tracepoint.then_some(filter.index as usize)), "index")
+            }
         };
         if let Some(argument) = position.and_then(|p| arguments.get(p)) {
             return Some(argument.operand.clone());

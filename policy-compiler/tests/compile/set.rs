@@ -55,3 +55,15 @@ fn instructions_know_their_policy_lines() {
     let lines: Vec<u32> = compilation.objects[0].source_lines.iter().map(|l| l.line).collect();
     assert!(lines.contains(&7) && lines.contains(&11), "{lines:?}");
 }
+
+#[test]
+fn a_tracepoints_filter_names_a_field_or_a_position() {
+    for index in [4, 0] {
+        let spec = format!(
+            "  tracepoints:\n  - subsystem: raw_syscalls\n    event: sys_enter\n    args: [{{index: 4, type: syscall64}}]\n    selectors:\n    \
+             - matchArgs: [{{index: {index}, operator: InMap, values: [\"1\"]}}]\n"
+        );
+        let compilation = compiled(&spec, &modern());
+        assert!(compilation.failed.is_empty(), "{:?}", compilation.diagnostics);
+    }
+}
