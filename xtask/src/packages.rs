@@ -69,11 +69,6 @@ pub(crate) const TEST: &[Need] = &[
         proof: "bpftool",
         why: "independent loader and dumper of programs and links",
     },
-    Need {
-        package: "procps",
-        proof: "ps",
-        why: "processes of the tests",
-    },
 ];
 
 /// Makes sure that all `needs` are met.
