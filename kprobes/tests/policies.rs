@@ -89,18 +89,19 @@ fn what_is_compiled_is_loaded() {
     let mut loaded = 0;
     for (name, policies) in sets {
         match load(&mut set, policies.clone(), &facts) {
-            Ok(Some(line)) => {
+            Ok(Ok(line)) => {
                 loaded += 1;
                 println!("{name:44} {line}");
                 together.extend(policies);
             }
-            Ok(None) => println!("{name:44} refused by the compiler"),
+            Ok(Err(refusal)) => println!("{name:44} refused by the compiler: {refusal}"),
             Err(error) => failures.push(format!("{name}:\n{}", text_of(&error))),
         }
     }
     println!("{loaded} of {} files loaded", files.len());
     match load(&mut set, together, &facts) {
-        Ok(line) => println!("all together: {}", line.unwrap_or_default()),
+        Ok(Ok(line)) => println!("all together: {line}"),
+        Ok(Err(refusal)) => failures.push(format!("all together: {refusal}")),
         Err(error) => failures.push(format!("all together:\n{}", text_of(&error))),
     }
     assert!(
@@ -111,15 +112,11 @@ fn what_is_compiled_is_loaded() {
     assert!(loaded > 0, "at least tracepoints work everywhere");
 }
 
-/// Compiles and applies a set; its hooks and their verified instructions, or `None` if the compiler refuses it for this kernel.
-fn load(set: &mut HookSet, policies: Vec<Policy>, facts: &KernelFacts) -> Result<Option<String>, LoadError> {
+/// Compiles and applies a set; its hooks and their verified instructions, or why the compiler refuses it for this kernel.
+fn load(set: &mut HookSet, policies: Vec<Policy>, facts: &KernelFacts) -> Result<Result<String, String>, LoadError> {
     let compilation = compile(&PolicySet::from_policies(policies), facts, &Options::default());
-    if compilation
-        .diagnostics
-        .iter()
-        .any(tracingpolicy_crd::Diagnostic::is_error)
-    {
-        return Ok(None);
+    if let Some(refusal) = compilation.diagnostics.iter().find(|diagnostic| diagnostic.is_error()) {
+        return Ok(Err(format!("{} {}", refusal.code, refusal.message)));
     }
     let applied = set.apply(compilation.objects)?;
     let mut hooks: Vec<String> = applied
@@ -129,7 +126,7 @@ fn load(set: &mut HookSet, policies: Vec<Policy>, facts: &KernelFacts) -> Result
         .collect();
     let more = hooks.len().saturating_sub(6);
     hooks.truncate(6);
-    Ok(Some(format!(
+    Ok(Ok(format!(
         "{}{}",
         hooks.join(" "),
         if more > 0 {
