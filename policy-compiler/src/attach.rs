@@ -32,7 +32,10 @@ pub enum Role {
 impl Role {
     /// Whether the program runs where the operation has ended.
     pub fn is_exit(self) -> bool {
-        matches!(self, Role::ExitWhole | Role::ExitPost | Role::ExitDeferred | Role::ExitOfPair)
+        matches!(
+            self,
+            Role::ExitWhole | Role::ExitPost | Role::ExitDeferred | Role::ExitOfPair
+        )
     }
 
     /// Whether it only looks at calls that the entry has marked.
@@ -107,14 +110,19 @@ fn lsm_hook_of(function: &str) -> Option<String> {
 
 /// Syscalls that do not come back to their caller: nothing may be left to their exit.
 fn never_returns(name: &str) -> bool {
-    matches!(name, "exit" | "exit_group" | "execve" | "execveat" | "rt_sigreturn" | "sigreturn")
+    matches!(
+        name,
+        "exit" | "exit_group" | "execve" | "execveat" | "rt_sigreturn" | "sigreturn"
+    )
 }
 
 /// Whether BTF trampolines can reach a function: it is in BTF and the listing, has at most six parameters and all of them
 /// fit registers.
 fn has_trampoline(symbol: &str, facts: &KernelFacts) -> bool {
     let btf = &*facts.btf;
-    let Some(function) = btf.function(symbol) else { return false };
+    let Some(function) = btf.function(symbol) else {
+        return false;
+    };
     let listed = facts.functions.is_empty() || facts.functions.contains(symbol);
     let prototype = btf.prototype(function.proto);
     let fits = |type_id| !matches!(btf.kind(btf.resolve(type_id)), Kind::Struct { .. } | Kind::Union { .. });
@@ -123,10 +131,15 @@ fn has_trampoline(symbol: &str, facts: &KernelFacts) -> bool {
 
 /// Whether two functions have the same parameters, so that a program written for one reads the other's.
 fn same_parameters(a: &str, b: &str, btf: &Btf) -> bool {
-    let (Some(a), Some(b)) = (btf.function(a), btf.function(b)) else { return false };
+    let (Some(a), Some(b)) = (btf.function(a), btf.function(b)) else {
+        return false;
+    };
     let (a, b) = (btf.prototype(a.proto), btf.prototype(b.proto));
     a.params.len() == b.params.len()
-        && a.params.iter().zip(&b.params).all(|(a, b)| btf.c_declaration(a.type_id) == btf.c_declaration(b.type_id))
+        && a.params
+            .iter()
+            .zip(&b.params)
+            .all(|(a, b)| btf.c_declaration(a.type_id) == btf.c_declaration(b.type_id))
 }
 
 fn function(hook: &Hook, symbol: &str, facts: &KernelFacts) -> Result<Choice, Refusal> {
@@ -135,9 +148,17 @@ fn function(hook: &Hook, symbol: &str, facts: &KernelFacts) -> Result<Choice, Re
         let enforce = override_of_function(symbol, facts)?;
         let reason = format!("the result is replaced by {}", describe(&enforce));
         if !returns {
-            return Ok(Choice { parts: vec![Part { attach: enforce, role: Role::Entry }], reason });
+            return Ok(Choice {
+                parts: vec![Part {
+                    attach: enforce,
+                    role: Role::Entry,
+                }],
+                reason,
+            });
         }
-        let exit = AttachPoint::Fexit { function: symbol.into() };
+        let exit = AttachPoint::Fexit {
+            function: symbol.into(),
+        };
         if !(facts.features.fentry && has_trampoline(symbol, facts)) {
             return Err(Refusal {
                 is_override: true,
@@ -145,21 +166,61 @@ fn function(hook: &Hook, symbol: &str, facts: &KernelFacts) -> Result<Choice, Re
                 help: "leave out `return: true`".into(),
             });
         }
-        let parts = vec![Part { attach: enforce, role: Role::Enforce }, Part { attach: exit, role: Role::ExitPost }];
-        return Ok(Choice { parts, reason: format!("{reason}; fexit sees the final result") });
+        let parts = vec![
+            Part {
+                attach: enforce,
+                role: Role::Enforce,
+            },
+            Part {
+                attach: exit,
+                role: Role::ExitPost,
+            },
+        ];
+        return Ok(Choice {
+            parts,
+            reason: format!("{reason}; fexit sees the final result"),
+        });
     }
     if facts.features.fentry && has_trampoline(symbol, facts) {
-        let entry = AttachPoint::Fentry { function: symbol.into() };
-        let exit = AttachPoint::Fexit { function: symbol.into() };
+        let entry = AttachPoint::Fentry {
+            function: symbol.into(),
+        };
+        let exit = AttachPoint::Fexit {
+            function: symbol.into(),
+        };
         return Ok(if !returns {
-            let parts = vec![Part { attach: entry, role: Role::Entry }];
-            Choice { parts, reason: "fentry: a third of a kprobe's cost".into() }
+            let parts = vec![Part {
+                attach: entry,
+                role: Role::Entry,
+            }];
+            Choice {
+                parts,
+                reason: "fentry: a third of a kprobe's cost".into(),
+            }
         } else if hook.enforces() {
-            let parts = vec![Part { attach: entry, role: Role::Enforce }, Part { attach: exit, role: Role::ExitPost }];
-            Choice { parts, reason: "fentry acts before the operation, fexit sees its result".into() }
+            let parts = vec![
+                Part {
+                    attach: entry,
+                    role: Role::Enforce,
+                },
+                Part {
+                    attach: exit,
+                    role: Role::ExitPost,
+                },
+            ];
+            Choice {
+                parts,
+                reason: "fentry acts before the operation, fexit sees its result".into(),
+            }
         } else {
-            let parts = vec![Part { attach: exit, role: Role::ExitWhole }];
-            Choice { parts, reason: "fexit sees arguments and result in one program".into() }
+            let parts = vec![Part {
+                attach: exit,
+                role: Role::ExitWhole,
+            }];
+            Choice {
+                parts,
+                reason: "fexit sees arguments and result in one program".into(),
+            }
         });
     }
     kprobe(symbol, returns, false, "no BTF trampoline reaches this function", facts)
@@ -176,16 +237,40 @@ fn kprobe(symbol: &str, returns: bool, defers: bool, why: &str, facts: &KernelFa
     let entry = AttachPoint::Kprobe { symbol: symbol.into() };
     let exit = AttachPoint::Kretprobe { symbol: symbol.into() };
     let reason = format!("kprobe: {why}");
-    Ok(Choice { parts: entry_and_exit(entry, exit, returns, defers), reason })
+    Ok(Choice {
+        parts: entry_and_exit(entry, exit, returns, defers),
+        reason,
+    })
 }
 
 fn entry_and_exit(entry: AttachPoint, exit: AttachPoint, returns: bool, defers: bool) -> Vec<Part> {
     if returns {
-        vec![Part { attach: entry, role: Role::EntryOfPair }, Part { attach: exit, role: Role::ExitOfPair }]
+        vec![
+            Part {
+                attach: entry,
+                role: Role::EntryOfPair,
+            },
+            Part {
+                attach: exit,
+                role: Role::ExitOfPair,
+            },
+        ]
     } else if defers {
-        vec![Part { attach: entry, role: Role::EntryDeferring }, Part { attach: exit, role: Role::ExitDeferred }]
+        vec![
+            Part {
+                attach: entry,
+                role: Role::EntryDeferring,
+            },
+            Part {
+                attach: exit,
+                role: Role::ExitDeferred,
+            },
+        ]
     } else {
-        vec![Part { attach: entry, role: Role::Entry }]
+        vec![Part {
+            attach: entry,
+            role: Role::Entry,
+        }]
     }
 }
 
@@ -193,7 +278,9 @@ fn override_of_function(symbol: &str, facts: &KernelFacts) -> Result<AttachPoint
     let Some(lsm_hook) = lsm_hook_of(symbol) else {
         return Err(Refusal {
             is_override: true,
-            reason: format!("the result of `{symbol}` cannot be replaced: only syscalls and `security_*` functions allow it"),
+            reason: format!(
+                "the result of `{symbol}` cannot be replaced: only syscalls and `security_*` functions allow it"
+            ),
             help: "hook the `security_*` function or LSM hook that guards the operation".into(),
         });
     };
@@ -201,7 +288,9 @@ fn override_of_function(symbol: &str, facts: &KernelFacts) -> Result<AttachPoint
         return Ok(AttachPoint::Lsm { hook: lsm_hook });
     }
     if facts.features.fmod_ret && has_trampoline(symbol, facts) {
-        return Ok(AttachPoint::FmodRet { function: symbol.into() });
+        return Ok(AttachPoint::FmodRet {
+            function: symbol.into(),
+        });
     }
     if facts.features.override_return && facts.features.kprobe {
         return Ok(AttachPoint::Kprobe { symbol: symbol.into() });
@@ -222,7 +311,9 @@ fn syscall(hook: &Hook, name: &str, facts: &KernelFacts) -> Result<Choice, Refus
     let defers = !never_returns(name) && hook.operands().any(reads_user_memory);
     if hook.overrides() {
         let enforce = if facts.features.fmod_ret_syscall && has_trampoline(&symbol, facts) {
-            AttachPoint::FmodRet { function: symbol.clone() }
+            AttachPoint::FmodRet {
+                function: symbol.clone(),
+            }
         } else if facts.features.override_return && facts.features.kprobe {
             AttachPoint::Kprobe { symbol: symbol.clone() }
         } else {
@@ -234,36 +325,75 @@ fn syscall(hook: &Hook, name: &str, facts: &KernelFacts) -> Result<Choice, Refus
         };
         let reason = format!("the result is replaced by {}", describe(&enforce));
         let exit = AttachPoint::Fexit { function: symbol };
-        let parts = if returns || defers { entry_and_exit(enforce, exit, returns, defers) } else { entry_and_exit(enforce, exit, false, false) };
+        let parts = if returns || defers {
+            entry_and_exit(enforce, exit, returns, defers)
+        } else {
+            entry_and_exit(enforce, exit, false, false)
+        };
         return Ok(Choice { parts, reason });
     }
     if facts.features.fentry && has_trampoline(&symbol, facts) {
-        let (entry, exit) = (AttachPoint::Fentry { function: symbol.clone() }, AttachPoint::Fexit { function: symbol });
+        let (entry, exit) = (
+            AttachPoint::Fentry {
+                function: symbol.clone(),
+            },
+            AttachPoint::Fexit { function: symbol },
+        );
         if returns && !defers {
             let parts = if hook.enforces() {
-                vec![Part { attach: entry, role: Role::Enforce }, Part { attach: exit, role: Role::ExitPost }]
+                vec![
+                    Part {
+                        attach: entry,
+                        role: Role::Enforce,
+                    },
+                    Part {
+                        attach: exit,
+                        role: Role::ExitPost,
+                    },
+                ]
             } else {
-                vec![Part { attach: exit, role: Role::ExitWhole }]
+                vec![Part {
+                    attach: exit,
+                    role: Role::ExitWhole,
+                }]
             };
-            return Ok(Choice { parts, reason: "fexit on the syscall's wrapper sees arguments and result".into() });
+            return Ok(Choice {
+                parts,
+                reason: "fexit on the syscall's wrapper sees arguments and result".into(),
+            });
         }
         let reason = if defers {
             "fentry on the syscall's wrapper; its exit decides calls whose user memory could not be read at entry"
         } else {
             "fentry on the syscall's wrapper"
         };
-        return Ok(Choice { parts: entry_and_exit(entry, exit, returns, defers), reason: reason.into() });
+        return Ok(Choice {
+            parts: entry_and_exit(entry, exit, returns, defers),
+            reason: reason.into(),
+        });
     }
     if facts.features.kprobe {
         let can_defer = defers && facts.features.current_task_btf;
-        return kprobe(&symbol, returns, can_defer, "the syscall's wrapper is not in BTF", facts);
+        return kprobe(
+            &symbol,
+            returns,
+            can_defer,
+            "the syscall's wrapper is not in BTF",
+            facts,
+        );
     }
     let (enter, exit) = (format!("sys_enter_{name}"), format!("sys_exit_{name}"));
     if facts.features.tracepoint && facts.tracepoints.contains_key(&("syscalls".into(), enter.clone())) {
-        let at = |event| AttachPoint::Tracepoint { subsystem: "syscalls".into(), event };
+        let at = |event| AttachPoint::Tracepoint {
+            subsystem: "syscalls".into(),
+            event,
+        };
         let can_defer = defers && facts.features.current_task_btf;
         let parts = entry_and_exit(at(enter), at(exit), returns, can_defer);
-        return Ok(Choice { parts, reason: "tracepoint of the syscall: this kernel has neither fentry nor kprobes".into() });
+        return Ok(Choice {
+            parts,
+            reason: "tracepoint of the syscall: this kernel has neither fentry nor kprobes".into(),
+        });
     }
     Err(Refusal {
         is_override: false,
@@ -303,10 +433,21 @@ pub fn reads_user_memory(operand: &Operand) -> bool {
 }
 
 fn lsm(hook: &Hook, name: &str, facts: &KernelFacts) -> Result<Choice, Refusal> {
-    let entry = |attach, reason: &str| Ok(Choice { parts: vec![Part { attach, role: Role::Entry }], reason: reason.into() });
+    let entry = |attach, reason: &str| {
+        Ok(Choice {
+            parts: vec![Part {
+                attach,
+                role: Role::Entry,
+            }],
+            reason: reason.into(),
+        })
+    };
     let function = security_function(name);
     if facts.features.lsm && facts.btf.function(&format!("bpf_lsm_{name}")).is_some() {
-        return entry(AttachPoint::Lsm { hook: name.into() }, "BPF LSM is active on this kernel");
+        return entry(
+            AttachPoint::Lsm { hook: name.into() },
+            "BPF LSM is active on this kernel",
+        );
     }
     let same = same_parameters(&function, &format!("bpf_lsm_{name}"), &facts.btf);
     if same && facts.features.fmod_ret && has_trampoline(&function, facts) && returns_int(&function, &facts.btf) {
@@ -316,11 +457,16 @@ fn lsm(hook: &Hook, name: &str, facts: &KernelFacts) -> Result<Choice, Refusal> 
         );
     }
     if same && !hook.overrides() && facts.features.fentry && has_trampoline(&function, facts) {
-        return entry(AttachPoint::Fentry { function }, "BPF LSM is not active; the hook's function is watched by fentry");
+        return entry(
+            AttachPoint::Fentry { function },
+            "BPF LSM is not active; the hook's function is watched by fentry",
+        );
     }
     Err(Refusal {
         is_override: hook.overrides(),
-        reason: format!("the LSM hook `{name}` cannot be attached: BPF LSM is not active and fmod_ret cannot replace it"),
+        reason: format!(
+            "the LSM hook `{name}` cannot be attached: BPF LSM is not active and fmod_ret cannot replace it"
+        ),
         help: "boot with `bpf` in the `lsm=` list of the kernel command line".into(),
     })
 }
@@ -340,15 +486,30 @@ fn tracepoint(_hook: &Hook, subsystem: &str, event: &str, facts: &KernelFacts) -
             help: "mount tracefs at /sys/kernel/tracing".into(),
         });
     }
-    let attach = AttachPoint::Tracepoint { subsystem: subsystem.into(), event: event.into() };
-    Ok(Choice { parts: vec![Part { attach, role: Role::Entry }], reason: "tracepoint, as the policy says".into() })
+    let attach = AttachPoint::Tracepoint {
+        subsystem: subsystem.into(),
+        event: event.into(),
+    };
+    Ok(Choice {
+        parts: vec![Part {
+            attach,
+            role: Role::Entry,
+        }],
+        reason: "tracepoint, as the policy says".into(),
+    })
 }
 
 fn raw_tracepoint(_hook: &Hook, event: &str, facts: &KernelFacts) -> Result<Choice, Refusal> {
     let (attach, reason) = if facts.features.tp_btf && facts.btf.typedef(&format!("btf_trace_{event}")).is_some() {
-        (AttachPoint::TpBtf { event: event.into() }, "raw tracepoint with typed arguments")
+        (
+            AttachPoint::TpBtf { event: event.into() },
+            "raw tracepoint with typed arguments",
+        )
     } else if facts.features.raw_tracepoint {
-        (AttachPoint::RawTracepoint { event: event.into() }, "raw tracepoint, as the policy says")
+        (
+            AttachPoint::RawTracepoint { event: event.into() },
+            "raw tracepoint, as the policy says",
+        )
     } else {
         return Err(Refusal {
             is_override: false,
@@ -356,7 +517,13 @@ fn raw_tracepoint(_hook: &Hook, event: &str, facts: &KernelFacts) -> Result<Choi
             help: "leave out `raw: true`".into(),
         });
     };
-    Ok(Choice { parts: vec![Part { attach, role: Role::Entry }], reason: reason.into() })
+    Ok(Choice {
+        parts: vec![Part {
+            attach,
+            role: Role::Entry,
+        }],
+        reason: reason.into(),
+    })
 }
 
 /// An attach point in words.

@@ -50,7 +50,10 @@ impl BinaryTable {
     /// The bit of a predicate, or `None` if the table was full.
     pub fn bit(&self, test: &TextTest) -> Option<BinaryBit> {
         let index = self.tests.iter().position(|t| t == test)?;
-        Some(BinaryBit { word: (index / BITS) as u32, bit: (index % BITS) as u32 })
+        Some(BinaryBit {
+            word: (index / BITS) as u32,
+            bit: (index % BITS) as u32,
+        })
     }
 
     /// The predicates of a word, by bit.
@@ -73,12 +76,17 @@ mod tests {
     use crate::hir::TextComparison;
 
     fn test(value: &str) -> TextTest {
-        TextTest { comparison: TextComparison::Equal, values: vec![value.into()] }
+        TextTest {
+            comparison: TextComparison::Equal,
+            values: vec![value.into()],
+        }
     }
 
     #[test]
     fn words_fill_in_order_and_keep_their_stamps() {
-        let mut table = BinaryTable { tests: (0..40).map(|i| test(&format!("/bin/{i}"))).collect() };
+        let mut table = BinaryTable {
+            tests: (0..40).map(|i| test(&format!("/bin/{i}"))).collect(),
+        };
         assert_eq!(table.bit(&test("/bin/0")), Some(BinaryBit { word: 0, bit: 0 }));
         assert_eq!(table.bit(&test("/bin/31")), Some(BinaryBit { word: 1, bit: 0 }));
         assert_eq!(table.bit(&test("/bin/40")), None);

@@ -151,15 +151,21 @@ impl<'a> Generator<'a> {
             first_live.push(selectors);
             selectors += instance.selectors.len();
         }
-        let class_numbers: BTreeMap<(usize, TextTest), usize> =
-            plan.text_tests().into_iter().enumerate().map(|(number, test)| (test, number)).collect();
+        let class_numbers: BTreeMap<(usize, TextTest), usize> = plan
+            .text_tests()
+            .into_iter()
+            .enumerate()
+            .map(|(number, test)| (test, number))
+            .collect();
         let takes = plan.instances.iter().any(|i| i.role.takes_pending());
         let gathered = plan.texts.len() + plan.socks.len() + plan.sockaddrs.len();
         let places = Places {
             verdict: frame.allocate(1, 8)?,
             need: frame.allocate(1, 8)?,
             any_winner: frame.allocate(1, 8)?,
-            registers: operand::copies_registers(plan).then(|| frame.allocate(operand::PT_REGS_WORDS, 8)).transpose()?,
+            registers: operand::copies_registers(plan)
+                .then(|| frame.allocate(operand::PT_REGS_WORDS, 8))
+                .transpose()?,
             binary: frame.allocate(plan.binary_words.len(), 8)?,
             states: frame.allocate(gathered.next_multiple_of(8), 1)?,
             live: frame.allocate(selectors.div_ceil(64), 8)?,
@@ -219,8 +225,15 @@ impl<'a> Generator<'a> {
         functions.extend(self.functions);
         let enforces = self.plan.instances.iter().any(|i| i.hook.enforces());
         let maps = if enforces { vec![policy_modes()] } else { Vec::new() };
-        let program = Program { section: section(&self.plan.attach), functions, maps };
-        Generated { program, source_lines: self.lines }
+        let program = Program {
+            section: section(&self.plan.attach),
+            functions,
+            maps,
+        };
+        Generated {
+            program,
+            source_lines: self.lines,
+        }
     }
 
     // --- small things that every phase uses ---
@@ -269,11 +282,8 @@ impl<'a> Generator<'a> {
     }
 
     fn count(&mut self, policy_slot: u32, counter: PolicyCounter) {
-        self.b.call_runtime_void("tetra_count", &[policy_slot.into(), (counter as u32).into()]);
-    }
-
-    fn is_exit(&self) -> bool {
-        self.plan.instances.iter().any(|i| i.role.is_exit())
+        self.b
+            .call_runtime_void("tetra_count", &[policy_slot.into(), (counter as u32).into()]);
     }
 
     fn takes_pending(&self) -> bool {

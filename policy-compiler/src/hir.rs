@@ -330,12 +330,18 @@ impl Hook {
 
     /// Whether any selector sends signals or replaces the result.
     pub fn enforces(&self) -> bool {
-        self.selectors.iter().any(|s| s.actions.enforces() || s.return_actions.enforces())
+        self.selectors
+            .iter()
+            .any(|s| s.actions.enforces() || s.return_actions.enforces())
     }
 
     /// Every operand that its filters and events read at entry.
     pub fn operands(&self) -> impl Iterator<Item = &Operand> {
-        let filters = self.selectors.iter().flat_map(|s| &s.filters).filter_map(|f| f.predicate.operand());
+        let filters = self
+            .selectors
+            .iter()
+            .flat_map(|s| &s.filters)
+            .filter_map(|f| f.predicate.operand());
         self.arguments.iter().map(|a| &a.operand).chain(filters)
     }
 }

@@ -128,7 +128,9 @@ pub fn compile(policies: &PolicySet, facts: &KernelFacts, options: &Options) -> 
             Err((slot, code, line, message, help)) => {
                 let entry = policies.entries.iter().find(|e| e.slot == slot);
                 if let Some(entry) = entry {
-                    compilation.diagnostics.push(located(entry, &line, code, message).help(help));
+                    compilation
+                        .diagnostics
+                        .push(located(entry, &line, code, message).help(help));
                 }
                 compilation.failed.insert(slot);
                 if hooks.remove(&slot).is_none() {
@@ -151,16 +153,29 @@ fn choose_attach_points(
 ) -> Attached {
     let mut attached = Attached::new();
     for entry in &policies.entries {
-        let Some(of_policy) = hooks.get(&entry.slot).cloned() else { continue };
+        let Some(of_policy) = hooks.get(&entry.slot).cloned() else {
+            continue;
+        };
         let mut found = Vec::new();
         let mut refused = false;
         for hook in of_policy {
             match attach::choose(&hook, facts) {
-                Ok(choice) => found.extend(choice.parts.into_iter().map(|p| (p.attach, (hook.clone(), p.role, choice.reason.clone())))),
+                Ok(choice) => found.extend(
+                    choice
+                        .parts
+                        .into_iter()
+                        .map(|p| (p.attach, (hook.clone(), p.role, choice.reason.clone()))),
+                ),
                 Err(refusal) => {
                     refused = true;
-                    let code = if refusal.is_override { codes::OVERRIDE_NOT_POSSIBLE } else { codes::NOT_ATTACHABLE };
-                    compilation.diagnostics.push(located(entry, &hook.line, code, refusal.reason).help(refusal.help));
+                    let code = if refusal.is_override {
+                        codes::OVERRIDE_NOT_POSSIBLE
+                    } else {
+                        codes::NOT_ATTACHABLE
+                    };
+                    compilation
+                        .diagnostics
+                        .push(located(entry, &hook.line, code, refusal.reason).help(refusal.help));
                 }
             }
         }
@@ -186,36 +201,85 @@ fn build(
     let mut objects = Vec::new();
     let mut passes = Vec::new();
     for (attach, parts) in attached {
-        let parts: Vec<_> = parts.iter().filter(|(hook, ..)| hooks.contains_key(&hook.policy_slot)).cloned().collect();
+        let parts: Vec<_> = parts
+            .iter()
+            .filter(|(hook, ..)| hooks.contains_key(&hook.policy_slot))
+            .cloned()
+            .collect();
         let Some((first, ..)) = parts.first() else { continue };
         let (slot, line) = (first.policy_slot, first.line.clone());
-        let reasons = parts.iter().map(|(hook, _, reason)| format!("{}: {reason}", hook.policy_name)).collect();
-        let planned = HookPlan::new(attach.clone(), parts.into_iter().map(|(hook, role, _)| (hook, role)).collect(), &table);
+        let reasons = parts
+            .iter()
+            .map(|(hook, _, reason)| format!("{}: {reason}", hook.policy_name))
+            .collect();
+        let planned = HookPlan::new(
+            attach.clone(),
+            parts.into_iter().map(|(hook, role, _)| (hook, role)).collect(),
+            &table,
+        );
         let plan = planned.map_err(|too_large| {
-            let message = format!("a program can hold {} {} at once, this hook needs more", too_large.limit, too_large.what);
-            (too_large.policy_slot, codes::HOOK_TOO_LARGE, too_large.line, message, "split the hook's policies by argument")
+            let message = format!(
+                "a program can hold {} {} at once, this hook needs more",
+                too_large.limit, too_large.what
+            );
+            (
+                too_large.policy_slot,
+                codes::HOOK_TOO_LARGE,
+                too_large.line,
+                message,
+                "split the hook's policies by argument",
+            )
         })?;
         let generated = generate::generate(&plan, facts).map_err(|error| match error {
             generate::GenerateError::TooManySelectors => {
-                let last = plan.instances.last().map_or((slot, line.clone()), |i| (i.hook.policy_slot, i.hook.line.clone()));
+                let last = plan
+                    .instances
+                    .last()
+                    .map_or((slot, line.clone()), |i| (i.hook.policy_slot, i.hook.line.clone()));
                 let message = "the hook has more selectors than a program's memory can hold".to_owned();
-                (last.0, codes::HOOK_TOO_LARGE, last.1, message, "merge selectors with equal actions: values of a filter are not limited")
+                (
+                    last.0,
+                    codes::HOOK_TOO_LARGE,
+                    last.1,
+                    message,
+                    "merge selectors with equal actions: values of a filter are not limited",
+                )
             }
             generate::GenerateError::MissingType(name) => {
                 let message = format!("this kernel's type information has no `{name}`");
-                (slot, codes::NOT_ATTACHABLE, line.clone(), message, "leave the filter that needs it out")
+                (
+                    slot,
+                    codes::NOT_ATTACHABLE,
+                    line.clone(),
+                    message,
+                    "leave the filter that needs it out",
+                )
             }
         })?;
-        let target = codegen::Target { legacy_runtime: !facts.features.bpf_loop, ..codegen::Target::default() };
+        let target = codegen::Target {
+            legacy_runtime: !facts.features.bpf_loop,
+            ..codegen::Target::default()
+        };
         let compiled = codegen::compile_program(&generated.program, &target, &generated.source_lines);
         let elf = compiled.map_err(|error| {
             let message = format!("no code could be made for {}: {error}", attach::describe(attach));
-            (slot, codes::COMPILER_DEFECT, line.clone(), message, "this is a defect of the compiler; please report the policy")
+            (
+                slot,
+                codes::COMPILER_DEFECT,
+                line.clone(),
+                message,
+                "this is a defect of the compiler; please report the policy",
+            )
         })?;
         if options.emit_passes {
             passes.push(Passes {
                 name: attach::describe(attach),
-                hir: plan.instances.iter().map(|i| hir::print::hook(&i.hook)).collect::<Vec<_>>().join("\n"),
+                hir: plan
+                    .instances
+                    .iter()
+                    .map(|i| hir::print::hook(&i.hook))
+                    .collect::<Vec<_>>()
+                    .join("\n"),
                 plan: plan.to_string(),
                 ir: generated.program.to_string(),
                 asm: codegen::assembly(&generated.program, &target, &generated.source_lines).unwrap_or_default(),
@@ -240,13 +304,27 @@ fn build(
 }
 
 /// An error on a line of a policy.
-fn located(entry: &PolicyEntry, line: &output::SourceLine, code: tracingpolicy_crd::Code, message: String) -> Diagnostic {
+fn located(
+    entry: &PolicyEntry,
+    line: &output::SourceLine,
+    code: tracingpolicy_crd::Code,
+    message: String,
+) -> Diagnostic {
     let source = &entry.policy.source;
     let text = source.text();
-    let start: usize = text.split_inclusive('\n').take(line.line.saturating_sub(1) as usize).map(str::len).sum();
+    let start: usize = text
+        .split_inclusive('\n')
+        .take(line.line.saturating_sub(1) as usize)
+        .map(str::len)
+        .sum();
     let rest = text.get(start..).unwrap_or_default();
-    let column = rest.char_indices().nth(line.column.saturating_sub(1) as usize).map_or(0, |(at, _)| at);
-    let length = rest.get(column..).map_or(0, |r| r.lines().next().unwrap_or_default().trim_end().len());
+    let column = rest
+        .char_indices()
+        .nth(line.column.saturating_sub(1) as usize)
+        .map_or(0, |(at, _)| at);
+    let length = rest
+        .get(column..)
+        .map_or(0, |r| r.lines().next().unwrap_or_default().trim_end().len());
     let span = tracingpolicy_crd::Span::new(start + column, start + column + length);
     Diagnostic::error(code, source, span, message)
 }

@@ -22,6 +22,7 @@ pub struct SourceLine {
 
 /// Where a program is attached. Two hooks with equal attach points share one program.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[allow(missing_docs, reason = "the fields are the kernel's names of what the variant says")]
 pub enum AttachPoint {
     /// Entry of a kernel function, by BTF trampoline.
     Fentry { function: String },

@@ -122,7 +122,11 @@ pub struct TooLarge {
 
 /// The operand that `matchBinaries` looks at where stage 1 is full.
 pub fn executable() -> Operand {
-    Operand { source: OperandSource::Executable, argument_type: ArgumentType::File, exact_type: false }
+    Operand {
+        source: OperandSource::Executable,
+        argument_type: ArgumentType::File,
+        exact_type: false,
+    }
 }
 
 impl HookPlan {
@@ -142,8 +146,14 @@ impl HookPlan {
             plan.add(hook, role, table)?;
         }
         let words: BTreeSet<u32> = plan.filters().filter_map(|f| f.binary_bit).map(|b| b.word).collect();
-        plan.binary_words =
-            words.into_iter().map(|word| BinaryWord { word, stamp: table.stamp(word), tests: table.word(word).to_vec() }).collect();
+        plan.binary_words = words
+            .into_iter()
+            .map(|word| BinaryWord {
+                word,
+                stamp: table.stamp(word),
+                tests: table.word(word).to_vec(),
+            })
+            .collect();
         if !plan.binary_words.is_empty() {
             // evaluating a word needs the path of the executable
             let line = plan.instances[0].hook.line.clone();
@@ -179,7 +189,13 @@ impl HookPlan {
         }
         let templates = self.add_templates(&hook, role);
         let pending_key = hook.policy_slot << 12 | (hook.instance & 0xfff);
-        self.instances.push(Instance { hook, role, selectors, templates, pending_key });
+        self.instances.push(Instance {
+            hook,
+            role,
+            selectors,
+            templates,
+            pending_key,
+        });
         Ok(())
     }
 
@@ -188,11 +204,13 @@ impl HookPlan {
         let whole_returned = hook.returned.as_ref().filter(|_| role.is_exit());
         if posts_arguments(role) {
             templates.whole = self.templates.len() as u32;
-            self.templates.extend(event_templates(hook, &hook.arguments, whole_returned));
+            self.templates
+                .extend(event_templates(hook, &hook.arguments, whole_returned));
         }
         if role == Role::ExitOfPair {
             templates.returned = self.templates.len() as u32;
-            self.templates.extend(event_templates(hook, &[], hook.returned.as_ref()));
+            self.templates
+                .extend(event_templates(hook, &[], hook.returned.as_ref()));
         }
         templates
     }
@@ -210,7 +228,12 @@ impl HookPlan {
         };
         if !places.contains(operand) {
             if places.len() == limit {
-                return Err(TooLarge { what, limit, line: line.clone(), policy_slot });
+                return Err(TooLarge {
+                    what,
+                    limit,
+                    line: line.clone(),
+                    policy_slot,
+                });
             }
             places.push(operand.clone());
         }
@@ -224,7 +247,10 @@ impl HookPlan {
 
     /// All filters at entry.
     pub fn filters(&self) -> impl Iterator<Item = &PlannedFilter> {
-        self.instances.iter().flat_map(|i| &i.selectors).flat_map(|s| s.cheap.iter().chain(&s.dear))
+        self.instances
+            .iter()
+            .flat_map(|i| &i.selectors)
+            .flat_map(|s| s.cheap.iter().chain(&s.dear))
     }
 
     /// Whether anything has to be gathered, for filters or for events.
@@ -290,7 +316,11 @@ fn match_everything(hook: &Hook) -> PlannedSelector {
         cheap: Vec::new(),
         dear: Vec::new(),
         returned: Vec::new(),
-        actions: Actions { post: Some(crate::hir::Post::default()), reported: crate::resolve::POST, ..Actions::default() },
+        actions: Actions {
+            post: Some(crate::hir::Post::default()),
+            reported: crate::resolve::POST,
+            ..Actions::default()
+        },
         return_actions: Actions::default(),
         line: hook.line.clone(),
     }
@@ -328,8 +358,14 @@ fn cost(filter: &PlannedFilter) -> u32 {
     match &filter.predicate {
         Predicate::Integer { .. } => 2,
         Predicate::Binary { .. } if filter.binary_bit.is_some() => 3,
-        Predicate::Pid { follow_forks: false, is_namespace_pid: false, .. } => 10,
-        Predicate::Pid { follow_forks: false, .. } => 30,
+        Predicate::Pid {
+            follow_forks: false,
+            is_namespace_pid: false,
+            ..
+        } => 10,
+        Predicate::Pid {
+            follow_forks: false, ..
+        } => 30,
         Predicate::Capability { .. } => 40,
         Predicate::Namespace { .. } => 50,
         Predicate::Sock { .. } => 200,
@@ -350,7 +386,11 @@ fn event_templates<'h>(
     let all: Vec<ArgumentTemplate> = arguments.iter().chain(returned).map(template).collect();
     let (function_name, subsystem, event) = match &hook.target {
         Target::Function(symbol) => (symbol.clone(), String::new(), String::new()),
-        Target::Syscall(name) => (crate::attach::syscall_symbol(name, crate::facts::Arch::X86_64), String::new(), String::new()),
+        Target::Syscall(name) => (
+            crate::attach::syscall_symbol(name, crate::facts::Arch::X86_64),
+            String::new(),
+            String::new(),
+        ),
         Target::Lsm(name) => (name.clone(), String::new(), String::new()),
         Target::Tracepoint(subsystem, event) | Target::RawTracepoint(subsystem, event) => {
             (String::new(), subsystem.clone(), event.clone())
@@ -359,7 +399,11 @@ fn event_templates<'h>(
     let count = hook.selectors.len().max(1);
     (0..count).map(move |i| EventTemplate {
         // events of fentries are kprobe events, as their users know them
-        kind: if hook.kind == HookKind::Fentry { HookKind::Kprobe } else { hook.kind },
+        kind: if hook.kind == HookKind::Fentry {
+            HookKind::Kprobe
+        } else {
+            hook.kind
+        },
         policy_slot: hook.policy_slot,
         policy_name: hook.policy_name.clone(),
         policy_namespace: hook.policy_namespace.clone(),
@@ -378,22 +422,43 @@ fn event_templates<'h>(
 impl std::fmt::Display for HookPlan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "plan {}", crate::attach::describe(&self.attach))?;
-        for (what, places) in [("text", &self.texts), ("sock", &self.socks), ("sockaddr", &self.sockaddrs)] {
+        for (what, places) in [
+            ("text", &self.texts),
+            ("sock", &self.socks),
+            ("sockaddr", &self.sockaddrs),
+        ] {
             for (i, operand) in places.iter().enumerate() {
                 writeln!(f, "  {what} {i}: {}", crate::hir::print::operand(operand))?;
             }
         }
         for word in &self.binary_words {
-            writeln!(f, "  stage 1 word {} stamp {:#010x}: {} predicates", word.word, word.stamp, word.tests.len())?;
+            writeln!(
+                f,
+                "  stage 1 word {} stamp {:#010x}: {} predicates",
+                word.word,
+                word.stamp,
+                word.tests.len()
+            )?;
         }
         for instance in &self.instances {
             writeln!(f, "  policy {} as {:?}", instance.hook.policy_name, instance.role)?;
             for (i, selector) in instance.selectors.iter().enumerate() {
                 writeln!(f, "    selector {i}")?;
-                for (stage, filters) in [("cheap", &selector.cheap), ("dear", &selector.dear), ("return", &selector.returned)] {
+                for (stage, filters) in [
+                    ("cheap", &selector.cheap),
+                    ("dear", &selector.dear),
+                    ("return", &selector.returned),
+                ] {
                     for filter in filters {
-                        let bit = filter.binary_bit.map(|b| format!(" at bit {}.{}", b.word, b.bit)).unwrap_or_default();
-                        writeln!(f, "      {stage}: {}{bit}", crate::hir::print::predicate(&filter.predicate))?;
+                        let bit = filter
+                            .binary_bit
+                            .map(|b| format!(" at bit {}.{}", b.word, b.bit))
+                            .unwrap_or_default();
+                        writeln!(
+                            f,
+                            "      {stage}: {}{bit}",
+                            crate::hir::print::predicate(&filter.predicate)
+                        )?;
                     }
                 }
             }

@@ -27,9 +27,15 @@ pub(crate) use action::POST;
 pub(crate) use argument::integer_width;
 
 /// Resolves one policy. Hooks are empty if there was an error.
-pub fn resolve(entry: &PolicyEntry, facts: &KernelFacts, diagnostics: &mut Vec<Diagnostic>) -> Vec<Hook> {
+pub(crate) fn resolve(entry: &PolicyEntry, facts: &KernelFacts, diagnostics: &mut Vec<Diagnostic>) -> Vec<Hook> {
     let mut found = Vec::new();
-    let mut resolver = Resolver { entry, policy: &entry.policy, facts, diagnostics: &mut found, failed: false };
+    let mut resolver = Resolver {
+        entry,
+        policy: &entry.policy,
+        facts,
+        diagnostics: &mut found,
+        failed: false,
+    };
     let hooks = resolver.policy();
     let failed = resolver.failed;
     diagnostics.append(&mut found);
@@ -45,7 +51,7 @@ pub(crate) struct Resolver<'a> {
     failed: bool,
 }
 
-impl<'a> Resolver<'a> {
+impl Resolver<'_> {
     fn policy(&mut self) -> Vec<Hook> {
         let spec = &self.policy.spec;
         let root = FieldPath::root().key("spec");

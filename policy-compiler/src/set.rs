@@ -22,6 +22,10 @@ impl PolicySet {
     /// A set whose slots are the positions.
     pub fn from_policies(policies: impl IntoIterator<Item = Policy>) -> Self {
         let entries = policies.into_iter().enumerate();
-        Self { entries: entries.map(|(i, policy)| PolicyEntry { slot: i as u32, policy }).collect() }
+        Self {
+            entries: entries
+                .map(|(i, policy)| PolicyEntry { slot: i as u32, policy })
+                .collect(),
+        }
     }
 }

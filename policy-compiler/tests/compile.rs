@@ -18,7 +18,12 @@ use tracingpolicy_crd::{Policy, Source, parse};
 /// Parses text that must be right.
 fn policies(yaml: &str) -> Vec<Policy> {
     let parsed = parse(&Source::new("policy.yaml", yaml));
-    let errors: Vec<_> = parsed.diagnostics.iter().filter(|d| d.is_error()).map(tracingpolicy_crd::render::line).collect();
+    let errors: Vec<_> = parsed
+        .diagnostics
+        .iter()
+        .filter(|d| d.is_error())
+        .map(tracingpolicy_crd::render::line)
+        .collect();
     assert!(errors.is_empty(), "{errors:?}");
     parsed.policies
 }
@@ -30,5 +35,9 @@ fn policy(spec: &str) -> String {
 
 /// Compiles a policy with this `spec`.
 fn compiled(spec: &str, facts: &KernelFacts) -> Compilation {
-    compile(&PolicySet::from_policies(policies(&policy(spec))), facts, &Options { emit_passes: true })
+    compile(
+        &PolicySet::from_policies(policies(&policy(spec))),
+        facts,
+        &Options { emit_passes: true },
+    )
 }

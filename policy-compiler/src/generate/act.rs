@@ -11,7 +11,7 @@ use crate::output::{ArgumentType, AttachPoint};
 use crate::plan::{Instance, PlannedSelector};
 
 use super::layout::ARG_FAULT;
-use super::{GenerateError, Generator, helper, state, classifier, winner};
+use super::{GenerateError, Generator, classifier, helper, state, winner};
 
 /// Which event is sent.
 #[derive(Clone, Copy)]
@@ -35,7 +35,8 @@ impl Generator<'_> {
             self.require(CmpOp::Ne, won, 0, done);
             if instance.may_be_undecided() {
                 let (undecided, decided) = (self.b.create_block(), self.b.create_block());
-                self.b.branch(CmpOp::Eq, Width::W64, won, winner::UNDECIDED, undecided, decided);
+                self.b
+                    .branch(CmpOp::Eq, Width::W64, won, winner::UNDECIDED, undecided, decided);
                 self.b.switch_to(undecided);
                 self.undecided(instance, done)?;
                 self.b.switch_to(decided);
@@ -44,7 +45,8 @@ impl Generator<'_> {
                 let value = self.frame_load(self.places.pending + k as i32 * 8, Size::B8);
                 let low = self.b.alu(AluOp::And, Width::W64, value, winner::UNDECIDED);
                 let (second_half, whole) = (self.b.create_block(), self.b.create_block());
-                self.b.branch(CmpOp::Ne, Width::W64, low, winner::UNDECIDED, second_half, whole);
+                self.b
+                    .branch(CmpOp::Ne, Width::W64, low, winner::UNDECIDED, second_half, whole);
                 self.b.switch_to(second_half);
                 self.second_half(instance, value, won, done)?;
                 self.b.switch_to(whole);
@@ -59,13 +61,21 @@ impl Generator<'_> {
     fn undecided(&mut self, instance: &Instance, done: BlockId) -> Result<(), GenerateError> {
         let slot = instance.hook.policy_slot;
         if instance.defers() {
-            let args = [instance.pending_key.into(), IrOperand::Imm(winner::UNDECIDED), slot.into()];
+            let args = [
+                instance.pending_key.into(),
+                IrOperand::Imm(winner::UNDECIDED),
+                slot.into(),
+            ];
             self.call("tetra_pending_put", &args);
             self.b.jump(done);
             return Ok(());
         }
         self.count(slot, PolicyCounter::Undecided);
-        let posting = instance.selectors.iter().position(|s| s.actions.post.is_some()).filter(|_| instance.posts());
+        let posting = instance
+            .selectors
+            .iter()
+            .position(|s| s.actions.post.is_some())
+            .filter(|_| instance.posts());
         let Some(selector) = posting else {
             self.b.jump(done);
             return Ok(());
@@ -85,15 +95,21 @@ impl Generator<'_> {
     fn matched(&mut self, instance: &Instance, won: Value, done: BlockId) -> Result<(), GenerateError> {
         let mut groups: BTreeMap<(&Actions, &Actions), Vec<u64>> = BTreeMap::new();
         for (i, selector) in instance.selectors.iter().enumerate() {
-            groups.entry((&selector.actions, &selector.return_actions)).or_default().push(i as u64 + 1);
+            groups
+                .entry((&selector.actions, &selector.return_actions))
+                .or_default()
+                .push(i as u64 + 1);
         }
         let post = self.b.create_block();
         let blocks: Vec<BlockId> = groups.keys().map(|_| self.b.create_block()).collect();
         if let [only] = blocks.as_slice() {
             self.b.jump(*only);
         } else {
-            let mut order: Vec<(u64, BlockId)> =
-                groups.values().zip(&blocks).flat_map(|(winners, block)| winners.iter().map(|w| (*w, *block))).collect();
+            let mut order: Vec<(u64, BlockId)> = groups
+                .values()
+                .zip(&blocks)
+                .flat_map(|(winners, block)| winners.iter().map(|w| (*w, *block)))
+                .collect();
             order.sort_unstable_by_key(|(winner, _)| *winner);
             let winners: Vec<u64> = order.iter().map(|(winner, _)| *winner).collect();
             classifier::search(&mut self.b, won, &winners, &|i| order[i].1, done);
@@ -114,7 +130,9 @@ impl Generator<'_> {
                 self.b.jump(done);
                 continue;
             }
-            let posted = actions.post.filter(|_| !instance.role.is_exit() || return_actions.post.is_some());
+            let posted = actions
+                .post
+                .filter(|_| !instance.role.is_exit() || return_actions.post.is_some());
             let Some(posted) = posted else {
                 self.count(instance.hook.policy_slot, PolicyCounter::NoPost);
                 self.b.jump(done);
@@ -123,7 +141,10 @@ impl Generator<'_> {
             any_posts = true;
             rate_limited |= posted.rate_limit.is_some();
             self.frame_store(self.places.action, Size::B8, i64::from(actions.reported));
-            let limit = posted.rate_limit.unwrap_or(RateLimit { interval_ns: 0, scope: 0 });
+            let limit = posted.rate_limit.unwrap_or(RateLimit {
+                interval_ns: 0,
+                scope: 0,
+            });
             self.frame_store(self.places.rate_limit, Size::B8, limit.interval_ns as i64);
             self.frame_store(self.places.rate_limit + 8, Size::B8, i64::from(limit.scope));
             self.b.jump(post);
@@ -157,13 +178,24 @@ impl Generator<'_> {
         let key = self.b.stack_addr(key);
         self.b.store(key, 0, Size::B4, i64::from(slot));
         let map = self.b.map_ref(ebpf::maps::POLICY_MODES.name);
-        let mode = self.b.call_helper_typed(helper::MAP_LOOKUP_ELEM, &[map.into(), key.into()], Type::MapValueOrNull { size: 4 });
+        let mode = self.b.call_helper_typed(
+            helper::MAP_LOOKUP_ELEM,
+            &[map.into(), key.into()],
+            Type::MapValueOrNull { size: 4 },
+        );
         let found = self.b.create_block();
         // Every slot has a mode.
         self.b.branch(CmpOp::Eq, Width::W64, mode, 0, enforcing, found);
         self.b.switch_to(found);
         let mode = self.b.load(mode, 0, Size::B4);
-        self.b.branch(CmpOp::Eq, Width::W64, mode, i64::from(record::POLICY_MODE_ENFORCE), enforcing, monitoring);
+        self.b.branch(
+            CmpOp::Eq,
+            Width::W64,
+            mode,
+            i64::from(record::POLICY_MODE_ENFORCE),
+            enforcing,
+            monitoring,
+        );
         self.b.switch_to(monitoring);
         for _ in &actions.signals {
             self.count(slot, PolicyCounter::MonitorSignal);
@@ -189,7 +221,10 @@ impl Generator<'_> {
     fn override_result(&mut self, errno: u32) {
         if !self.may_deny() {
             if matches!(self.plan.attach, AttachPoint::Kprobe { .. }) {
-                self.b.call_helper(helper::OVERRIDE_RETURN, &[self.ctx.into(), IrOperand::Imm(-i64::from(errno))]);
+                self.b.call_helper(
+                    helper::OVERRIDE_RETURN,
+                    &[self.ctx.into(), IrOperand::Imm(-i64::from(errno))],
+                );
             }
             return;
         }
@@ -203,7 +238,13 @@ impl Generator<'_> {
     }
 
     /// The half that an entry sends, and the mark for its exit.
-    fn first_half(&mut self, instance: &Instance, won: Value, rate_limited: bool, done: BlockId) -> Result<(), GenerateError> {
+    fn first_half(
+        &mut self,
+        instance: &Instance,
+        won: Value,
+        rate_limited: bool,
+        done: BlockId,
+    ) -> Result<(), GenerateError> {
         // unique per call of a thread: the time, with the selector in its low bits for the exit to know
         let now = self.b.call_helper(helper::KTIME_GET_NS, &[]);
         let high = self.b.alu(AluOp::Lsh, Width::W64, now, 16i64);
@@ -218,13 +259,25 @@ impl Generator<'_> {
     }
 
     /// The half that an exit sends.
-    fn second_half(&mut self, instance: &Instance, call_id: Value, won: Value, done: BlockId) -> Result<(), GenerateError> {
+    fn second_half(
+        &mut self,
+        instance: &Instance,
+        call_id: Value,
+        won: Value,
+        done: BlockId,
+    ) -> Result<(), GenerateError> {
         let selector = self.b.alu(AluOp::And, Width::W64, won, winner::MAX as i64);
         self.frame_store(self.places.action, Size::B8, i64::from(crate::resolve::POST));
         self.frame_store(self.places.rate_limit, Size::B8, 0);
         let (cancelled, confirmed) = (self.b.create_block(), self.b.create_block());
-        self.b.branch(CmpOp::Set, Width::W64, won, winner::CANCELLED, cancelled, confirmed);
-        let event = |flags: i64| Event { template: instance.templates.returned, flags: flags as u32, arguments: false, returned: true };
+        self.b
+            .branch(CmpOp::Set, Width::W64, won, winner::CANCELLED, cancelled, confirmed);
+        let event = |flags: i64| Event {
+            template: instance.templates.returned,
+            flags: flags as u32,
+            arguments: false,
+            returned: true,
+        };
         let returned = i64::from(record::RECORD_FLAG_RETURN);
         self.b.switch_to(cancelled);
         let cancel = event(returned | i64::from(record::RECORD_FLAG_CANCEL));
@@ -236,7 +289,12 @@ impl Generator<'_> {
 
     /// `matchReturnActions` of the selector that the entry found.
     fn return_enforcement(&mut self, instance: &Instance, selector: Value) {
-        for (i, planned) in instance.selectors.iter().enumerate().filter(|(_, s)| s.return_actions.enforces()) {
+        for (i, planned) in instance
+            .selectors
+            .iter()
+            .enumerate()
+            .filter(|(_, s)| s.return_actions.enforces())
+        {
             let next = self.b.create_block();
             self.require(CmpOp::Eq, selector, i as i64 + 1, next);
             self.enforce(instance, &planned.return_actions);
@@ -262,7 +320,13 @@ impl Generator<'_> {
         let tag_and_template = self.b.alu(AluOp::Add, Width::W64, first, IrOperand::Value(won));
         let action = self.frame_load(self.places.action, Size::B8);
         let call = call_id.map_or(IrOperand::Imm(0), IrOperand::Value);
-        let args = [self.scratch.into(), tag_and_template.into(), action.into(), event.flags.into(), call];
+        let args = [
+            self.scratch.into(),
+            tag_and_template.into(),
+            action.into(),
+            event.flags.into(),
+            call,
+        ];
         self.call("tetra_record_begin", &args);
         if event.arguments {
             for argument in &instance.hook.arguments {
@@ -284,7 +348,10 @@ impl Generator<'_> {
             self.b.switch_to(send);
         }
         if let (Some(call_id), true) = (call_id, instance.role == Role::EntryOfPair) {
-            self.call("tetra_pending_put", &[instance.pending_key.into(), call_id.into(), slot.into()]);
+            self.call(
+                "tetra_pending_put",
+                &[instance.pending_key.into(), call_id.into(), slot.into()],
+            );
         }
         let lane = u32::from(instance.hook.enforces());
         self.call("tetra_submit", &[self.scratch.into(), slot.into(), lane.into()]);
@@ -298,20 +365,32 @@ impl Generator<'_> {
         let operand = &argument.operand;
         let scratch = IrOperand::Value(self.scratch);
         if operand.is_text() {
-            let Some(index) = self.plan.text(operand) else { return Ok(()) };
-            let name = if operand.argument_type == ArgumentType::String { "tetra_put_string" } else { "tetra_put_path" };
+            let Some(index) = self.plan.text(operand) else {
+                return Ok(());
+            };
+            let name = if operand.argument_type == ArgumentType::String {
+                "tetra_put_string"
+            } else {
+                "tetra_put_path"
+            };
             let text = self.texts[index];
             self.call(name, &[scratch, text.into()]);
         } else if operand.is_socket() {
-            let Some(index) = self.gathered_index(operand) else { return Ok(()) };
+            let Some(index) = self.gathered_index(operand) else {
+                return Ok(());
+            };
             let is_sock = operand.argument_type == ArgumentType::Sock;
             let before = self.plan.texts.len() + if is_sock { 0 } else { self.plan.socks.len() };
-            let name = if is_sock { "tetra_put_sock" } else { "tetra_put_sockaddr" };
+            let name = if is_sock {
+                "tetra_put_sock"
+            } else {
+                "tetra_put_sockaddr"
+            };
             let number = (index - before) as u32;
             let read = self.frame_load(self.state_place(index), Size::B1);
             let (ok, fault, next) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
             self.b.branch(CmpOp::Eq, Width::W64, read, state::READ, ok, fault);
-            for (block, status) in [(ok, 0), (fault, ARG_FAULT as u32)] {
+            for (block, status) in [(ok, 0), (fault, ARG_FAULT)] {
                 self.b.switch_to(block);
                 self.call(name, &[scratch, number.into(), status.into()]);
                 self.b.jump(next);

@@ -22,11 +22,24 @@ pub(super) type Classes = BTreeMap<Vec<u8>, BTreeSet<usize>>;
 /// A function `(text, scratch)` that sets the bits of every value that matches, in 32-bit words from `base` in the scratch
 /// element. The bits must be clear before.
 pub(super) fn function(name: &str, comparison: TextComparison, classes: &Classes, base: i32) -> Function {
-    let mut b = FunctionBuilder::new(name, &[Type::MapValue { size: TEXT_SIZE }, Type::MapValue { size: SCRATCH_SIZE }]);
+    let mut b = FunctionBuilder::new(
+        name,
+        &[
+            Type::MapValue { size: TEXT_SIZE },
+            Type::MapValue { size: SCRATCH_SIZE },
+        ],
+    );
     let (text, scratch) = (b.param(0), b.param(1));
     let len = b.load(text, TEXT_LEN, Size::B4);
     let done = b.create_block();
-    let mut tree = Tree { b: &mut b, text, scratch, len, base, done };
+    let mut tree = Tree {
+        b: &mut b,
+        text,
+        scratch,
+        len,
+        base,
+        done,
+    };
     let values: Vec<Entry<'_>> = classes.iter().map(|(value, bits)| Entry { value, bits }).collect();
     match comparison {
         TextComparison::Equal => tree.equal(&values),
@@ -94,7 +107,10 @@ impl Tree<'_> {
         let mut by_tail: BTreeMap<usize, BTreeMap<u64, Entry<'_>>> = BTreeMap::new();
         for entry in tails {
             let tail = entry.value.len() - start;
-            by_tail.entry(tail).or_default().insert(word(&entry.value[start..]) << ((8 - tail) * 8), entry);
+            by_tail
+                .entry(tail)
+                .or_default()
+                .insert(word(&entry.value[start..]) << ((8 - tail) * 8), entry);
         }
         for (tail, entries) in by_tail {
             let next = self.b.create_block();
@@ -107,7 +123,9 @@ impl Tree<'_> {
             self.b.switch_to(next);
         }
         let done = self.done;
-        self.by_word(&full, loaded, start, done, &mut |tree, values| tree.prefix(values, depth + 1));
+        self.by_word(&full, loaded, start, done, &mut |tree, values| {
+            tree.prefix(values, depth + 1);
+        });
     }
 
     fn postfix(&mut self, values: &[Entry<'_>]) {
@@ -117,17 +135,26 @@ impl Tree<'_> {
         }
         // The upper bound lets the verifier see that what is left of the length stays inside the text.
         let bounded = self.b.create_block();
-        self.b.branch(CmpOp::Gt, Width::W64, self.len, TEXT_MAX as i64, self.done, bounded);
+        self.b
+            .branch(CmpOp::Gt, Width::W64, self.len, TEXT_MAX as i64, self.done, bounded);
         self.b.switch_to(bounded);
         for (length, values) in by_length {
             // lengths ascend: a text that is too short for this one is too short for all that follow
             let long_enough = self.b.create_block();
-            self.b.branch(CmpOp::Lt, Width::W64, self.len, length as i64, self.done, long_enough);
+            self.b
+                .branch(CmpOp::Lt, Width::W64, self.len, length as i64, self.done, long_enough);
             self.b.switch_to(long_enough);
             let next = self.b.create_block();
             let start = self.b.alu(AluOp::Sub, Width::W64, self.len, length as i64);
             let bounded = self.b.create_block();
-            self.b.branch(CmpOp::Gt, Width::W64, start, TEXT_MAX as i64 - length as i64, next, bounded);
+            self.b.branch(
+                CmpOp::Gt,
+                Width::W64,
+                start,
+                TEXT_MAX as i64 - length as i64,
+                next,
+                bounded,
+            );
             self.b.switch_to(bounded);
             let base = self.b.alu(AluOp::Add, Width::W64, self.text, start);
             self.words(&values, base, 0, next);
@@ -145,11 +172,15 @@ impl Tree<'_> {
         }
         let loaded = self.load_word(base, depth);
         if rest >= 8 {
-            return self.by_word(values, loaded, start, next, &mut |tree, values| tree.words(values, base, depth + 1, next));
+            return self.by_word(values, loaded, start, next, &mut |tree, values| {
+                tree.words(values, base, depth + 1, next);
+            });
         }
         let shifted = self.shift_to_top(loaded, rest);
-        let by_tail: BTreeMap<u64, Entry<'_>> =
-            values.iter().map(|e| (word(&e.value[start..]) << ((8 - rest) * 8), *e)).collect();
+        let by_tail: BTreeMap<u64, Entry<'_>> = values
+            .iter()
+            .map(|e| (word(&e.value[start..]) << ((8 - rest) * 8), *e))
+            .collect();
         let leaves = self.search(shifted, &by_tail.keys().copied().collect::<Vec<_>>(), next);
         for (leaf, entry) in leaves.into_iter().zip(by_tail.values()) {
             self.b.switch_to(leaf);
@@ -168,7 +199,10 @@ impl Tree<'_> {
     ) {
         let mut by_word: BTreeMap<u64, Vec<Entry<'_>>> = BTreeMap::new();
         for entry in values {
-            by_word.entry(word(&entry.value[start..start + 8])).or_default().push(*entry);
+            by_word
+                .entry(word(&entry.value[start..start + 8]))
+                .or_default()
+                .push(*entry);
         }
         let leaves = self.search(loaded, &by_word.keys().copied().collect::<Vec<_>>(), miss);
         for (leaf, values) in leaves.into_iter().zip(by_word.values()) {
@@ -188,7 +222,8 @@ impl Tree<'_> {
 
     fn set_if_long_enough(&mut self, entry: Entry<'_>, next: BlockId) {
         let hit = self.b.create_block();
-        self.b.branch(CmpOp::Ge, Width::W64, self.len, entry.value.len() as i64, hit, next);
+        self.b
+            .branch(CmpOp::Ge, Width::W64, self.len, entry.value.len() as i64, hit, next);
         self.b.switch_to(hit);
         self.set(entry, next);
     }
@@ -237,7 +272,11 @@ fn search_range(
 ) {
     if constants.len() <= LINEAR {
         for (i, constant) in constants.iter().enumerate() {
-            let next = if i + 1 == constants.len() { miss } else { b.create_block() };
+            let next = if i + 1 == constants.len() {
+                miss
+            } else {
+                b.create_block()
+            };
             b.branch(CmpOp::Eq, Width::W64, value, *constant as i64, leaf(first + i), next);
             if next != miss {
                 b.switch_to(next);

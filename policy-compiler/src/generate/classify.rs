@@ -63,7 +63,12 @@ impl Generator<'_> {
                 .iter()
                 .enumerate()
                 // a word has 64 bits, of which the upper half is the stamp
-                .flat_map(|(i, word)| word.tests.iter().enumerate().map(move |(bit, test)| (i * 64 + bit, test.clone())))
+                .flat_map(|(i, word)| {
+                    word.tests
+                        .iter()
+                        .enumerate()
+                        .map(move |(bit, test)| (i * 64 + bit, test.clone()))
+                })
                 .filter(|(_, test)| test.comparison == comparison)
                 .collect();
             if !tests.is_empty() {
@@ -82,7 +87,8 @@ impl Generator<'_> {
         }
         let id = self.next_function();
         let name = format!("classify_{}_{}", format!("{comparison:?}").to_lowercase(), id.0);
-        self.functions.push(classifier::function(&name, comparison, &classes, base));
+        self.functions
+            .push(classifier::function(&name, comparison, &classes, base));
         id
     }
 }

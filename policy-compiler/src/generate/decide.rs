@@ -32,7 +32,14 @@ impl Generator<'_> {
                 for filter in &selector.cheap {
                     self.at(&filter.line);
                     let holds = self.b.create_block();
-                    self.filter(filter, Outcomes { yes: holds, no: next, undecided: next })?;
+                    self.filter(
+                        filter,
+                        Outcomes {
+                            yes: holds,
+                            no: next,
+                            undecided: next,
+                        },
+                    )?;
                     self.b.switch_to(holds);
                 }
                 self.at(&selector.line);
@@ -54,7 +61,8 @@ impl Generator<'_> {
         let value = self.frame_load(self.places.pending + k as i32 * 8, Size::B8);
         let low = self.b.alu(AluOp::And, Width::W64, value, winner::UNDECIDED);
         let undecided = self.b.create_block();
-        self.b.branch(CmpOp::Eq, Width::W64, low, winner::UNDECIDED, undecided, other);
+        self.b
+            .branch(CmpOp::Eq, Width::W64, low, winner::UNDECIDED, undecided, other);
         undecided
     }
 
@@ -85,7 +93,14 @@ impl Generator<'_> {
                 for filter in &selector.dear {
                     self.at(&filter.line);
                     let holds = self.b.create_block();
-                    self.filter(filter, Outcomes { yes: holds, no: next, undecided })?;
+                    self.filter(
+                        filter,
+                        Outcomes {
+                            yes: holds,
+                            no: next,
+                            undecided,
+                        },
+                    )?;
                     self.b.switch_to(holds);
                 }
                 if instance.role.is_exit() && !selector.returned.is_empty() {
@@ -119,7 +134,14 @@ impl Generator<'_> {
         for filter in filters {
             self.at(&filter.line);
             let holds = self.b.create_block();
-            self.filter(filter, Outcomes { yes: holds, no: rejected, undecided: rejected })?;
+            self.filter(
+                filter,
+                Outcomes {
+                    yes: holds,
+                    no: rejected,
+                    undecided: rejected,
+                },
+            )?;
             self.b.switch_to(holds);
         }
         Ok(())
@@ -132,11 +154,17 @@ impl Generator<'_> {
         self.require(CmpOp::Ne, value, 0, done);
         let selector = self.b.alu(AluOp::And, Width::W64, value, winner::UNDECIDED);
         let (undecided, decided) = (self.b.create_block(), self.b.create_block());
-        self.b.branch(CmpOp::Eq, Width::W64, selector, winner::UNDECIDED, undecided, decided);
+        self.b
+            .branch(CmpOp::Eq, Width::W64, selector, winner::UNDECIDED, undecided, decided);
         self.b.switch_to(decided);
         self.frame_store(place, Size::B2, selector);
         self.frame_store(self.places.any_winner, Size::B8, 1);
-        for (i, planned) in instance.selectors.iter().enumerate().filter(|(_, s)| !s.returned.is_empty()) {
+        for (i, planned) in instance
+            .selectors
+            .iter()
+            .enumerate()
+            .filter(|(_, s)| !s.returned.is_empty())
+        {
             let next = self.b.create_block();
             self.require(CmpOp::Eq, selector, i as i64 + 1, next);
             let rejected = self.b.create_block();
@@ -167,14 +195,28 @@ impl Generator<'_> {
             },
             Predicate::Text { operand, test, negated } => self.text_test(operand, test, *negated, to),
             Predicate::Sock { operand, test, negated } => self.socket_test(operand, test, *negated, to),
-            Predicate::Pid { values, is_namespace_pid, follow_forks, negated } => {
+            Predicate::Pid {
+                values,
+                is_namespace_pid,
+                follow_forks,
+                negated,
+            } => {
                 self.pid_test(values, *is_namespace_pid, *follow_forks, *negated, to.yes, to.no);
             }
-            Predicate::Namespace { namespace, values, negated } => {
+            Predicate::Namespace {
+                namespace,
+                values,
+                negated,
+            } => {
                 let (hit, miss) = swapped(*negated);
                 self.namespace_test(*namespace, values, hit, miss)?;
             }
-            Predicate::Capability { set, mask, negated, outside_user_namespace } => {
+            Predicate::Capability {
+                set,
+                mask,
+                negated,
+                outside_user_namespace,
+            } => {
                 self.capability_test(*set, *mask, *outside_user_namespace, *negated, to.yes, to.no)?;
             }
         }
@@ -183,12 +225,17 @@ impl Generator<'_> {
 
     /// Branches on a test of a string or path that has been classified.
     fn text_test(&mut self, operand: &crate::hir::Operand, test: &TextTest, negated: bool, to: Outcomes) {
-        let Some(index) = self.plan.text(operand) else { return self.b.jump(to.no) };
+        let Some(index) = self.plan.text(operand) else {
+            return self.b.jump(to.no);
+        };
         let (hit, miss) = if negated { (to.no, to.yes) } else { (to.yes, to.no) };
-        let Some(number) = self.class_numbers.get(&(index, test.clone())).copied() else { return self.b.jump(to.no) };
+        let Some(number) = self.class_numbers.get(&(index, test.clone())).copied() else {
+            return self.b.jump(to.no);
+        };
         self.require_read(index, operand, to);
         let classes = self.frame_load(self.places.classes + (number / 32) as i32 * 4, Size::B4);
-        self.b.branch(CmpOp::Set, Width::W64, classes, 1i64 << (number % 32), hit, miss);
+        self.b
+            .branch(CmpOp::Set, Width::W64, classes, 1i64 << (number % 32), hit, miss);
     }
 
     /// Goes on if an operand has been read.
@@ -199,7 +246,8 @@ impl Generator<'_> {
             let other = self.b.create_block();
             self.b.branch(CmpOp::Eq, Width::W64, read, state::READ, next, other);
             self.b.switch_to(other);
-            self.b.branch(CmpOp::Eq, Width::W64, read, state::UNREADABLE_USER, to.undecided, to.no);
+            self.b
+                .branch(CmpOp::Eq, Width::W64, read, state::UNREADABLE_USER, to.undecided, to.no);
         } else {
             self.b.branch(CmpOp::Eq, Width::W64, read, state::READ, next, to.no);
         }

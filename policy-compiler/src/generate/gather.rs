@@ -16,7 +16,8 @@ impl Generator<'_> {
     /// Pointer to the `index`-th text, or null.
     pub(super) fn call_text(&mut self, index: usize) -> Value {
         let args = [IrOperand::Value(self.scratch), (index as u32).into()];
-        self.b.call_runtime_typed("tetra_text", &args, Type::MapValueOrNull { size: TEXT_SIZE })
+        self.b
+            .call_runtime_typed("tetra_text", &args, Type::MapValueOrNull { size: TEXT_SIZE })
     }
 
     /// Gets the pointers of all texts, for the phases that follow.
@@ -35,12 +36,22 @@ impl Generator<'_> {
 
     fn operands(&self) -> Vec<Operand> {
         let plan = self.plan;
-        plan.texts.iter().chain(&plan.socks).chain(&plan.sockaddrs).cloned().collect()
+        plan.texts
+            .iter()
+            .chain(&plan.socks)
+            .chain(&plan.sockaddrs)
+            .cloned()
+            .collect()
     }
 
     /// What filters read; the rest is read only for events.
     fn filtered(&self) -> BTreeSet<usize> {
-        let operands = self.plan.instances.iter().flat_map(|i| &i.selectors).flat_map(|s| &s.dear);
+        let operands = self
+            .plan
+            .instances
+            .iter()
+            .flat_map(|i| &i.selectors)
+            .flat_map(|s| &s.dear);
         operands.filter_map(|f| self.filter_operand(&f.predicate)).collect()
     }
 
@@ -55,14 +66,21 @@ impl Generator<'_> {
     /// What the events of an instance carry, as bits of `need`.
     fn posted(&self, instance: &Instance) -> u64 {
         let arguments = instance.hook.arguments.iter().filter(|_| instance.posts());
-        arguments.filter_map(|a| self.gathered_index(&a.operand)).fold(0, |bits, i| bits | 1 << i)
+        arguments
+            .filter_map(|a| self.gathered_index(&a.operand))
+            .fold(0, |bits, i| bits | 1 << i)
     }
 
     /// What has to be gathered in the first place once a selector is live.
     pub(super) fn needed_by(&self, instance: &Instance, selector: usize) -> u64 {
         let dear = &instance.selectors[selector].dear;
-        let filters = dear.iter().filter_map(|f| self.filter_operand(&f.predicate)).fold(0u64, |bits, i| bits | 1 << i);
-        let classes = dear.iter().fold(0, |bits, f| bits | self.classification_need(&f.predicate));
+        let filters = dear
+            .iter()
+            .filter_map(|f| self.filter_operand(&f.predicate))
+            .fold(0u64, |bits, i| bits | 1 << i);
+        let classes = dear
+            .iter()
+            .fold(0, |bits, f| bits | self.classification_need(&f.predicate));
         let filtered = self.filtered().into_iter().fold(0u64, |bits, i| bits | 1 << i);
         filters | classes | (self.posted(instance) & filtered)
     }
@@ -146,7 +164,8 @@ impl Generator<'_> {
                 let address = self.raw(operand)?;
                 self.require(CmpOp::Ne, address, 0, null);
                 if argument_type == ArgumentType::String {
-                    return self.read_string(address, text, place, null, next);
+                    self.read_string(address, text, place, null, next);
+                    return Ok(());
                 }
                 let trusted = matches!(self.b.type_of(address), Type::Trusted(_));
                 let function = match (argument_type, trusted) {
@@ -188,7 +207,7 @@ impl Generator<'_> {
     }
 
     /// Strings of syscalls are in user memory; those of kernel functions are where their address says.
-    fn read_string(&mut self, address: Value, text: Value, place: i32, null: BlockId, next: BlockId) -> Result<(), GenerateError> {
+    fn read_string(&mut self, address: Value, text: Value, place: i32, null: BlockId, next: BlockId) {
         let (user_fault, kernel_fault, read) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
         if !matches!(self.plan.instances[0].hook.target, Target::Syscall(_)) {
             let (user, kernel) = (self.b.create_block(), self.b.create_block());
@@ -200,15 +219,16 @@ impl Generator<'_> {
         }
         let length = self.call("tetra_read_user_string", &[text.into(), address.into()]);
         self.b.branch(CmpOp::Slt, Width::W32, length, 0, user_fault, read);
-        for (block, outcome) in
-            [(user_fault, state::UNREADABLE_USER), (kernel_fault, state::FAILED), (read, state::READ)]
-        {
+        for (block, outcome) in [
+            (user_fault, state::UNREADABLE_USER),
+            (kernel_fault, state::FAILED),
+            (read, state::READ),
+        ] {
             self.b.switch_to(block);
             self.frame_store(place, Size::B1, outcome);
             self.b.jump(next);
         }
         self.unreadable(text, place, null, next);
-        Ok(())
     }
 
     fn read_socket(&mut self, operand: &Operand, index: usize, next: BlockId) -> Result<(), GenerateError> {
@@ -222,7 +242,12 @@ impl Generator<'_> {
             self.call("tetra_read_sock", &[self.scratch.into(), number.into(), address.into()])
         } else {
             let number = (index - self.plan.texts.len() - self.plan.socks.len()) as u32;
-            let args = [self.scratch.into(), number.into(), address.into(), u32::from(is_user).into()];
+            let args = [
+                self.scratch.into(),
+                number.into(),
+                address.into(),
+                u32::from(is_user).into(),
+            ];
             self.call("tetra_read_sockaddr", &args)
         };
         self.require(CmpOp::Eq, failed, 0, fault);
@@ -232,7 +257,11 @@ impl Generator<'_> {
         self.frame_store(place, Size::B1, state::FAILED);
         self.b.jump(next);
         self.b.switch_to(fault);
-        self.frame_store(place, Size::B1, if is_user { state::UNREADABLE_USER } else { state::FAILED });
+        self.frame_store(
+            place,
+            Size::B1,
+            if is_user { state::UNREADABLE_USER } else { state::FAILED },
+        );
         self.b.jump(next);
         Ok(())
     }

@@ -27,7 +27,13 @@ impl Generator<'_> {
     }
 
     /// Branches on a numeric test; the caller has dealt with negation by exchanging the blocks.
-    pub(super) fn integer_test(&mut self, operand: &Operand, test: &IntegerTest, yes: BlockId, no: BlockId) -> Result<(), GenerateError> {
+    pub(super) fn integer_test(
+        &mut self,
+        operand: &Operand,
+        test: &IntegerTest,
+        yes: BlockId,
+        no: BlockId,
+    ) -> Result<(), GenerateError> {
         let value = self.integer(operand)?;
         let signed = integer_width(operand.argument_type).is_some_and(|(_, signed)| signed);
         match test {
@@ -51,7 +57,11 @@ impl Generator<'_> {
 
     /// Branches on membership in any of the ranges, which are ordered by their lower bound.
     pub(super) fn ranges(&mut self, value: Value, signed: bool, ranges: &[(i64, i64)], yes: BlockId, no: BlockId) {
-        let (below, at_most) = if signed { (CmpOp::Slt, CmpOp::Sle) } else { (CmpOp::Lt, CmpOp::Le) };
+        let (below, at_most) = if signed {
+            (CmpOp::Slt, CmpOp::Sle)
+        } else {
+            (CmpOp::Lt, CmpOp::Le)
+        };
         for (low, high) in ranges {
             // below this range it is below all that follow
             self.require_not(below, value, *low, no);

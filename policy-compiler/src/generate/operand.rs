@@ -59,7 +59,9 @@ fn convention(plan: &HookPlan) -> Convention {
         AttachPoint::Kprobe { .. } | AttachPoint::Kretprobe { .. } | AttachPoint::KprobeMulti { .. } => {
             Convention::ContextRegisters
         }
-        AttachPoint::Tracepoint { event, .. } if syscall && event.starts_with("sys_exit_") => Convention::CopiedRegisters,
+        AttachPoint::Tracepoint { event, .. } if syscall && event.starts_with("sys_exit_") => {
+            Convention::CopiedRegisters
+        }
         AttachPoint::Tracepoint { .. } if syscall => Convention::SyscallTracepoint,
         AttachPoint::Tracepoint { .. } => Convention::Fields,
         _ => Convention::Slots,
@@ -69,7 +71,11 @@ fn convention(plan: &HookPlan) -> Convention {
 /// Whether the program copies the user's registers into its frame.
 pub(super) fn copies_registers(plan: &HookPlan) -> bool {
     convention(plan) == Convention::CopiedRegisters
-        && plan.instances.iter().flat_map(|i| i.hook.operands()).any(|o| matches!(o.source, OperandSource::Parameter(_)))
+        && plan
+            .instances
+            .iter()
+            .flat_map(|i| i.hook.operands())
+            .any(|o| matches!(o.source, OperandSource::Parameter(_)))
 }
 
 impl Generator<'_> {
@@ -83,9 +89,12 @@ impl Generator<'_> {
             _ => {
                 // the registers of a syscall stay on the kernel stack until it returns to the user
                 let task = self.member_type("task_struct")?;
-                let task = self.b.call_helper_typed(helper::GET_CURRENT_TASK_BTF, &[], Type::Trusted(task.0));
+                let task = self
+                    .b
+                    .call_helper_typed(helper::GET_CURRENT_TASK_BTF, &[], Type::Trusted(task.0));
                 let registers = self.member_type("pt_regs")?;
-                self.b.call_helper_typed(helper::TASK_PT_REGS, &[task.into()], Type::Trusted(registers.0))
+                self.b
+                    .call_helper_typed(helper::TASK_PT_REGS, &[task.into()], Type::Trusted(registers.0))
             }
         };
         let into = self.b.alu_typed(
@@ -93,9 +102,15 @@ impl Generator<'_> {
             Width::W64,
             self.scratch,
             place,
-            Type::MapValue { size: PT_REGS_WORDS as u32 * 8 },
+            Type::MapValue {
+                size: PT_REGS_WORDS as u32 * 8,
+            },
         );
-        let args = [IrOperand::Value(into), (PT_REGS_WORDS as u32 * 8).into(), address.into()];
+        let args = [
+            IrOperand::Value(into),
+            (PT_REGS_WORDS as u32 * 8).into(),
+            address.into(),
+        ];
         let failed = self.b.call_helper(helper::PROBE_READ_KERNEL, &args);
         self.require(CmpOp::Eq, failed, 0, leave);
         Ok(())
@@ -106,7 +121,8 @@ impl Generator<'_> {
         match &operand.source {
             OperandSource::Parameter(index) => self.parameter(operand, *index as usize),
             OperandSource::Field { offset, size, signed } => {
-                let size = Size::from_bytes(*size).ok_or_else(|| GenerateError::MissingType(format!("field of {size} bytes")))?;
+                let size = Size::from_bytes(*size)
+                    .ok_or_else(|| GenerateError::MissingType(format!("field of {size} bytes")))?;
                 Ok(self.b.load_typed(self.ctx, *offset as i32, size, *signed, Type::Scalar))
             }
             OperandSource::Return => self.returned(),
@@ -118,11 +134,15 @@ impl Generator<'_> {
         match convention(self.plan) {
             Convention::Slots => {
                 let value_type = self.slot_type(operand, index);
-                Ok(self.b.load_typed(self.ctx, index as i32 * 8, Size::B8, false, value_type))
+                Ok(self
+                    .b
+                    .load_typed(self.ctx, index as i32 * 8, Size::B8, false, value_type))
             }
             Convention::TrustedRegisters => {
                 let registers = self.member_type("pt_regs")?;
-                let registers = self.b.load_typed(self.ctx, 0, Size::B8, false, Type::Trusted(registers.0));
+                let registers = self
+                    .b
+                    .load_typed(self.ctx, 0, Size::B8, false, Type::Trusted(registers.0));
                 let offset = self.register(SYSCALL_REGISTERS[index])?;
                 Ok(self.b.load_kernel(registers, offset, Size::B8, false))
             }
@@ -136,7 +156,9 @@ impl Generator<'_> {
                 Ok(self.frame_load(place + offset, Size::B8))
             }
             Convention::SyscallTracepoint => {
-                Ok(self.b.load(self.ctx, SYSCALL_TRACEPOINT_HEADER + index as i32 * 8, Size::B8))
+                Ok(self
+                    .b
+                    .load(self.ctx, SYSCALL_TRACEPOINT_HEADER + index as i32 * 8, Size::B8))
             }
             Convention::Fields => Err(GenerateError::MissingType("parameter of a tracepoint".into())),
         }
@@ -146,7 +168,11 @@ impl Generator<'_> {
         match &self.plan.attach {
             AttachPoint::Fexit { function } => {
                 let facts = self.facts;
-                let proto = facts.btf.function(function).ok_or_else(|| GenerateError::MissingType(function.clone()))?.proto;
+                let proto = facts
+                    .btf
+                    .function(function)
+                    .ok_or_else(|| GenerateError::MissingType(function.clone()))?
+                    .proto;
                 let params = facts.btf.prototype(proto).params.len();
                 Ok(self.b.load(self.ctx, params as i32 * 8, Size::B8))
             }
@@ -171,7 +197,9 @@ impl Generator<'_> {
             }
             AttachPoint::Lsm { hook } => btf.function(&format!("bpf_lsm_{hook}")).map(|f| f.proto),
             AttachPoint::TpBtf { event } => btf.typedef(&format!("btf_trace_{event}")).and_then(|id| {
-                let Kind::Ptr(proto) = btf.kind(btf.resolve(id)) else { return None };
+                let Kind::Ptr(proto) = btf.kind(btf.resolve(id)) else {
+                    return None;
+                };
                 Some(proto)
             }),
             _ => None,
@@ -200,6 +228,9 @@ impl Generator<'_> {
 
     /// Id of a kernel struct.
     pub(super) fn member_type(&self, name: &str) -> Result<TypeId, GenerateError> {
-        self.facts.btf.struct_by_name(name).ok_or_else(|| GenerateError::MissingType(name.into()))
+        self.facts
+            .btf
+            .struct_by_name(name)
+            .ok_or_else(|| GenerateError::MissingType(name.into()))
     }
 }

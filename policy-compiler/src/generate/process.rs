@@ -7,7 +7,7 @@ use crate::output::AttachPoint;
 use crate::plan::executable;
 
 use super::layout::{PROCESS_NSPID, PROCESS_POLICY_WORDS, PROCESS_SIZE};
-use super::{GenerateError, Generator, helper, state, classifier};
+use super::{GenerateError, Generator, classifier, helper, state};
 
 /// Size of an element of `struct pid.numbers` (`struct upid`) is looked up; this is its member with the namespace.
 const UPID_NAMESPACE: &str = "ns";
@@ -16,13 +16,17 @@ impl Generator<'_> {
     /// Brings the words of stage 1 into the frame, evaluating those whose stamp is not the one of this program.
     pub(super) fn load_binary_words(&mut self) {
         let plan = self.plan;
-        let process = self.b.call_runtime_typed("tetra_process", &[], Type::MapValueOrNull { size: PROCESS_SIZE });
+        let process = self
+            .b
+            .call_runtime_typed("tetra_process", &[], Type::MapValueOrNull { size: PROCESS_SIZE });
         let (evaluate, done) = (self.b.create_block(), self.b.create_block());
         let present = self.b.create_block();
         self.b.branch(CmpOp::Eq, Width::W64, process, 0, evaluate, present);
         self.b.switch_to(present);
         for (i, word) in plan.binary_words.iter().enumerate() {
-            let stored = self.b.load(process, PROCESS_POLICY_WORDS + word.word as i32 * 8, Size::B8);
+            let stored = self
+                .b
+                .load(process, PROCESS_POLICY_WORDS + word.word as i32 * 8, Size::B8);
             self.frame_store(self.places.binary + i as i32 * 8, Size::B8, stored);
             let stamp = self.b.alu(AluOp::Rsh, Width::W64, stored, 32i64);
             self.require(CmpOp::Eq, stamp, i64::from(word.stamp), evaluate);
@@ -56,7 +60,8 @@ impl Generator<'_> {
         self.b.switch_to(present);
         for (i, word) in plan.binary_words.iter().enumerate() {
             let value = self.frame_load(self.places.binary + i as i32 * 8, Size::B8);
-            self.b.store(process, PROCESS_POLICY_WORDS + word.word as i32 * 8, Size::B8, value);
+            self.b
+                .store(process, PROCESS_POLICY_WORDS + word.word as i32 * 8, Size::B8, value);
         }
         self.b.jump(done);
         self.b.switch_to(done);
@@ -64,12 +69,18 @@ impl Generator<'_> {
 
     /// Branches on a stage-1 bit. An executable whose path is not known matches neither the test nor its negation.
     pub(super) fn binary_test(&mut self, bit: BinaryBit, negated: bool, yes: BlockId, no: BlockId) {
-        let position = self.plan.binary_words.iter().position(|w| w.word == bit.word).unwrap_or_default();
+        let position = self
+            .plan
+            .binary_words
+            .iter()
+            .position(|w| w.word == bit.word)
+            .unwrap_or_default();
         let bits = self.frame_load(self.places.binary + position as i32 * 8, Size::B4);
         if negated {
             let known = self.b.create_block();
             // bit 31 would be sign-extended as an immediate of a 64-bit test
-            self.b.branch(CmpOp::Set, Width::W32, bits, i64::from(KNOWN as i32), known, no);
+            self.b
+                .branch(CmpOp::Set, Width::W32, bits, i64::from(KNOWN as i32), known, no);
             self.b.switch_to(known);
             self.b.branch(CmpOp::Set, Width::W64, bits, 1i64 << bit.bit, no, yes);
         } else {
@@ -90,7 +101,10 @@ impl Generator<'_> {
         let (hit, miss) = if negated { (no, yes) } else { (yes, no) };
         if follow_forks {
             for value in values {
-                let found = self.call("tetra_lineage_has_pid", &[(*value).into(), u32::from(is_namespace_pid).into()]);
+                let found = self.call(
+                    "tetra_lineage_has_pid",
+                    &[(*value).into(), u32::from(is_namespace_pid).into()],
+                );
                 // unknown: matches neither
                 self.require_result_not(CmpOp::Slt, found, 0, no);
                 self.require_result_not(CmpOp::Ne, found, 0, hit);
@@ -98,7 +112,9 @@ impl Generator<'_> {
             return self.b.jump(miss);
         }
         let pid = if is_namespace_pid {
-            let process = self.b.call_runtime_typed("tetra_process", &[], Type::MapValueOrNull { size: PROCESS_SIZE });
+            let process = self
+                .b
+                .call_runtime_typed("tetra_process", &[], Type::MapValueOrNull { size: PROCESS_SIZE });
             self.require(CmpOp::Ne, process, 0, no);
             self.b.load(process, PROCESS_NSPID, Size::B4)
         } else {
@@ -110,7 +126,13 @@ impl Generator<'_> {
     }
 
     /// Branches on the inode number of a namespace of the current task.
-    pub(super) fn namespace_test(&mut self, namespace: Namespace, values: &[u32], hit: BlockId, miss: BlockId) -> Result<(), GenerateError> {
+    pub(super) fn namespace_test(
+        &mut self,
+        namespace: Namespace,
+        values: &[u32],
+        hit: BlockId,
+        miss: BlockId,
+    ) -> Result<(), GenerateError> {
         let inode = self.namespace_inode(namespace)?;
         let values: Vec<u64> = values.iter().map(|v| u64::from(*v)).collect();
         classifier::search(&mut self.b, inode, &values, &|_| hit, miss);
@@ -200,7 +222,8 @@ impl Generator<'_> {
     fn task_pointer(&mut self, member: &str, of: &str) -> Result<Value, GenerateError> {
         let task = if self.trusts_task() {
             let id = self.member_type("task_struct")?;
-            self.b.call_helper_typed(helper::GET_CURRENT_TASK_BTF, &[], Type::Trusted(id.0))
+            self.b
+                .call_helper_typed(helper::GET_CURRENT_TASK_BTF, &[], Type::Trusted(id.0))
         } else {
             self.b.call_helper(helper::GET_CURRENT_TASK, &[])
         };

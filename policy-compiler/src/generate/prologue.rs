@@ -11,7 +11,9 @@ impl Generator<'_> {
     /// Takes scratch memory, clears the frame's state and takes the calls under way; `leave` gives the memory back.
     pub(super) fn prologue(&mut self, leave: BlockId) -> Result<(), GenerateError> {
         let (exhausted, taken) = (self.b.create_block(), self.b.create_block());
-        self.scratch = self.b.call_runtime_typed("tetra_enter", &[], Type::MapValueOrNull { size: SCRATCH_SIZE });
+        self.scratch = self
+            .b
+            .call_runtime_typed("tetra_enter", &[], Type::MapValueOrNull { size: SCRATCH_SIZE });
         self.b.branch(CmpOp::Eq, Width::W64, self.scratch, 0, exhausted, taken);
 
         self.b.switch_to(exhausted);
@@ -55,9 +57,12 @@ impl Generator<'_> {
             self.frame_store(self.places.pending + i as i32 * 8, Size::B8, taken);
             any = Some(match any {
                 None => taken,
-                Some(before) => {
-                    self.b.alu(crate::ir::AluOp::Or, Width::W64, IrOperand::Value(before), IrOperand::Value(taken))
-                }
+                Some(before) => self.b.alu(
+                    crate::ir::AluOp::Or,
+                    Width::W64,
+                    IrOperand::Value(before),
+                    IrOperand::Value(taken),
+                ),
             });
         }
         if let Some(any) = any {

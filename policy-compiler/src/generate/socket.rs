@@ -10,7 +10,7 @@ use ebpf::record::{ArgumentSock, ArgumentSockaddr};
 use std::mem::offset_of;
 
 use super::decide::Outcomes;
-use super::{Generator, layout, classifier};
+use super::{Generator, classifier, layout};
 
 const AF_INET: i64 = 2;
 const AF_INET6: i64 = 10;
@@ -18,7 +18,9 @@ const AF_INET6: i64 = 10;
 impl Generator<'_> {
     /// Branches on a test of a gathered socket.
     pub(super) fn socket_test(&mut self, operand: &Operand, test: &SockTest, negated: bool, to: Outcomes) {
-        let Some(index) = self.gathered_index(operand) else { return self.b.jump(to.no) };
+        let Some(index) = self.gathered_index(operand) else {
+            return self.b.jump(to.no);
+        };
         let (hit, miss) = if negated { (to.no, to.yes) } else { (to.yes, to.no) };
         self.require_read(index, operand, to);
         let place = Place::new(operand, index, self.plan.texts.len(), self.plan.socks.len());
@@ -28,7 +30,10 @@ impl Generator<'_> {
             SockTest::State(values) => self.number_test(place.state(), Size::B2, values, hit, miss),
             SockTest::Port(side, ranges) => {
                 let port = self.frame_load(place.port(*side), Size::B2);
-                let ranges: Vec<(i64, i64)> = ranges.iter().map(|(low, high)| (i64::from(*low), i64::from(*high))).collect();
+                let ranges: Vec<(i64, i64)> = ranges
+                    .iter()
+                    .map(|(low, high)| (i64::from(*low), i64::from(*high)))
+                    .collect();
                 self.ranges(port, false, &ranges, hit, miss);
             }
             SockTest::Address(side, networks) => self.address_test(&place, *side, networks, hit, miss, to.no),
@@ -41,7 +46,15 @@ impl Generator<'_> {
         classifier::search(&mut self.b, number, &values, &|_| hit, miss);
     }
 
-    fn address_test(&mut self, place: &Place, side: SockSide, networks: &[Network], hit: BlockId, miss: BlockId, other_family: BlockId) {
+    fn address_test(
+        &mut self,
+        place: &Place,
+        side: SockSide,
+        networks: &[Network],
+        hit: BlockId,
+        miss: BlockId,
+        other_family: BlockId,
+    ) {
         let family = self.frame_load(place.family(), Size::B2);
         let (v4, not_v4, v6) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
         self.b.branch(CmpOp::Eq, Width::W64, family, AF_INET, v4, not_v4);
@@ -99,7 +112,10 @@ impl Generator<'_> {
         let tail = self.b.alu(AluOp::Rsh, Width::W64, low, i64::from(shift));
         let mut by_high: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
         for address in addresses {
-            by_high.entry((*address >> 64) as u64).or_default().push(*address as u64 >> shift);
+            by_high
+                .entry((*address >> 64) as u64)
+                .or_default()
+                .push(*address as u64 >> shift);
         }
         let leaves: Vec<BlockId> = by_high.keys().map(|_| self.b.create_block()).collect();
         let heads: Vec<u64> = by_high.keys().copied().collect();

@@ -1,41 +1,53 @@
 //! Text of the HIR, for `--emit hir` and golden files.
 
-use std::fmt::Write as _;
+use std::fmt;
 
 use super::{Actions, Hook, Operand, OperandSource, Predicate, Target, TextTest};
 
 /// One hook.
 pub fn hook(hook: &Hook) -> String {
-    let mut out = String::new();
-    let target = match &hook.target {
-        Target::Function(symbol) => format!("function {symbol}"),
-        Target::Syscall(name) => format!("syscall {name}"),
-        Target::Lsm(name) => format!("lsm {name}"),
-        Target::Tracepoint(subsystem, event) => format!("tracepoint {subsystem}/{event}"),
-        Target::RawTracepoint(subsystem, event) => format!("raw tracepoint {subsystem}/{event}"),
-    };
-    // writing to a string cannot fail
-    let _ = writeln!(out, "policy {} hook {} [{}]", hook.policy_name, target, hook.instance);
-    for argument in &hook.arguments {
-        let _ = writeln!(out, "  argument {}", operand(&argument.operand));
-    }
-    if let Some(returned) = &hook.returned {
-        let _ = writeln!(out, "  returns {}", operand(&returned.operand));
-    }
-    for selector in &hook.selectors {
-        let _ = writeln!(out, "  selector {}", selector.index);
-        for filter in &selector.filters {
-            let _ = writeln!(out, "    {}  ; line {}", predicate(&filter.predicate), filter.line.line);
+    Text(hook).to_string()
+}
+
+struct Text<'a>(&'a Hook);
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hook = self.0;
+        let target = match &hook.target {
+            Target::Function(symbol) => format!("function {symbol}"),
+            Target::Syscall(name) => format!("syscall {name}"),
+            Target::Lsm(name) => format!("lsm {name}"),
+            Target::Tracepoint(subsystem, event) => format!("tracepoint {subsystem}/{event}"),
+            Target::RawTracepoint(subsystem, event) => format!("raw tracepoint {subsystem}/{event}"),
+        };
+        writeln!(f, "policy {} hook {} [{}]", hook.policy_name, target, hook.instance)?;
+        for argument in &hook.arguments {
+            writeln!(f, "  argument {}", operand(&argument.operand))?;
         }
-        for filter in &selector.return_filters {
-            let _ = writeln!(out, "    returned {}  ; line {}", predicate(&filter.predicate), filter.line.line);
+        if let Some(returned) = &hook.returned {
+            writeln!(f, "  returns {}", operand(&returned.operand))?;
         }
-        let _ = writeln!(out, "    {}", actions(&selector.actions));
-        if selector.return_actions.enforces() {
-            let _ = writeln!(out, "    returned {}", actions(&selector.return_actions));
+        for selector in &hook.selectors {
+            writeln!(f, "  selector {}", selector.index)?;
+            for filter in &selector.filters {
+                writeln!(f, "    {}  ; line {}", predicate(&filter.predicate), filter.line.line)?;
+            }
+            for filter in &selector.return_filters {
+                writeln!(
+                    f,
+                    "    returned {}  ; line {}",
+                    predicate(&filter.predicate),
+                    filter.line.line
+                )?;
+            }
+            writeln!(f, "    {}", actions(&selector.actions))?;
+            if selector.return_actions.enforces() {
+                writeln!(f, "    returned {}", actions(&selector.return_actions))?;
+            }
         }
+        Ok(())
     }
-    out
 }
 
 /// An operand.
@@ -46,30 +58,59 @@ pub fn operand(operand: &Operand) -> String {
         OperandSource::Return => "result".into(),
         OperandSource::Executable => "executable".into(),
     };
-    format!("{source} as {:?}{}", operand.argument_type, if operand.exact_type { " (trusted)" } else { "" })
+    format!(
+        "{source} as {:?}{}",
+        operand.argument_type,
+        if operand.exact_type { " (trusted)" } else { "" }
+    )
 }
 
 /// A predicate.
 pub fn predicate(predicate: &Predicate) -> String {
     let not = |negated: bool| if negated { "not " } else { "" };
     match predicate {
-        Predicate::Integer { operand: o, test, negated } => format!("{}{} {test:?}", not(*negated), operand(o)),
-        Predicate::Text { operand: o, test, negated } => format!("{}{} {}", not(*negated), operand(o), text_test(test)),
-        Predicate::Sock { operand: o, test, negated } => format!("{}{} {test:?}", not(*negated), operand(o)),
+        Predicate::Integer {
+            operand: o,
+            test,
+            negated,
+        } => format!("{}{} {test:?}", not(*negated), operand(o)),
+        Predicate::Text {
+            operand: o,
+            test,
+            negated,
+        } => format!("{}{} {}", not(*negated), operand(o), text_test(test)),
+        Predicate::Sock {
+            operand: o,
+            test,
+            negated,
+        } => format!("{}{} {test:?}", not(*negated), operand(o)),
         Predicate::Binary { test, negated } => format!("{}binary {}", not(*negated), text_test(test)),
-        Predicate::Pid { values, is_namespace_pid, follow_forks, negated } => format!(
+        Predicate::Pid {
+            values,
+            is_namespace_pid,
+            follow_forks,
+            negated,
+        } => format!(
             "{}pid{}{} in {values:?}",
             not(*negated),
             if *is_namespace_pid { " of namespace" } else { "" },
             if *follow_forks { " or ancestor's" } else { "" },
         ),
-        Predicate::Namespace { namespace, values, negated } => format!("{}{namespace:?} namespace in {values:?}", not(*negated)),
+        Predicate::Namespace {
+            namespace,
+            values,
+            negated,
+        } => format!("{}{namespace:?} namespace in {values:?}", not(*negated)),
         Predicate::Capability { set, mask, negated, .. } => format!("{}{set:?} capabilities {mask:#x}", not(*negated)),
     }
 }
 
 fn text_test(test: &TextTest) -> String {
-    let values: Vec<String> = test.values.iter().map(|v| format!("{:?}", String::from_utf8_lossy(v))).collect();
+    let values: Vec<String> = test
+        .values
+        .iter()
+        .map(|v| format!("{:?}", String::from_utf8_lossy(v)))
+        .collect();
     format!("{:?} [{}]", test.comparison, values.join(", "))
 }
 
@@ -78,7 +119,9 @@ fn actions(actions: &Actions) -> String {
     parts.extend(actions.signals.iter().map(|s| format!("signal {s}")));
     parts.extend(actions.override_errno.map(|e| format!("return -{e}")));
     parts.push(match actions.post {
-        Some(post) => post.rate_limit.map_or("post".into(), |l| format!("post once in {} ns per scope {}", l.interval_ns, l.scope)),
+        Some(post) => post.rate_limit.map_or("post".into(), |l| {
+            format!("post once in {} ns per scope {}", l.interval_ns, l.scope)
+        }),
         None => "no post".into(),
     });
     format!("=> {}", parts.join(", "))

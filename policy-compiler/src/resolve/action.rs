@@ -22,8 +22,18 @@ const MAX_ERRNO: i64 = 4095;
 
 impl Resolver<'_> {
     /// The actions of a selector. Post is implicit.
-    pub(super) fn actions(&mut self, specs: &[ActionSelector], path: &FieldPath, target: &Target, is_return: bool) -> Actions {
-        let mut actions = Actions { post: Some(Post::default()), reported: POST, ..Actions::default() };
+    pub(super) fn actions(
+        &mut self,
+        specs: &[ActionSelector],
+        path: &FieldPath,
+        target: &Target,
+        is_return: bool,
+    ) -> Actions {
+        let mut actions = Actions {
+            post: Some(Post::default()),
+            reported: POST,
+            ..Actions::default()
+        };
         for (i, spec) in specs.iter().enumerate() {
             let path = path.index(i);
             self.refuse_parameters(spec, &path);
@@ -77,7 +87,12 @@ impl Resolver<'_> {
             (spec.ima_hash, "imaHash"),
         ] {
             if present {
-                self.error(codes::NOT_COMPILED, &path.key(key), format!("`{key}` is not compiled"), "leave it out");
+                self.error(
+                    codes::NOT_COMPILED,
+                    &path.key(key),
+                    format!("`{key}` is not compiled"),
+                    "leave it out",
+                );
             }
         }
         if spec.action != Action::Post && !spec.rate_limit.is_empty() {
@@ -90,9 +105,19 @@ impl Resolver<'_> {
         }
     }
 
-    fn override_errno(&mut self, spec: &ActionSelector, path: &FieldPath, target: &Target, is_return: bool) -> Option<u32> {
+    fn override_errno(
+        &mut self,
+        spec: &ActionSelector,
+        path: &FieldPath,
+        target: &Target,
+        is_return: bool,
+    ) -> Option<u32> {
         if is_return || matches!(target, Target::Tracepoint(..) | Target::RawTracepoint(..)) {
-            let what = if is_return { "when the function has returned".into() } else { format!("at a {}", super::target_name(target)) };
+            let what = if is_return {
+                "when the function has returned".into()
+            } else {
+                format!("at a {}", super::target_name(target))
+            };
             self.error(
                 codes::ACTION_NOT_POSSIBLE,
                 &path.key("action"),
@@ -128,7 +153,11 @@ impl Resolver<'_> {
             b'h' => 3600,
             _ => 1,
         };
-        let Some(interval_ns) = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(seconds * 1_000_000_000)) else {
+        let Some(interval_ns) = digits
+            .parse::<u64>()
+            .ok()
+            .and_then(|n| n.checked_mul(seconds * 1_000_000_000))
+        else {
             self.error(
                 codes::BAD_VALUE,
                 &path.key("rateLimit"),

@@ -18,7 +18,9 @@ pub(super) fn network(text: &str) -> Option<Network> {
         }
         IpAddr::V6(address) => {
             let prefix = prefix.unwrap_or(128);
-            let mask = u128::MAX.checked_shl(128u32.checked_sub(u32::from(prefix))?).unwrap_or(0);
+            let mask = u128::MAX
+                .checked_shl(128u32.checked_sub(u32::from(prefix))?)
+                .unwrap_or(0);
             Some(Network::V6(u128::from(address) & mask, prefix))
         }
     }

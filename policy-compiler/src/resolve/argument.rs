@@ -55,7 +55,12 @@ fn kernel_struct(argument_type: ArgumentType) -> Option<&'static str> {
 
 impl Resolver<'_> {
     /// Arguments and return value of a `kprobes` or `fentries` hook.
-    pub(super) fn kprobe_arguments(&mut self, target: &Target, spec: &KprobeSpec, path: &FieldPath) -> (Vec<Argument>, Option<Argument>) {
+    pub(super) fn kprobe_arguments(
+        &mut self,
+        target: &Target,
+        spec: &KprobeSpec,
+        path: &FieldPath,
+    ) -> (Vec<Argument>, Option<Argument>) {
         let arguments = self.arguments(target, &spec.args, path);
         let returned = spec.return_arg.as_ref().filter(|_| spec.has_return).and_then(|arg| {
             let path = path.key("returnArg");
@@ -69,8 +74,16 @@ impl Resolver<'_> {
                 );
                 return None;
             }
-            let operand = Operand { source: OperandSource::Return, argument_type, exact_type: false };
-            Some(Argument { operand, label: Arc::from(arg.label.as_str()), line: self.line(&path) })
+            let operand = Operand {
+                source: OperandSource::Return,
+                argument_type,
+                exact_type: false,
+            };
+            Some(Argument {
+                operand,
+                label: Arc::from(arg.label.as_str()),
+                line: self.line(&path),
+            })
         });
         (arguments, returned)
     }
@@ -82,7 +95,11 @@ impl Resolver<'_> {
             let path = path.key("args").index(i);
             self.refuse_outside_of_argument(spec, &path);
             if let Some(operand) = self.operand(target, spec, &path) {
-                arguments.push(Argument { operand, label: Arc::from(spec.label.as_str()), line: self.line(&path) });
+                arguments.push(Argument {
+                    operand,
+                    label: Arc::from(spec.label.as_str()),
+                    line: self.line(&path),
+                });
             }
         }
         arguments
@@ -130,7 +147,11 @@ impl Resolver<'_> {
                 self.error(
                     codes::INDEX_OUT_OF_RANGE,
                     &path.key("index"),
-                    format!("{} has {count} parameters, index {} is out of range", super::target_name(target), spec.index),
+                    format!(
+                        "{} has {count} parameters, index {} is out of range",
+                        super::target_name(target),
+                        spec.index
+                    ),
                     "indexes count from 0",
                 );
                 return None;
@@ -138,7 +159,11 @@ impl Resolver<'_> {
             Ok(None) => false,
             Ok(Some(kernel_type)) => self.check_type(argument_type, spec, kernel_type, path),
         };
-        Some(Operand { source: OperandSource::Parameter(spec.index), argument_type, exact_type })
+        Some(Operand {
+            source: OperandSource::Parameter(spec.index),
+            argument_type,
+            exact_type,
+        })
     }
 
     /// The kernel's type of a parameter; `Ok(None)`: not known, `Err`: there are only so many.
@@ -151,19 +176,32 @@ impl Resolver<'_> {
             Target::Lsm(hook) => btf.function(&format!("bpf_lsm_{hook}")).map(|f| f.proto),
             // the prototype behind the typedef begins with the program's private data
             Target::RawTracepoint(_, event) => btf.typedef(&format!("btf_trace_{event}")).and_then(|id| {
-                let Kind::Ptr(proto) = btf.kind(btf.resolve(id)) else { return None };
+                let Kind::Ptr(proto) = btf.kind(btf.resolve(id)) else {
+                    return None;
+                };
                 Some(proto)
             }),
             Target::Tracepoint(..) => None,
         };
-        let Some(prototype) = prototype.map(|id| btf.prototype(id)) else { return Ok(None) };
+        let Some(prototype) = prototype.map(|id| btf.prototype(id)) else {
+            return Ok(None);
+        };
         let skipped = usize::from(matches!(target, Target::RawTracepoint(..)));
         let params = prototype.params.get(skipped..).unwrap_or_default();
-        params.get(index as usize).map(|p| Some(p.type_id)).ok_or(params.len() as u32)
+        params
+            .get(index as usize)
+            .map(|p| Some(p.type_id))
+            .ok_or(params.len() as u32)
     }
 
     /// Whether the kernel's type is exactly the struct meant; warns if the two cannot be reconciled.
-    fn check_type(&mut self, argument_type: ArgumentType, spec: &ArgSpec, kernel_type: TypeId, path: &FieldPath) -> bool {
+    fn check_type(
+        &mut self,
+        argument_type: ArgumentType,
+        spec: &ArgSpec,
+        kernel_type: TypeId,
+        path: &FieldPath,
+    ) -> bool {
         let btf = self.facts.btf.clone();
         let resolved = btf.kind(btf.resolve(kernel_type));
         let declaration = btf.c_declaration(kernel_type);
@@ -190,21 +228,39 @@ impl Resolver<'_> {
             self.warning(
                 codes::TYPE_DIFFERS,
                 &path.key("type"),
-                format!("parameter {} is `{declaration}` in this kernel, not a `{}`", spec.index, spec.arg_type),
+                format!(
+                    "parameter {} is `{declaration}` in this kernel, not a `{}`",
+                    spec.index, spec.arg_type
+                ),
                 "it is read as the policy says; check the index and the type",
             );
         }
         false
     }
 
-    fn tracepoint_operand(&mut self, subsystem: &str, event: &str, spec: &ArgSpec, path: &FieldPath) -> Option<Operand> {
+    fn tracepoint_operand(
+        &mut self,
+        subsystem: &str,
+        event: &str,
+        spec: &ArgSpec,
+        path: &FieldPath,
+    ) -> Option<Operand> {
         let format = self.facts.tracepoints.get(&(subsystem.to_owned(), event.to_owned()))?;
         let Some(field) = format.fields.get(spec.index as usize) else {
-            let names: Vec<String> = format.fields.iter().enumerate().map(|(i, f)| format!("{i} {}", f.name)).collect();
+            let names: Vec<String> = format
+                .fields
+                .iter()
+                .enumerate()
+                .map(|(i, f)| format!("{i} {}", f.name))
+                .collect();
             self.error(
                 codes::INDEX_OUT_OF_RANGE,
                 &path.key("index"),
-                format!("tracepoint `{subsystem}/{event}` has {} fields, index {} is out of range", names.len(), spec.index),
+                format!(
+                    "tracepoint `{subsystem}/{event}` has {} fields, index {} is out of range",
+                    names.len(),
+                    spec.index
+                ),
                 format!("its fields are: {}", names.join(", ")),
             );
             return None;
@@ -215,7 +271,10 @@ impl Resolver<'_> {
                 self.error(
                     codes::TYPE_NOT_READABLE,
                     path,
-                    format!("the field `{} {}` has no type that is compiled", field.declaration, field.name),
+                    format!(
+                        "the field `{} {}` has no type that is compiled",
+                        field.declaration, field.name
+                    ),
                     "say how to read it with `type`",
                 );
                 return None;
@@ -233,8 +292,16 @@ impl Resolver<'_> {
             );
             return None;
         }
-        let source = OperandSource::Field { offset: field.offset, size: field.size, signed: field.signed };
-        Some(Operand { source, argument_type, exact_type: false })
+        let source = OperandSource::Field {
+            offset: field.offset,
+            size: field.size,
+            signed: field.signed,
+        };
+        Some(Operand {
+            source,
+            argument_type,
+            exact_type: false,
+        })
     }
 }
 

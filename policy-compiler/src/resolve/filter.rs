@@ -19,7 +19,10 @@ const UNPRIVILEGED_PORT: u16 = 1024;
 
 impl Resolver<'_> {
     /// One selector.
-    #[expect(clippy::too_many_arguments, reason = "each is a part of the hook the selector belongs to")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a part of the hook the selector belongs to"
+    )]
     pub(super) fn selector(
         &mut self,
         index: u32,
@@ -76,7 +79,12 @@ impl Resolver<'_> {
             filters,
             return_filters,
             actions: self.actions(&spec.match_actions, &path.key("matchActions"), target, false),
-            return_actions: self.actions(&spec.match_return_actions, &path.key("matchReturnActions"), target, true),
+            return_actions: self.actions(
+                &spec.match_return_actions,
+                &path.key("matchReturnActions"),
+                target,
+                true,
+            ),
             line: self.line(path),
         }
     }
@@ -135,7 +143,10 @@ impl Resolver<'_> {
         };
         if let Some(test) = self.text_test(comparison, &spec.values, path, false) {
             let negated = spec.operator.is_negative();
-            filters.push(Filter { predicate: Predicate::Binary { test, negated }, line: self.line(path) });
+            filters.push(Filter {
+                predicate: Predicate::Binary { test, negated },
+                line: self.line(path),
+            });
         }
     }
 
@@ -156,36 +167,53 @@ impl Resolver<'_> {
         for (i, value) in spec.values.iter().enumerate() {
             let path = path.key("values").index(i);
             if value == "host_ns" {
-                match self.facts.host_namespaces.get(spec.namespace.as_str()) {
-                    Some(inode) => values.push(*inode),
-                    None => self.error(
+                if let Some(inode) = self.facts.host_namespaces.get(spec.namespace.as_str()) {
+                    values.push(*inode);
+                } else {
+                    self.error(
                         codes::HOST_NAMESPACE_UNKNOWN,
                         &path,
                         format!("the host's {} namespace is not known", spec.namespace),
                         "give its inode number, as `readlink /proc/1/ns/*` shows it",
-                    ),
+                    );
                 }
             } else if let Some(inode) = integer::value(value, 32, false) {
                 values.push(inode as u32);
             } else {
-                self.bad_value(value, "the inode number of a namespace", &path, "write a number, or `host_ns`");
+                self.bad_value(
+                    value,
+                    "the inode number of a namespace",
+                    &path,
+                    "write a number, or `host_ns`",
+                );
             }
         }
         values.sort_unstable();
         values.dedup();
         let negated = spec.operator == SetOperator::NotIn;
-        filters.push(Filter { predicate: Predicate::Namespace { namespace, values, negated }, line: self.line(path) });
+        filters.push(Filter {
+            predicate: Predicate::Namespace {
+                namespace,
+                values,
+                negated,
+            },
+            line: self.line(path),
+        });
     }
 
     fn capability(&mut self, spec: &CapabilitySelector, path: &FieldPath, filters: &mut Vec<Filter>) {
         let mut mask = 0;
         for (i, value) in spec.values.iter().enumerate() {
-            match names::capability(value) {
-                Some(bit) => mask |= 1u64 << bit,
-                None => {
-                    let path = path.key("values").index(i);
-                    self.bad_value(value, "a capability", &path, "write its name, for example `CAP_SYS_ADMIN`");
-                }
+            if let Some(bit) = names::capability(value) {
+                mask |= 1u64 << bit;
+            } else {
+                let path = path.key("values").index(i);
+                self.bad_value(
+                    value,
+                    "a capability",
+                    &path,
+                    "write its name, for example `CAP_SYS_ADMIN`",
+                );
             }
         }
         let set = match spec.capability_type {
@@ -207,7 +235,12 @@ impl Resolver<'_> {
         }
         let negated = spec.operator == SetOperator::NotIn;
         filters.push(Filter {
-            predicate: Predicate::Capability { set, mask, negated, outside_user_namespace },
+            predicate: Predicate::Capability {
+                set,
+                mask,
+                negated,
+                outside_user_namespace,
+            },
             line: self.line(path),
         });
     }
@@ -224,14 +257,16 @@ impl Resolver<'_> {
         if specs.len() != arguments.len() {
             return None; // an argument failed already
         }
-        let (position, key) = match filter.args.first() {
-            Some(position) => (Some(*position as usize), "args"),
+        let (position, key) = if let Some(position) = filter.args.first() {
+            (Some(*position as usize), "args")
+        } else {
             // classic tracepoints: a field's index, or else the position in `args`, as policies in use have it
-            None => {
-                let by_index = specs.iter().position(|s| s.index == filter.index);
-                let is_tracepoint = matches!(target, Target::Tracepoint(..) | Target::RawTracepoint(..));
-                (by_index.or_else(|| is_tracepoint.then_some(filter.index as usize)), "index")
-            }
+            let by_index = specs.iter().position(|s| s.index == filter.index);
+            let is_tracepoint = matches!(target, Target::Tracepoint(..) | Target::RawTracepoint(..));
+            (
+                by_index.or_else(|| is_tracepoint.then_some(filter.index as usize)),
+                "index",
+            )
         };
         if let Some(argument) = position.and_then(|p| arguments.get(p)) {
             return Some(argument.operand.clone());
@@ -242,11 +277,22 @@ impl Resolver<'_> {
         } else {
             format!("`args` of the hook has the indexes {}", known.join(", "))
         };
-        self.error(codes::NO_SUCH_ARGUMENT, &path.key(key), "the filter is on an argument that the hook does not read", help);
+        self.error(
+            codes::NO_SUCH_ARGUMENT,
+            &path.key(key),
+            "the filter is on an argument that the hook does not read",
+            help,
+        );
         None
     }
 
-    fn argument_filter(&mut self, filter: &ArgSelector, operand: &Operand, path: &FieldPath, filters: &mut Vec<Filter>) {
+    fn argument_filter(
+        &mut self,
+        filter: &ArgSelector,
+        operand: &Operand,
+        path: &FieldPath,
+        filters: &mut Vec<Filter>,
+    ) {
         let predicate = if let Some((bits, signed)) = integer_width(operand.argument_type) {
             self.integer(filter, operand, bits, signed, path)
         } else if operand.is_text() {
@@ -258,11 +304,21 @@ impl Resolver<'_> {
             None
         };
         if let Some(predicate) = predicate {
-            filters.push(Filter { predicate, line: self.line(path) });
+            filters.push(Filter {
+                predicate,
+                line: self.line(path),
+            });
         }
     }
 
-    fn integer(&mut self, filter: &ArgSelector, operand: &Operand, bits: u32, signed: bool, path: &FieldPath) -> Option<Predicate> {
+    fn integer(
+        &mut self,
+        filter: &ArgSelector,
+        operand: &Operand,
+        bits: u32,
+        signed: bool,
+        path: &FieldPath,
+    ) -> Option<Predicate> {
         use ArgOperator as Op;
         let is_range = matches!(filter.operator, Op::InRange | Op::NotInRange);
         let negated = matches!(filter.operator, Op::NotEqual | Op::NotInRange | Op::NotInMap);
@@ -289,7 +345,9 @@ impl Resolver<'_> {
         let mut ranges = Vec::new();
         let mut failed = false;
         for (i, text) in filter.values.iter().enumerate() {
-            let parsed = integer::range(text, bits, signed).filter(|_| accepts_ranges).map(|r| ranges.push(r));
+            let parsed = integer::range(text, bits, signed)
+                .filter(|_| accepts_ranges)
+                .map(|r| ranges.push(r));
             let parsed = parsed.or_else(|| {
                 let value = integer::value(text, bits, signed).filter(|_| !is_range)?;
                 values.push(value);
@@ -303,7 +361,10 @@ impl Resolver<'_> {
                 } else if is_range {
                     ("a range of this type", "write `low:high`, bounds included")
                 } else {
-                    ("a number of this type", "write a number: decimal, or hexadecimal with `0x`")
+                    (
+                        "a number of this type",
+                        "write a number: decimal, or hexadecimal with `0x`",
+                    )
                 };
                 self.bad_value(text, what, &path, help);
             }
@@ -317,7 +378,13 @@ impl Resolver<'_> {
         }
         values.sort_unstable();
         values.dedup();
-        let compare = |a: &u64, b: &u64| if signed { (*a as i64).cmp(&(*b as i64)) } else { a.cmp(b) };
+        let compare = |a: &u64, b: &u64| {
+            if signed {
+                (*a as i64).cmp(&(*b as i64))
+            } else {
+                a.cmp(b)
+            }
+        };
         let test = match filter.operator {
             Op::GreaterThan | Op::GT => IntegerTest::Above(values.into_iter().min_by(compare)?),
             Op::LessThan | Op::LT => IntegerTest::Below(values.into_iter().max_by(compare)?),
@@ -329,7 +396,11 @@ impl Resolver<'_> {
                 IntegerTest::Within(ranges)
             }
         };
-        Some(Predicate::Integer { operand: operand.clone(), test, negated })
+        Some(Predicate::Integer {
+            operand: operand.clone(),
+            test,
+            negated,
+        })
     }
 
     fn text(&mut self, filter: &ArgSelector, operand: &Operand, path: &FieldPath) -> Option<Predicate> {
@@ -354,25 +425,46 @@ impl Resolver<'_> {
         // a NUL ends the strings of C, so trailing ones in a policy are a way of writing it (§7)
         let trim = operand.argument_type == ArgumentType::String;
         let test = self.text_test(comparison, &filter.values, path, trim)?;
-        Some(Predicate::Text { operand: operand.clone(), test, negated })
+        Some(Predicate::Text {
+            operand: operand.clone(),
+            test,
+            negated,
+        })
     }
 
-    fn text_test(&mut self, comparison: TextComparison, values: &[String], path: &FieldPath, trim: bool) -> Option<TextTest> {
+    fn text_test(
+        &mut self,
+        comparison: TextComparison,
+        values: &[String],
+        path: &FieldPath,
+        trim: bool,
+    ) -> Option<TextTest> {
         let mut bytes = Vec::with_capacity(values.len());
         let mut failed = false;
         for (i, value) in values.iter().enumerate() {
             let value = if trim { value.trim_end_matches('\0') } else { value };
-            if value.len() > ebpf::record::TEXT_MAX as usize {
+            if value.len() > ebpf::record::TEXT_MAX {
                 failed = true;
                 let path = path.key("values").index(i);
-                let message = format!("the value has {} bytes, strings of the kernel have at most 4096", value.len());
-                self.error(codes::BAD_VALUE, &path, message, "shorten it: nothing can ever match it");
+                let message = format!(
+                    "the value has {} bytes, strings of the kernel have at most 4096",
+                    value.len()
+                );
+                self.error(
+                    codes::BAD_VALUE,
+                    &path,
+                    message,
+                    "shorten it: nothing can ever match it",
+                );
             }
             bytes.push(value.as_bytes().to_vec());
         }
         bytes.sort_unstable();
         bytes.dedup();
-        (!failed).then_some(TextTest { comparison, values: bytes })
+        (!failed).then_some(TextTest {
+            comparison,
+            values: bytes,
+        })
     }
 
     fn socket(&mut self, filter: &ArgSelector, operand: &Operand, path: &FieldPath) -> Option<Predicate> {
@@ -406,22 +498,56 @@ impl Resolver<'_> {
         let test = match filter.operator {
             _ if privileged => Some(SockTest::Port(side, vec![(0, UNPRIVILEGED_PORT - 1)])),
             Op::SAddr | Op::NotSAddr | Op::DAddr | Op::NotDAddr => self
-                .each(filter, path, address::network, "an IP address or network", "write an address, or a network such as `10.0.0.0/8`")
+                .each(
+                    filter,
+                    path,
+                    address::network,
+                    "an IP address or network",
+                    "write an address, or a network such as `10.0.0.0/8`",
+                )
                 .map(|networks| SockTest::Address(side, networks)),
             Op::SPort | Op::NotSPort | Op::DPort | Op::NotDPort => self
-                .each(filter, path, address::ports, "a port", "write a port, or a range such as `1000:2000`")
+                .each(
+                    filter,
+                    path,
+                    address::ports,
+                    "a port",
+                    "write a port, or a range such as `1000:2000`",
+                )
                 .map(|ports| SockTest::Port(side, ports)),
             Op::Protocol => self
-                .each(filter, path, names::protocol, "an IP protocol", "write a number or a name such as `IPPROTO_TCP`")
+                .each(
+                    filter,
+                    path,
+                    names::protocol,
+                    "an IP protocol",
+                    "write a number or a name such as `IPPROTO_TCP`",
+                )
                 .map(SockTest::Protocol),
             Op::Family => self
-                .each(filter, path, names::family, "an address family", "write a number or a name such as `AF_INET`")
+                .each(
+                    filter,
+                    path,
+                    names::family,
+                    "an address family",
+                    "write a number or a name such as `AF_INET`",
+                )
                 .map(SockTest::Family),
             _ => self
-                .each(filter, path, names::state, "a TCP state", "write a number or a name such as `TCP_LISTEN`")
+                .each(
+                    filter,
+                    path,
+                    names::state,
+                    "a TCP state",
+                    "write a number or a name such as `TCP_LISTEN`",
+                )
                 .map(SockTest::State),
         }?;
-        Some(Predicate::Sock { operand: operand.clone(), test, negated })
+        Some(Predicate::Sock {
+            operand: operand.clone(),
+            test,
+            negated,
+        })
     }
 
     /// Parses every value of a filter; `None` if one is wrong.
@@ -436,12 +562,11 @@ impl Resolver<'_> {
         let mut parsed = Vec::with_capacity(filter.values.len());
         let mut failed = false;
         for (i, text) in filter.values.iter().enumerate() {
-            match parse(text) {
-                Some(value) => parsed.push(value),
-                None => {
-                    failed = true;
-                    self.bad_value(text, what, &path.key("values").index(i), help);
-                }
+            if let Some(value) = parse(text) {
+                parsed.push(value);
+            } else {
+                failed = true;
+                self.bad_value(text, what, &path.key("values").index(i), help);
             }
         }
         parsed.sort_unstable();
@@ -458,7 +583,11 @@ impl Resolver<'_> {
     }
 
     fn not_applicable(&mut self, filter: &ArgSelector, operand: &Operand, path: &FieldPath, help: &str) {
-        let message = format!("the operator `{}` does not apply to `{}`", filter.operator, type_name(operand.argument_type));
+        let message = format!(
+            "the operator `{}` does not apply to `{}`",
+            filter.operator,
+            type_name(operand.argument_type)
+        );
         self.error(codes::OPERATOR_NOT_APPLICABLE, &path.key("operator"), message, help);
     }
 }

@@ -23,10 +23,19 @@ pub(super) struct Common<'s> {
 
 impl Resolver<'_> {
     /// A hook of `kprobes` or `fentries`: one for each symbol of its list.
-    pub(super) fn kprobe(&mut self, kind: HookKind, index: usize, spec: &KprobeSpec, path: &FieldPath, hooks: &mut Vec<Hook>) {
+    pub(super) fn kprobe(
+        &mut self,
+        kind: HookKind,
+        index: usize,
+        spec: &KprobeSpec,
+        path: &FieldPath,
+        hooks: &mut Vec<Hook>,
+    ) {
         self.refuse_outside_of_kprobe(spec, path);
         let call_path = path.key("call");
-        let Some(targets) = self.call_targets(&spec.call, spec.syscall, &call_path) else { return };
+        let Some(targets) = self.call_targets(&spec.call, spec.syscall, &call_path) else {
+            return;
+        };
         let ignore_missing = spec.ignore.as_ref().is_some_and(|i| i.call_not_found);
         for target in targets {
             if !self.exists(&target) {
@@ -34,7 +43,10 @@ impl Resolver<'_> {
                     self.warning(
                         codes::FUNCTION_NOT_FOUND,
                         &call_path,
-                        format!("{} is not on this kernel, the hook is left out", super::target_name(&target)),
+                        format!(
+                            "{} is not on this kernel, the hook is left out",
+                            super::target_name(&target)
+                        ),
                         "`ignore.callNotFound` asks for this",
                     );
                 } else {
@@ -147,12 +159,12 @@ impl Resolver<'_> {
                 let symbol = syscall_symbol(name, facts.arch);
                 facts.btf.function(&symbol).is_some()
                     || facts.functions.contains(&symbol)
-                    || facts.tracepoints.contains_key(&("syscalls".into(), format!("sys_enter_{name}")))
+                    || facts
+                        .tracepoints
+                        .contains_key(&("syscalls".into(), format!("sys_enter_{name}")))
             }
             Target::Lsm(hook) => facts.btf.function(&format!("bpf_lsm_{hook}")).is_some(),
-            Target::Tracepoint(subsystem, event) => {
-                facts.tracepoints.contains_key(&(subsystem.clone(), event.clone()))
-            }
+            Target::Tracepoint(subsystem, event) => facts.tracepoints.contains_key(&(subsystem.clone(), event.clone())),
             Target::RawTracepoint(_, event) => facts.btf.typedef(&format!("btf_trace_{event}")).is_some(),
         }
     }

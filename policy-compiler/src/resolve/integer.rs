@@ -14,7 +14,11 @@ pub(super) fn value(text: &str, bits: u32, signed: bool) -> Option<u64> {
         return None;
     }
     let truncated = number as u64 & mask(bits);
-    Some(if signed { sign_extend(truncated, bits) } else { truncated })
+    Some(if signed {
+        sign_extend(truncated, bits)
+    } else {
+        truncated
+    })
 }
 
 /// `low:high`, both extended; `None` if malformed, out of range or empty.
@@ -69,14 +73,23 @@ mod tests {
         assert_eq!(value("0x10", 32, false), Some(16));
         assert_eq!(value("010", 32, false), Some(8));
         assert_eq!(value("-1", 32, true), Some(u64::MAX));
-        assert_eq!(value("0xffffffff", 32, true), Some(u64::MAX), "hexadecimal of a signed type");
+        assert_eq!(
+            value("0xffffffff", 32, true),
+            Some(u64::MAX),
+            "hexadecimal of a signed type"
+        );
         assert_eq!(value("-1", 8, true), Some(u64::MAX));
         assert_eq!(value("18446744073709551615", 64, false), Some(u64::MAX));
     }
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        for (text, bits, signed) in [("-1", 32, false), ("256", 8, false), ("4294967296", 32, true), ("-129", 8, true)] {
+        for (text, bits, signed) in [
+            ("-1", 32, false),
+            ("256", 8, false),
+            ("4294967296", 32, true),
+            ("-129", 8, true),
+        ] {
             assert_eq!(value(text, bits, signed), None, "{text}");
         }
         for text in ["", "x", "0x", "1:2", "--1", "1 2"] {

@@ -20,7 +20,10 @@ pub(super) fn syscall_names(spec: &Spec) -> Vec<String> {
     for hook in spec.kprobes.iter().chain(&spec.fentries) {
         match hook.call.strip_prefix("list:") {
             Some(list) => {
-                let list = spec.lists.iter().find(|l| l.name == list && l.list_type == ListType::Syscalls);
+                let list = spec
+                    .lists
+                    .iter()
+                    .find(|l| l.name == list && l.list_type == ListType::Syscalls);
                 names.extend(list.iter().flat_map(|l| &l.values).map(|v| abi_free(v).to_owned()));
             }
             None if hook.syscall => names.push(syscall_name(&hook.call).to_owned()),
@@ -59,7 +62,10 @@ impl Resolver<'_> {
                     codes::NOT_COMPILED,
                     path,
                     format!("`{call}` is a syscall of another instruction set"),
-                    format!("write `sys_{}`: the prefix of the kernel's own instruction set is added", syscall_name(call)),
+                    format!(
+                        "write `sys_{}`: the prefix of the kernel's own instruction set is added",
+                        syscall_name(call)
+                    ),
                 );
                 return None;
             }
@@ -91,7 +97,13 @@ impl Resolver<'_> {
             ListType::Functions => Some(
                 list.values
                     .iter()
-                    .map(|v| if syscall { Target::Syscall(syscall_name(v).to_owned()) } else { Target::Function(v.clone()) })
+                    .map(|v| {
+                        if syscall {
+                            Target::Syscall(syscall_name(v).to_owned())
+                        } else {
+                            Target::Function(v.clone())
+                        }
+                    })
                     .collect(),
             ),
             ListType::GeneratedSyscalls | ListType::GeneratedFtrace => {

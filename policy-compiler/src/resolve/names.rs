@@ -145,7 +145,12 @@ const CAPABILITIES: [&str; 41] = [
 ];
 
 fn number_or_name(text: &str, names: &[(&str, u16)]) -> Option<u16> {
-    text.parse().ok().or_else(|| names.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, number)| *number))
+    text.parse().ok().or_else(|| {
+        names
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(text))
+            .map(|(_, number)| *number)
+    })
 }
 
 /// IP protocol, by number or name.

@@ -20,32 +20,73 @@ impl Resolver<'_> {
         self.refuse(!spec.usdts.is_empty(), &root.key("usdts"), "`usdts` are", hooks);
         self.refuse(spec.loader, &root.key("loader"), "`loader` is", hooks);
         let help = "use `action: Sigkill` or `Override` in the selector itself";
-        self.refuse(!spec.enforcers.is_empty(), &root.key("enforcers"), "`enforcers` are", help);
+        self.refuse(
+            !spec.enforcers.is_empty(),
+            &root.key("enforcers"),
+            "`enforcers` are",
+            help,
+        );
         let help = "write the filters into the selectors that use them";
-        self.refuse(!spec.selectors_macros.is_empty(), &root.key("selectorsMacros"), "`selectorsMacros` are", help);
+        self.refuse(
+            !spec.selectors_macros.is_empty(),
+            &root.key("selectorsMacros"),
+            "`selectorsMacros` are",
+            help,
+        );
         let help = "without workload selectors the policy applies to every process of the node";
         // all three empty, like none at all, means: no filtering (§9.4)
         let is_empty = |s: &Option<LabelSelector>| {
-            s.as_ref().is_some_and(|s| s.match_labels.is_empty() && s.match_expressions.is_empty())
+            s.as_ref()
+                .is_some_and(|s| s.match_labels.is_empty() && s.match_expressions.is_empty())
         };
         let all_empty =
             is_empty(&spec.pod_selector) && is_empty(&spec.container_selector) && is_empty(&spec.host_selector);
         if !all_empty {
-            self.refuse(spec.pod_selector.is_some(), &root.key("podSelector"), "`podSelector` is", help);
-            self.refuse(spec.container_selector.is_some(), &root.key("containerSelector"), "`containerSelector` is", help);
-            self.refuse(spec.host_selector.is_some(), &root.key("hostSelector"), "`hostSelector` is", help);
+            self.refuse(
+                spec.pod_selector.is_some(),
+                &root.key("podSelector"),
+                "`podSelector` is",
+                help,
+            );
+            self.refuse(
+                spec.container_selector.is_some(),
+                &root.key("containerSelector"),
+                "`containerSelector` is",
+                help,
+            );
+            self.refuse(
+                spec.host_selector.is_some(),
+                &root.key("hostSelector"),
+                "`hostSelector` is",
+                help,
+            );
         }
-        self.refuse(spec.node_selector.is_some(), &root.key("nodeSelector"), "`nodeSelector` is", help);
+        self.refuse(
+            spec.node_selector.is_some(),
+            &root.key("nodeSelector"),
+            "`nodeSelector` is",
+            help,
+        );
         let namespaced = self.policy.namespace.is_some();
         let path = FieldPath::root().key("metadata").key("namespace");
-        self.refuse(namespaced, &path, "namespaced policies are", "use `kind: TracingPolicy` without `metadata.namespace`");
+        self.refuse(
+            namespaced,
+            &path,
+            "namespaced policies are",
+            "use `kind: TracingPolicy` without `metadata.namespace`",
+        );
     }
 
     /// Keys of a `kprobes` or `fentries` hook.
     pub(super) fn refuse_outside_of_kprobe(&mut self, spec: &KprobeSpec, path: &FieldPath) {
         self.refuse(!spec.data.is_empty(), &path.key("data"), "`data` is", "use `args`");
         let help = "leave it out: events then carry the process that made the call";
-        self.refuse(spec.return_arg_action.is_some(), &path.key("returnArgAction"), "`returnArgAction` is", help);
+        self.refuse(
+            spec.return_arg_action.is_some(),
+            &path.key("returnArgAction"),
+            "`returnArgAction` is",
+            help,
+        );
     }
 
     /// Keys of an argument.
@@ -53,9 +94,19 @@ impl Resolver<'_> {
         let help = "read the argument itself";
         self.refuse(!spec.resolve.is_empty(), &path.key("resolve"), "`resolve` is", help);
         self.refuse(!spec.btf_type.is_empty(), &path.key("btfType"), "`btfType` is", help);
-        self.refuse(!spec.btf_type_module.is_empty(), &path.key("btfTypeModule"), "`btfTypeModule` is", help);
+        self.refuse(
+            !spec.btf_type_module.is_empty(),
+            &path.key("btfTypeModule"),
+            "`btfTypeModule` is",
+            help,
+        );
         self.refuse(!spec.source.is_empty(), &path.key("source"), "`source` is", help);
-        self.refuse(spec.size_arg_index != 0, &path.key("sizeArgIndex"), "`sizeArgIndex` is", help);
+        self.refuse(
+            spec.size_arg_index != 0,
+            &path.key("sizeArgIndex"),
+            "`sizeArgIndex` is",
+            help,
+        );
         self.refuse(spec.return_copy, &path.key("returnCopy"), "`returnCopy` is", help);
         self.refuse(spec.max_data, &path.key("maxData"), "`maxData` is", help);
     }

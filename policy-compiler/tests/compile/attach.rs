@@ -1,7 +1,7 @@
 //! Attach points by ability of the kernel.
 
-use crate::facts::{modern, with, without_probes};
 use crate::compiled;
+use crate::facts::{modern, with, without_probes};
 use policy_compiler::attach::describe;
 use policy_compiler::facts::KernelFacts;
 
@@ -17,13 +17,18 @@ fn check_refused(hook: &str, facts: &KernelFacts, code: u16, help: &str) {
     let compilation = compiled(hook, facts);
     let found = compilation.diagnostics.iter().find(|d| d.code.0 == code);
     let found = found.unwrap_or_else(|| panic!("TP{code:04} expected: {:?}", compilation.diagnostics));
-    assert!(found.help.as_deref().is_some_and(|h| h.contains(help)), "{:?}", found.help);
+    assert!(
+        found.help.as_deref().is_some_and(|h| h.contains(help)),
+        "{:?}",
+        found.help
+    );
     assert!(compilation.objects.is_empty());
 }
 
 const OPENAT: &str = "  kprobes:\n  - call: sys_openat\n    args: [{index: 1, type: string}]\n";
 const SETUID: &str = "  kprobes:\n  - call: sys_setuid\n    args: [{index: 0, type: int}]\n";
-const PERMISSION: &str = "  kprobes:\n  - call: security_file_permission\n    syscall: false\n    args: [{index: 0, type: file}]\n";
+const PERMISSION: &str =
+    "  kprobes:\n  - call: security_file_permission\n    syscall: false\n    args: [{index: 0, type: file}]\n";
 const RETURN: &str = "    return: true\n    returnArg: {index: 0, type: int}\n";
 const KILL: &str = "    selectors: [{matchActions: [{action: Sigkill}]}]\n";
 const DENY: &str = "    selectors: [{matchActions: [{action: Override, argError: -1}]}]\n";
@@ -31,7 +36,11 @@ const DENY: &str = "    selectors: [{matchActions: [{action: Override, argError:
 #[test]
 fn functions_prefer_trampolines() {
     check_attached(PERMISSION, &modern(), &["fentry/security_file_permission"]);
-    check_attached(PERMISSION, &with(|f| f.fentry = false), &["kprobe/security_file_permission"]);
+    check_attached(
+        PERMISSION,
+        &with(|f| f.fentry = false),
+        &["kprobe/security_file_permission"],
+    );
     check_refused(PERMISSION, &without_probes(), 512, "tracepoint");
     // trampolines pass six arguments
     let seven = "  kprobes:\n  - call: seven\n    syscall: false\n";
@@ -40,7 +49,11 @@ fn functions_prefer_trampolines() {
 
 #[test]
 fn one_program_sees_arguments_and_result_unless_it_must_act_before() {
-    check_attached(&format!("{PERMISSION}{RETURN}"), &modern(), &["fexit/security_file_permission"]);
+    check_attached(
+        &format!("{PERMISSION}{RETURN}"),
+        &modern(),
+        &["fexit/security_file_permission"],
+    );
     check_attached(
         &format!("{PERMISSION}{RETURN}{KILL}"),
         &modern(),
@@ -55,19 +68,35 @@ fn one_program_sees_arguments_and_result_unless_it_must_act_before() {
 
 #[test]
 fn syscalls_with_user_memory_have_an_exit_that_decides_what_the_entry_could_not() {
-    check_attached(OPENAT, &modern(), &["fentry/__x64_sys_openat", "fexit/__x64_sys_openat"]);
+    check_attached(
+        OPENAT,
+        &modern(),
+        &["fentry/__x64_sys_openat", "fexit/__x64_sys_openat"],
+    );
     check_attached(SETUID, &modern(), &["fentry/__x64_sys_setuid"]);
-    check_attached(OPENAT, &without_probes(), &["tp/syscalls/sys_enter_openat", "tp/syscalls/sys_exit_openat"]);
+    check_attached(
+        OPENAT,
+        &without_probes(),
+        &["tp/syscalls/sys_enter_openat", "tp/syscalls/sys_exit_openat"],
+    );
     check_attached(SETUID, &without_probes(), &["tp/syscalls/sys_enter_setuid"]);
     // it never returns to its caller
-    check_attached("  kprobes:\n  - call: sys_exit_group\n", &modern(), &["fentry/__x64_sys_exit_group"]);
+    check_attached(
+        "  kprobes:\n  - call: sys_exit_group\n",
+        &modern(),
+        &["fentry/__x64_sys_exit_group"],
+    );
 }
 
 #[test]
 fn overrides_go_where_the_kernel_allows_them() {
     let open = "  kprobes:\n  - call: security_file_open\n    syscall: false\n    args: [{index: 0, type: file}]\n";
     check_attached(&format!("{open}{DENY}"), &modern(), &["lsm/file_open"]);
-    check_attached(&format!("{open}{DENY}"), &with(|f| f.lsm = false), &["fmod_ret/security_file_open"]);
+    check_attached(
+        &format!("{open}{DENY}"),
+        &with(|f| f.lsm = false),
+        &["fmod_ret/security_file_open"],
+    );
     check_refused(
         &format!("{open}{DENY}"),
         &with(|f| {
@@ -77,7 +106,11 @@ fn overrides_go_where_the_kernel_allows_them() {
         513,
         "lsm=",
     );
-    check_attached(&format!("{open}{RETURN}{DENY}"), &modern(), &["fexit/security_file_open", "lsm/file_open"]);
+    check_attached(
+        &format!("{open}{RETURN}{DENY}"),
+        &modern(),
+        &["fexit/security_file_open", "lsm/file_open"],
+    );
     check_refused(&format!("{OPENAT}{DENY}"), &modern(), 513, "hook: file_open");
     check_attached(
         &format!("{OPENAT}{DENY}"),

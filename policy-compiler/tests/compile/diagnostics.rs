@@ -9,9 +9,18 @@ fn check_error(spec: &str, code: u16, line: u32, message: &str) {
     let errors: Vec<_> = compilation.diagnostics.iter().filter(|d| d.is_error()).collect();
     let found = errors.iter().find(|d| d.code.0 == code && d.message.contains(message));
     let found = found.unwrap_or_else(|| panic!("TP{code:04} `{message}` expected: {errors:#?}"));
-    assert_eq!(found.source.position(found.primary.span.start).line, line, "{}", found.message);
+    assert_eq!(
+        found.source.position(found.primary.span.start).line,
+        line,
+        "{}",
+        found.message
+    );
     assert!(found.help.is_some(), "no help: {}", found.message);
-    assert!(tracingpolicy_crd::explain(found.code).is_some(), "no page for {}", found.code);
+    assert!(
+        tracingpolicy_crd::explain(found.code).is_some(),
+        "no page for {}",
+        found.code
+    );
     assert!(compilation.objects.is_empty());
 }
 
@@ -19,33 +28,74 @@ const OPEN: &str = "  kprobes:\n  - call: security_file_open\n    syscall: false
 
 #[test]
 fn names_that_the_kernel_does_not_have() {
-    check_error("  kprobes:\n  - call: nosuchcall\n    syscall: false\n", 501, 7, "nosuchcall");
+    check_error(
+        "  kprobes:\n  - call: nosuchcall\n    syscall: false\n",
+        501,
+        7,
+        "nosuchcall",
+    );
     check_error("  kprobes:\n  - call: nosuchcall\n", 502, 7, "nosuchcall");
-    check_error("  tracepoints:\n  - {subsystem: sched, event: nosuch}\n", 503, 7, "sched/nosuch");
+    check_error(
+        "  tracepoints:\n  - {subsystem: sched, event: nosuch}\n",
+        503,
+        7,
+        "sched/nosuch",
+    );
     check_error("  lsmhooks:\n  - hook: nosuch\n", 504, 7, "nosuch");
 }
 
 #[test]
 fn arguments_that_are_not_there() {
-    check_error("  kprobes:\n  - call: security_file_open\n    syscall: false\n    args: [{index: 1, type: file}]\n", 505, 9, "1 parameters");
-    check_error("  tracepoints:\n  - {subsystem: raw_syscalls, event: sys_enter, args: [{index: 9}]}\n", 505, 7, "6 fields");
+    check_error(
+        "  kprobes:\n  - call: security_file_open\n    syscall: false\n    args: [{index: 1, type: file}]\n",
+        505,
+        9,
+        "1 parameters",
+    );
+    check_error(
+        "  tracepoints:\n  - {subsystem: raw_syscalls, event: sys_enter, args: [{index: 9}]}\n",
+        505,
+        7,
+        "6 fields",
+    );
 }
 
 #[test]
 fn operators_that_are_not_compiled() {
-    let filter = format!("{OPEN}    selectors:\n    - matchArgs:\n      - {{index: 0, operator: SubString, values: [a]}}\n");
+    let filter =
+        format!("{OPEN}    selectors:\n    - matchArgs:\n      - {{index: 0, operator: SubString, values: [a]}}\n");
     check_error(&filter, 508, 12, "SubString");
 }
 
 #[test]
 fn errors_that_cannot_be_returned() {
-    check_error(&format!("{OPEN}    selectors: [{{matchActions: [{{action: Override, argError: 1}}]}}]\n"), 509, 10, "not an error");
+    check_error(
+        &format!("{OPEN}    selectors: [{{matchActions: [{{action: Override, argError: 1}}]}}]\n"),
+        509,
+        10,
+        "not an error",
+    );
 }
 
 #[test]
 fn what_is_not_compiled_is_named() {
     check_error("  uprobes:\n  - {path: /bin/sh, symbols: [main]}\n", 500, 7, "uprobes");
-    check_error("  kprobes:\n  - call: tcp_connect\n    syscall: false\n    args: [{index: 0, type: skb}]\n", 500, 9, "skb");
-    check_error(&format!("{OPEN}    selectors: [{{matchActions: [{{action: GetUrl, argUrl: \"http://x\"}}]}}]\n"), 500, 10, "GetUrl");
-    check_error("  podSelector: {matchLabels: {a: b}}\n  kprobes:\n  - {call: tcp_connect, syscall: false}\n", 500, 6, "podSelector");
+    check_error(
+        "  kprobes:\n  - call: tcp_connect\n    syscall: false\n    args: [{index: 0, type: skb}]\n",
+        500,
+        9,
+        "skb",
+    );
+    check_error(
+        &format!("{OPEN}    selectors: [{{matchActions: [{{action: GetUrl, argUrl: \"http://x\"}}]}}]\n"),
+        500,
+        10,
+        "GetUrl",
+    );
+    check_error(
+        "  podSelector: {matchLabels: {a: b}}\n  kprobes:\n  - {call: tcp_connect, syscall: false}\n",
+        500,
+        6,
+        "podSelector",
+    );
 }

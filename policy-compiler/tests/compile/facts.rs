@@ -30,7 +30,14 @@ pub(crate) fn modern() -> KernelFacts {
 
 /// Tracepoints only.
 pub(crate) fn without_probes() -> KernelFacts {
-    facts(Features { kprobe: false, kprobe_multi: false, fentry: false, fmod_ret: false, lsm: false, ..modern().features })
+    facts(Features {
+        kprobe: false,
+        kprobe_multi: false,
+        fentry: false,
+        fmod_ret: false,
+        lsm: false,
+        ..modern().features
+    })
 }
 
 pub(crate) fn with(change: impl FnOnce(&mut Features)) -> KernelFacts {
@@ -53,15 +60,26 @@ fn facts(features: Features) -> KernelFacts {
         field("unsigned char", "common_preempt_count", 3, 1, false),
         field("int", "common_pid", 4, 4, true),
     ];
-    let format = |rest: Vec<TracepointField>| TracepointFormat { fields: common.iter().cloned().chain(rest).collect() };
+    let format = |rest: Vec<TracepointField>| TracepointFormat {
+        fields: common.iter().cloned().chain(rest).collect(),
+    };
     let mut tracepoints = BTreeMap::new();
     for name in ["openat", "linkat", "setuid", "exit_group"] {
-        let enter = vec![field("int", "__syscall_nr", 8, 4, true), field("const char *", "filename", 16, 8, false)];
+        let enter = vec![
+            field("int", "__syscall_nr", 8, 4, true),
+            field("const char *", "filename", 16, 8, false),
+        ];
         tracepoints.insert(("syscalls".into(), format!("sys_enter_{name}")), format(enter));
-        let exit = vec![field("int", "__syscall_nr", 8, 4, true), field("long", "ret", 16, 8, true)];
+        let exit = vec![
+            field("int", "__syscall_nr", 8, 4, true),
+            field("long", "ret", 16, 8, true),
+        ];
         tracepoints.insert(("syscalls".into(), format!("sys_exit_{name}")), format(exit));
     }
-    let raw = vec![field("long", "id", 8, 8, true), field("unsigned long", "args[6]", 16, 48, false)];
+    let raw = vec![
+        field("long", "id", 8, 8, true),
+        field("unsigned long", "args[6]", 16, 48, false),
+    ];
     tracepoints.insert(("raw_syscalls".into(), "sys_enter".into()), format(raw));
     KernelFacts {
         release: "test".into(),
@@ -91,9 +109,14 @@ fn types() -> Vec<u8> {
     let inode_ptr = w.ptr(inode);
     let sock = w.struct_type("sock", 760, &[("sk_family", u32_type, 0)]);
     let sock_ptr = w.ptr(sock);
-    let registers = ["r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx", "si", "di"];
-    let members: Vec<(&str, TypeId, u32)> =
-        registers.iter().enumerate().map(|(i, name)| (*name, u64_type, i as u32 * 64)).collect();
+    let registers = [
+        "r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx", "si", "di",
+    ];
+    let members: Vec<(&str, TypeId, u32)> = registers
+        .iter()
+        .enumerate()
+        .map(|(i, name)| (*name, u64_type, i as u32 * 64))
+        .collect();
     let pt_regs = w.struct_type("pt_regs", 168, &members);
     let pt_regs_ptr = w.ptr(pt_regs);
     let common = w.struct_type("ns_common", 24, &[("inum", u32_type, 16 * 8)]);
@@ -103,18 +126,43 @@ fn types() -> Vec<u8> {
     let user_namespace_ptr = w.ptr(user_namespace);
     let proxy = w.struct_type("nsproxy", 64, &[("mnt_ns", namespace_ptr, 24 * 8)]);
     let proxy_ptr = w.ptr(proxy);
-    let cred = w.struct_type("cred", 176, &[("cap_effective", u64_type, 56 * 8), ("user_ns", user_namespace_ptr, 136 * 8)]);
+    let cred = w.struct_type(
+        "cred",
+        176,
+        &[
+            ("cap_effective", u64_type, 56 * 8),
+            ("user_ns", user_namespace_ptr, 136 * 8),
+        ],
+    );
     let cred_ptr = w.ptr(cred);
-    w.struct_type("task_struct", 9000, &[("nsproxy", proxy_ptr, 3000 * 8), ("cred", cred_ptr, 2900 * 8)]);
+    w.struct_type(
+        "task_struct",
+        9000,
+        &[("nsproxy", proxy_ptr, 3000 * 8), ("cred", cred_ptr, 2900 * 8)],
+    );
     let functions: &[(&str, &[(&str, TypeId)])] = &[
         ("security_file_open", &[("file", file_ptr)]),
         ("bpf_lsm_file_open", &[("file", file_ptr)]),
         ("security_file_permission", &[("file", file_ptr), ("mask", int)]),
         ("bpf_lsm_file_permission", &[("file", file_ptr), ("mask", int)]),
-        ("security_inode_mkdir", &[("dir", inode_ptr), ("dentry", dentry_ptr), ("mode", u32_type)]),
+        (
+            "security_inode_mkdir",
+            &[("dir", inode_ptr), ("dentry", dentry_ptr), ("mode", u32_type)],
+        ),
         ("tcp_connect", &[("sk", sock_ptr)]),
         ("request_module", &[("name", string)]),
-        ("seven", &[("a", int), ("b", int), ("c", int), ("d", int), ("e", int), ("f", int), ("g", int)]),
+        (
+            "seven",
+            &[
+                ("a", int),
+                ("b", int),
+                ("c", int),
+                ("d", int),
+                ("e", int),
+                ("f", int),
+                ("g", int),
+            ],
+        ),
         ("__x64_sys_openat", &[("regs", pt_regs_ptr)]),
         ("__x64_sys_linkat", &[("regs", pt_regs_ptr)]),
         ("__x64_sys_setuid", &[("regs", pt_regs_ptr)]),

@@ -2,25 +2,35 @@
 
 use std::path::PathBuf;
 
-use crate::facts::{modern, without_probes};
 use crate::compiled;
+use crate::facts::{modern, without_probes};
 use policy_compiler::facts::KernelFacts;
 
 fn check_golden(name: &str, spec: &str, facts: &KernelFacts) {
     let compilation = compiled(spec, facts);
-    let mut text = String::new();
-    for diagnostic in &compilation.diagnostics {
-        text.push_str(&format!("{}\n", tracingpolicy_crd::render::line(diagnostic)));
-    }
-    for passes in &compilation.passes {
-        text.push_str(&format!("# {}\n\n## hir\n{}\n## plan\n{}\n## ir\n{}\n", passes.name, passes.hir, passes.plan, passes.ir));
-    }
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.txt"));
+    let diagnostics = compilation
+        .diagnostics
+        .iter()
+        .map(|d| tracingpolicy_crd::render::line(d) + "\n");
+    let passes = compilation.passes.iter().map(|passes| {
+        format!(
+            "# {}\n\n## hir\n{}\n## plan\n{}\n## ir\n{}\n",
+            passes.name, passes.hir, passes.plan, passes.ir
+        )
+    });
+    let text: String = diagnostics.chain(passes).collect();
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(format!("{name}.txt"));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, &text).expect("the golden file is written");
     }
     let expected = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(text == expected, "{} differs; see it with UPDATE_GOLDEN=1 and git diff\n{text}", path.display());
+    assert!(
+        text == expected,
+        "{} differs; see it with UPDATE_GOLDEN=1 and git diff\n{text}",
+        path.display()
+    );
 }
 
 #[test]

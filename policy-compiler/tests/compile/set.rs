@@ -14,7 +14,9 @@ fn watching(name: &str, path: &str) -> String {
 
 #[test]
 fn policies_on_one_hook_share_one_program() {
-    let yaml: Vec<String> = (0..200).map(|i| watching(&format!("p{i}"), &format!("/data/{i}/"))).collect();
+    let yaml: Vec<String> = (0..200)
+        .map(|i| watching(&format!("p{i}"), &format!("/data/{i}/")))
+        .collect();
     let set = PolicySet::from_policies(policies(&yaml.join("---\n")));
     let compilation = compile(&set, &modern(), &Options::default());
     assert_eq!(compilation.objects.len(), 1);
@@ -34,8 +36,16 @@ fn equal_input_gives_equal_bytes_and_other_input_another_tag() {
 
 #[test]
 fn a_policy_with_an_error_leaves_the_others_alone() {
-    let yaml = format!("{}---\n{}", watching("good", "/a"), watching("bad", "/b").replace("security_file_open", "nosuchcall"));
-    let compilation = compile(&PolicySet::from_policies(policies(&yaml)), &modern(), &Options::default());
+    let yaml = format!(
+        "{}---\n{}",
+        watching("good", "/a"),
+        watching("bad", "/b").replace("security_file_open", "nosuchcall")
+    );
+    let compilation = compile(
+        &PolicySet::from_policies(policies(&yaml)),
+        &modern(),
+        &Options::default(),
+    );
     assert_eq!(compilation.failed.iter().copied().collect::<Vec<_>>(), [1]);
     assert_eq!(compilation.objects[0].policy_slots, [0]);
 }
@@ -43,15 +53,25 @@ fn a_policy_with_an_error_leaves_the_others_alone() {
 #[test]
 fn a_hook_that_needs_too_much_takes_only_its_policy_out() {
     let socks: Vec<String> = (0..3).map(|i| format!("{{index: {i}, type: sock}}")).collect();
-    let spec = format!("  kprobes:\n  - call: seven\n    syscall: false\n    args: [{}]\n", socks.join(", "));
+    let spec = format!(
+        "  kprobes:\n  - call: seven\n    syscall: false\n    args: [{}]\n",
+        socks.join(", ")
+    );
     let compilation = compiled(&spec, &modern());
-    assert!(compilation.diagnostics.iter().any(|d| d.code.0 == 517), "{:?}", compilation.diagnostics);
+    assert!(
+        compilation.diagnostics.iter().any(|d| d.code.0 == 517),
+        "{:?}",
+        compilation.diagnostics
+    );
     assert!(compilation.objects.is_empty());
 }
 
 #[test]
 fn instructions_know_their_policy_lines() {
-    let compilation = compiled("  kprobes:\n  - call: security_file_open\n    syscall: false\n    selectors:\n    - matchPIDs:\n      - {operator: In, values: [1]}\n", &modern());
+    let compilation = compiled(
+        "  kprobes:\n  - call: security_file_open\n    syscall: false\n    selectors:\n    - matchPIDs:\n      - {operator: In, values: [1]}\n",
+        &modern(),
+    );
     let lines: Vec<u32> = compilation.objects[0].source_lines.iter().map(|l| l.line).collect();
     assert!(lines.contains(&7) && lines.contains(&11), "{lines:?}");
 }
