@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Runtime library: the functions that generated programs call. They are static after linking; the compiler's linker
- * takes only what a program reaches. Two builds exist: `runtime.bpf.o` for kernels with bpf_loop, and
- * `runtime-legacy.bpf.o` (bounded loops) for 5.10.
+ * Runtime library: the functions that generated programs call. They are hidden, which the compiler's linker turns into
+ * static; it takes only what a program reaches. Functions with default visibility that these call in turn stay global:
+ * the verifier checks those once and steps over every call, which is how long loops fit on every kernel. Two builds
+ * exist: `runtime.bpf.o` for kernels from 5.11, which reach the current task through a pointer that the verifier knows,
+ * and `runtime-legacy.bpf.o` for 5.10.
  *
  * Functions ending in `_trusted` take pointers that the verifier knows (fentry, fexit, fmod_ret, LSM, tp_btf) and
- * dereference them directly; the others take addresses and use bpf_probe_read_kernel.
+ * dereference them directly; the others take addresses and use bpf_probe_read_kernel. All survive NULL, also where the
+ * verifier is wrong about it (see may_be_null in bpf.h): programs that follow such pointers themselves must do the same.
+ *
+ * Stack: the deepest walk takes 320 of the 512 bytes that all frames may use together.
  */
 #ifndef TETRA_RUNTIME_H
 #define TETRA_RUNTIME_H
