@@ -106,6 +106,8 @@ impl Agent {
         command
             .arg("--server-address")
             .arg(format!("unix://{}", self.scratch.text("sock")))
+            // an emulated machine that shares its processors needs its time to verify a large program
+            .args(["--timeout", "110s"])
             .args(arguments);
         command
     }

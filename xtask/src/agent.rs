@@ -67,6 +67,7 @@ impl Agent {
     pub(crate) fn tetra_command(&self) -> Command {
         let mut command = Command::new(&self.cli);
         command
+            .args(["--timeout", "110s"])
             .arg("--server-address")
             .arg(format!("unix://{}", self.directory.join("sock").display()));
         command

@@ -255,14 +255,14 @@ fn check_export(path: &Path, watched: &str, forbidden: &str) -> Result<()> {
         .collect();
     let paths: Vec<&Value> = opens
         .iter()
-        .map(|event| &event["process_kprobe"]["args"][0]["string_arg"])
+        .map(|event| &event["process_kprobe"]["args"][1]["string_arg"])
         .collect();
     ensure!(paths == [watched], "the file-access policy reported {paths:?}");
     let kill = find("kill event", &|event| {
         event["process_kprobe"]["action"] == "KPROBE_ACTION_SIGKILL"
     })?;
     ensure!(
-        kill["process_kprobe"]["args"][0]["string_arg"] == *forbidden,
+        kill["process_kprobe"]["args"][1]["string_arg"] == *forbidden,
         "the wrong open was answered: {kill}"
     );
     find("exit event of the killed process", &|event| {

@@ -51,11 +51,6 @@ pub(crate) const BUILD: &[Need] = &[
         why: "reads the objects our compiler writes",
     },
     Need {
-        package: "libbpf-dev",
-        proof: "/usr/include/bpf/bpf_helpers.h",
-        why: "BPF headers for the kernel side",
-    },
-    Need {
         package: "linux-libc-dev",
         proof: "/usr/include/linux/bpf.h",
         why: "BPF headers for the kernel side",
@@ -63,13 +58,11 @@ pub(crate) const BUILD: &[Need] = &[
 ];
 
 /// What the tests need besides.
-pub(crate) const TEST: &[Need] = &[
-    Need {
-        package: "bpftool",
-        proof: "bpftool",
-        why: "independent loader and dumper of programs and links",
-    },
-];
+pub(crate) const TEST: &[Need] = &[Need {
+    package: "bpftool",
+    proof: "bpftool",
+    why: "independent loader and dumper of programs and links",
+}];
 
 /// Makes sure that all `needs` are met.
 ///

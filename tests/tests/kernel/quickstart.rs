@@ -24,7 +24,7 @@ fn opens_below_the_watched_prefix_are_reported_and_no_others() {
     assert_eq!(done.results, [0, 0, 2]);
 
     let events = agent.hook_events(&activity);
-    let paths: Vec<&str> = events.iter().map(|event| event.text("/args/0/string_arg")).collect();
+    let paths: Vec<&str> = events.iter().map(|event| event.text("/args/1/string_arg")).collect();
     assert_eq!(paths, [watched.as_str(), missing.as_str()]);
     for event in &events {
         assert_eq!(event.kind(), "process_kprobe");
@@ -58,7 +58,7 @@ fn the_kill_happens_before_the_open_returns() {
     let hooks = agent.hook_events(&activity);
     assert_eq!(hooks.len(), 1, "{hooks:#?}");
     assert_eq!(hooks[0].text("/action"), "KPROBE_ACTION_SIGKILL");
-    assert_eq!(hooks[0].text("/args/0/string_arg"), forbidden);
+    assert_eq!(hooks[0].text("/args/1/string_arg"), forbidden);
     let exits: Vec<_> = agent
         .events()
         .into_iter()
