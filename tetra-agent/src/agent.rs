@@ -94,9 +94,10 @@ pub async fn run(mut config: Config, log_level: LogLevel, stop: impl Future<Outp
         }
     };
     let accounts = manager.lock().unwrap_or_else(PoisonError::into_inner).stop();
+    let missed = sensor.missed().unwrap_or_default();
     drop(sensor);
     let report = pipeline.finish();
-    sum_up(&maps, report, export_stats.as_deref(), &broadcast, &accounts);
+    sum_up(&maps, missed, report, export_stats.as_deref(), &broadcast, &accounts);
     drop(pid_file);
     result
 }
@@ -167,6 +168,7 @@ fn load_policy(manager: &mut Manager<LiveKernel>, file: &Path) -> anyhow::Result
 /// Says where everything went that the kernel sent.
 fn sum_up(
     maps: &SharedMaps,
+    missed: u64,
     report: Option<PipelineReport>,
     export: Option<&ExportStats>,
     broadcast: &Broadcast,
@@ -186,6 +188,7 @@ fn sum_up(
             data_lost = get(SensorCounter::DataLost),
             table_full = get(SensorCounter::ProcessTableFull),
             nested_too_deep = get(SensorCounter::ScratchExhausted),
+            missed,
             "records of the process sensor"
         );
     }

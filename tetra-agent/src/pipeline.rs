@@ -251,32 +251,43 @@ impl Worker {
         }
     }
 
-    /// If records were lost, exits may be among them: such processes are looked for in `/proc`.
+    /// Exits may be lost, or the kernel may not have run the sensor for them: such processes are looked for in `/proc`, and
+    /// leave both tables.
     fn reconcile(&mut self, now: KernelTime) {
-        let Ok(counters) = self.maps.counters() else { return };
-        let lost = [
-            SensorCounter::ExecLost,
-            SensorCounter::CloneLost,
-            SensorCounter::ExitLost,
-        ]
-        .iter()
-        .map(|&counter| counters[counter as usize])
-        .sum();
-        if lost == self.lost_before {
-            return;
+        if let Ok(counters) = self.maps.counters() {
+            let lost = [
+                SensorCounter::ExecLost,
+                SensorCounter::CloneLost,
+                SensorCounter::ExitLost,
+            ]
+            .iter()
+            .map(|&counter| counters[counter as usize])
+            .sum();
+            if lost > self.lost_before {
+                let lost = lost - self.lost_before;
+                tracing::warn!(lost, "records of processes were lost: the rings were full");
+            }
+            self.lost_before = lost;
         }
-        tracing::warn!(
-            lost = lost - self.lost_before,
-            "records of processes were lost: the rings were full"
-        );
-        self.lost_before = lost;
         let procfs = &self.procfs;
         let before = KernelTime(now.0.saturating_sub(SETTLED));
         let released = self
             .assembler
             .table_mut()
             .reconcile(before, |tgid| procfs.is_alive(tgid));
-        tracing::debug!(released, "processes had ended unseen");
+        for key in &released {
+            let processes = self.maps.processes();
+            // a later image, or a later process of that pid, is none of our business
+            let is_same = processes
+                .lookup(key.tgid)
+                .is_ok_and(|found| found.is_some_and(|p| p.start_ktime == key.start.0));
+            if is_same && let Err(error) = processes.delete(key.tgid) {
+                tracing::warn!(%error, pid = key.tgid, "an ended process stays in the kernel's process table");
+            }
+        }
+        if !released.is_empty() {
+            tracing::debug!(released = released.len(), "processes had ended unseen");
+        }
     }
 
     fn finish(mut self) -> PipelineReport {

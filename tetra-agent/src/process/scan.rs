@@ -95,7 +95,8 @@ impl ProcFs {
     fn head(&self, pid: u32) -> Option<Head> {
         let process = procfs::process::Process::new_with_root(self.directory(pid)).ok()?;
         let stat = process.stat().ok()?;
-        if matches!(stat.state, 'Z' | 'X' | 'x') {
+        // a first thread that has ended leaves the others running
+        if matches!(stat.state, 'Z' | 'X' | 'x') && stat.num_threads <= 1 {
             return None;
         }
         let ticks = procfs::ticks_per_second().max(1);

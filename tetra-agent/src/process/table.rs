@@ -354,9 +354,9 @@ impl ProcessTable {
         true
     }
 
-    /// Releases processes that ended without a record reaching us. `alive` says whether a thread group exists; it is
-    /// asked only about entries that began before `before`.
-    pub fn reconcile(&mut self, before: KernelTime, mut alive: impl FnMut(u32) -> bool) -> usize {
+    /// Releases processes that ended without a record reaching us, and says which. `alive` says whether a thread group exists;
+    /// it is asked only about entries that began before `before`.
+    pub fn reconcile(&mut self, before: KernelTime, mut alive: impl FnMut(u32) -> bool) -> Vec<ProcessKey> {
         let mut suspects: Vec<ProcessKey> = self
             .entries
             .iter()
@@ -364,16 +364,12 @@ impl ProcessTable {
             .map(|(key, _)| *key)
             .collect();
         suspects.sort_unstable();
-        let mut released = 0;
-        for (index, key) in suspects.iter().enumerate() {
-            // only the latest image of a thread group can be alive
-            let superseded = suspects.get(index + 1).is_some_and(|next| next.tgid == key.tgid);
-            if superseded || !alive(key.tgid) {
-                self.release(*key);
-                released += 1;
-            }
+        let superseded = |key: &ProcessKey| self.newest_of(key.tgid) != Some(*key);
+        suspects.retain(|key| superseded(key) || !alive(key.tgid));
+        for key in &suspects {
+            self.release(*key);
         }
-        released
+        suspects
     }
 
     // === entries ===

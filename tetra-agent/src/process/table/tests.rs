@@ -178,7 +178,10 @@ fn lost_exits_are_found_out() {
     table.exec(&exec_record(10, 100, 0, (0, 0)));
     table.exec(&exec_record(11, 110, 0, (0, 0)));
     table.exec(&exec_record(12, 900, 0, (0, 0)));
-    assert_eq!(table.reconcile(KernelTime(500), |tgid| tgid == 10), 1);
+    assert_eq!(
+        table.reconcile(KernelTime(500), |tgid| tgid == 10),
+        [ProcessKey::new(11, 110)]
+    );
     assert_eq!(table.stats().exited, 1);
     assert_eq!(table.references(ProcessKey::new(12, 900)), 1, "too young to ask about");
 }
