@@ -302,6 +302,31 @@ INLINE void append(struct text *t, struct dentry *dentry, __u32 len)
 	*(volatile __u32 *)&t->len = at + 1 + len;
 }
 
+/*
+ * Most mounts are on a directory of the root (/proc, /run, /tmp, /home): then one name is all that is missing. Writes it to
+ * the left end and returns its length with the slash; 0 if the mount is elsewhere and the walk has to go on step by step.
+ */
+INLINE __u32 walk_lead(struct text *t)
+{
+	struct walk *w = walk_state(t);
+	struct mount *mount = (void *)w->mnt - KERNEL_OFFSET(struct mount, mnt);
+	struct mount_link up;
+	struct dentry_link link;
+
+	if (read_mount_link(&up, mount) || up.parent == mount)
+		return 0;
+	if ((void *)up.parent + KERNEL_OFFSET(struct mount, mnt) != w->root_mnt || up.mountpoint == w->root_dentry)
+		return 0;
+	if (read_dentry_link(&link, up.mountpoint) || link.parent != w->root_dentry)
+		return 0;
+	__u32 len = link.len;
+	OPAQUE(len);
+	if (len > NAME_MAX)
+		return 0;
+	t->bytes[0] = '/';
+	return bpf_probe_read_kernel(t->bytes + 1, len, link.name) ? 0 : len + 1;
+}
+
 /* As walk_address, for a dentry and a mount that are not NULL (mnt may be the constant NULL). */
 INLINE int walk_trusted(struct text *t, struct dentry *dentry, struct vfsmount *mnt, struct dentry *root_dentry,
 			struct vfsmount *root_mnt)
@@ -338,7 +363,15 @@ INLINE int walk_trusted(struct text *t, struct dentry *dentry, struct vfsmount *
 		total += len + 1;
 		dentry = parent;
 	}
-	*(volatile __u32 *)&t->len = is_whole ? 0 : TEXT_MAX - total;
+	w->mnt = mnt;
+	w->root_dentry = root_dentry;
+	w->root_mnt = root_mnt;
+	__u32 lead = 0;
+	if (!is_whole && mnt && dentry == mnt_root) {
+		lead = walk_lead(t);
+		is_whole = lead != 0;
+	}
+	*(volatile __u32 *)&t->len = is_whole ? lead : TEXT_MAX - total;
 #define APPEND(i)                                                                                  \
 	if (n > i)                                                                                 \
 		append(t, gathered[i], *(volatile __u32 *)&w->lens[i]);
@@ -347,13 +380,10 @@ INLINE int walk_trusted(struct text *t, struct dentry *dentry, struct vfsmount *
 	if (is_whole) {
 		t->flags = 0;
 		t->status = ARG_OK;
-		return total;
+		return lead + total;
 	}
 	w->dentry = dentry;
-	w->mnt = mnt;
 	w->mnt_root = mnt_root;
-	w->root_dentry = root_dentry;
-	w->root_mnt = root_mnt;
 	w->position = TEXT_MAX - total;
 	return walk_finish(t, 0);
 }
