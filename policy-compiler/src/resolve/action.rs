@@ -143,21 +143,9 @@ impl Resolver<'_> {
         if spec.rate_limit.is_empty() {
             return None;
         }
-        let text = spec.rate_limit.trim();
-        let (digits, unit) = match text.strip_suffix(['s', 'm', 'h', 'S', 'M', 'H']) {
-            Some(digits) => (digits, text.as_bytes()[text.len() - 1].to_ascii_lowercase()),
-            None => (text, b's'),
-        };
-        let seconds = match unit {
-            b'm' => 60,
-            b'h' => 3600,
-            _ => 1,
-        };
-        let Some(interval_ns) = digits
-            .parse::<u64>()
-            .ok()
-            .and_then(|n| n.checked_mul(seconds * 1_000_000_000))
-        else {
+        let text = spec.rate_limit.as_str();
+        let parsed = tracingpolicy_crd::value::rate_limit(text).and_then(|time| u64::try_from(time.as_nanos()).ok());
+        let Some(interval_ns) = parsed else {
             self.error(
                 codes::BAD_VALUE,
                 &path.key("rateLimit"),

@@ -1,4 +1,4 @@
-//! IP networks and ports in policies.
+//! IP networks in policies.
 
 use std::net::IpAddr;
 
@@ -6,32 +6,20 @@ use crate::hir::Network;
 
 /// An address or a network in CIDR notation; host bits are cleared.
 pub(super) fn network(text: &str) -> Option<Network> {
-    let (address, prefix) = match text.split_once('/') {
-        Some((address, prefix)) => (address, Some(prefix.parse::<u8>().ok()?)),
-        None => (text, None),
-    };
-    match address.parse::<IpAddr>().ok()? {
+    let network = tracingpolicy_crd::value::network(text)?;
+    let prefix = network.prefix;
+    Some(match network.address {
         IpAddr::V4(address) => {
-            let prefix = prefix.unwrap_or(32);
             let mask = u32::MAX.checked_shl(32u32.checked_sub(u32::from(prefix))?).unwrap_or(0);
-            Some(Network::V4(u32::from(address) & mask, prefix))
+            Network::V4(u32::from(address) & mask, prefix)
         }
         IpAddr::V6(address) => {
-            let prefix = prefix.unwrap_or(128);
             let mask = u128::MAX
                 .checked_shl(128u32.checked_sub(u32::from(prefix))?)
                 .unwrap_or(0);
-            Some(Network::V6(u128::from(address) & mask, prefix))
+            Network::V6(u128::from(address) & mask, prefix)
         }
-    }
-}
-
-/// A port or a range `low:high`, bounds included.
-pub(super) fn ports(text: &str) -> Option<(u16, u16)> {
-    let (low, high) = text.split_once(':').unwrap_or((text, text));
-    let port = |text: &str| super::integer::value(text, 16, false).map(|port| port as u16);
-    let (low, high) = (port(low)?, port(high)?);
-    (low <= high).then_some((low, high))
+    })
 }
 
 #[cfg(test)]
@@ -47,16 +35,6 @@ mod tests {
         assert_eq!(network("fe80::1/10"), Some(Network::V6(0xfe80 << 112, 10)));
         for text in ["10.0.0.0/33", "::/129", "10.0.0", "x", "", "1.2.3.4/-1"] {
             assert_eq!(network(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn ports_are_ranges() {
-        assert_eq!(ports("80"), Some((80, 80)));
-        assert_eq!(ports("0x50"), Some((80, 80)));
-        assert_eq!(ports("1000:2000"), Some((1000, 2000)));
-        for text in ["65536", "2:1", "http", ""] {
-            assert_eq!(ports(text), None, "{text}");
         }
     }
 }

@@ -204,7 +204,7 @@ impl Resolver<'_> {
     fn capability(&mut self, spec: &CapabilitySelector, path: &FieldPath, filters: &mut Vec<Filter>) {
         let mut mask = 0;
         for (i, value) in spec.values.iter().enumerate() {
-            if let Some(bit) = names::capability(value) {
+            if let Some(bit) = tracingpolicy_crd::value::capability(value) {
                 mask |= 1u64 << bit;
             } else {
                 let path = path.key("values").index(i);
@@ -510,7 +510,7 @@ impl Resolver<'_> {
                 .each(
                     filter,
                     path,
-                    address::ports,
+                    tracingpolicy_crd::value::ports,
                     "a port",
                     "write a port, or a range such as `1000:2000`",
                 )

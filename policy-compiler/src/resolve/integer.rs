@@ -1,12 +1,15 @@
-//! Numbers in policies: decimal, `0x` hexadecimal, `0` octal, negative; ranges `low:high`.
+//! Numbers and ranges in policies, extended to 64 bits as the type they are compared with.
 
 /// A number as a value of an integer type, extended to 64 bits; `None` if it is none or does not fit.
 pub(super) fn value(text: &str, bits: u32, signed: bool) -> Option<u64> {
-    let number = number(text)?;
+    let number = tracingpolicy_crd::value::integer(text)?;
     let fits = if signed {
         let bound = 1i128 << (bits - 1);
         // masks and hexadecimal constants of a signed type are often written unsigned
         (-bound..bound * 2).contains(&number)
+    } else if bits == 64 {
+        // sizes may be given as negative numbers, too: functions return errors in them
+        (i128::from(i64::MIN)..1i128 << bits).contains(&number)
     } else {
         (0..1i128 << bits).contains(&number)
     };
@@ -38,31 +41,6 @@ fn sign_extend(value: u64, bits: u32) -> u64 {
     (((value << shift) as i64) >> shift) as u64
 }
 
-fn number(text: &str) -> Option<i128> {
-    let text = text.trim();
-    let (negative, digits) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    let lower = digits.to_ascii_lowercase();
-    let (digits, radix) = if let Some(hex) = lower.strip_prefix("0x") {
-        (hex, 16)
-    } else if let Some(binary) = lower.strip_prefix("0b") {
-        (binary, 2)
-    } else if let Some(octal) = lower.strip_prefix("0o") {
-        (octal, 8)
-    } else if lower.len() > 1 && lower.starts_with('0') {
-        (&lower[1..], 8)
-    } else {
-        (lower.as_str(), 10)
-    };
-    if digits.is_empty() || digits.starts_with(['+', '-']) || digits.len() > 80 {
-        return None;
-    }
-    let magnitude = i128::from_str_radix(digits, radix).ok()?;
-    Some(if negative { -magnitude } else { magnitude })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +70,7 @@ mod tests {
         ] {
             assert_eq!(value(text, bits, signed), None, "{text}");
         }
+        assert_eq!(value("-1", 64, false), Some(u64::MAX), "an error in a size");
         for text in ["", "x", "0x", "1:2", "--1", "1 2"] {
             assert_eq!(value(text, 64, true), None, "{text}");
         }
