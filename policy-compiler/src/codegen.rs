@@ -33,7 +33,7 @@ pub(crate) use frame::STACK_SIZE;
 /// What the kernel the program is for can do, as far as the back end cares.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Target {
-    /// Link with the runtime library for kernels without `bpf_loop`.
+    /// Link with the runtime library for kernels without `bpf_get_current_task_btf` (5.10).
     pub legacy_runtime: bool,
     /// The kernel has `gotol`, jumps with 32-bit offsets (6.6).
     pub jumps32: bool,

@@ -55,9 +55,9 @@ pub struct Features {
     pub raw_tracepoint: bool,
     /// Raw tracepoints with BTF-typed arguments.
     pub tp_btf: bool,
-    /// `bpf_loop` (selects the runtime library build).
+    /// `bpf_loop`.
     pub bpf_loop: bool,
-    /// `bpf_get_current_task_btf`.
+    /// `bpf_get_current_task_btf` (selects the build of the runtime library).
     pub current_task_btf: bool,
     /// Programs of kind tracing may be sleepable on syscall wrappers and read user memory with `bpf_copy_from_user`.
     pub sleepable_syscall: bool,

@@ -257,7 +257,7 @@ fn build(
             }
         })?;
         let target = codegen::Target {
-            legacy_runtime: !facts.features.bpf_loop,
+            legacy_runtime: !facts.features.current_task_btf,
             ..codegen::Target::default()
         };
         let compiled = codegen::compile_program(&generated.program, &target, &generated.source_lines);
