@@ -80,7 +80,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     ensure!(status.code() == Some(3), "sh ended with {status}");
     println!("\n# a read of a watched file is reported (policy file-access)");
     events.show(&["cat", &watched], &["💥 exit", "watched/secret"])?;
-    println!("\n# a read of a forbidden file ends the process before it happens (policy kill)");
+    println!("\n# a read of a forbidden file ends the process before the open returns (policy kill)");
     let status = events.show(&["cat", &forbidden], &["💥 exit", "SIGKILL"])?;
     ensure!(status.signal() == Some(9), "cat was not killed: {status}");
 

@@ -100,13 +100,8 @@ fn the_enforcing_variant_kills() {
         let done = activity.run(&[&operation]);
         assert_eq!(done.status.signal(), Some(9), "{operation:?}");
     }
-    // we are no exception: reading the file now would kill the test
-    agent.delete_policy("file-monitoring-enforce");
-    assert_eq!(
-        std::fs::read(&watched).expect("it is still there"),
-        b"content",
-        "nothing was written or truncated"
-    );
+    // a signal does not undo the operation, which may go on in the kernel: what is promised is that the process never comes
+    // back from it. Preventing it is Override's part.
     let killed = agent
         .events()
         .iter()
