@@ -149,7 +149,16 @@ fn check_shape(file: &str, line: usize, body: EventBody) {
     paths(&ours, "", &mut actual);
     // the reference shows the count of a forked parent by accident
     expected.retain(|path| !path.ends_with(".parent.refcnt") && !path.ends_with(".ancestors.refcnt"));
-    assert_eq!(actual, expected, "{file}:{line}");
+    // whether an ancestor was started with arguments is not the event's shape: those of the references differ in it
+    for keys in [&mut expected, &mut actual] {
+        keys.retain(|path| !path.ends_with(".ancestors.arguments"));
+    }
+    let missing: Vec<_> = expected.difference(&actual).collect();
+    let extra: Vec<_> = actual.difference(&expected).collect();
+    assert!(
+        missing.is_empty() && extra.is_empty(),
+        "{file}:{line}: missing {missing:?}, extra {extra:?}"
+    );
 }
 
 #[test]
@@ -172,11 +181,14 @@ fn events_have_the_shape_of_the_references() {
         0,
         policy(HookKind::Lsm, vec![file()], None),
     );
-    let size = argument(api::kprobe_argument::Arg::SizeArg(35));
+    let number = argument(api::kprobe_argument::Arg::SyscallId(api::SyscallId {
+        id: 35,
+        abi: "x64".into(),
+    }));
     check_shape(
         "process_tracepoint-raw-syscalls.jsonl",
         0,
-        policy(HookKind::Tracepoint, vec![size], None),
+        policy(HookKind::Tracepoint, vec![number], None),
     );
 }
 
