@@ -34,9 +34,12 @@ impl Link {
             AttachPoint::Kretprobe { symbol } => {
                 Self::of_event(sys::perf_kprobe(symbol, true)?, program).map_err(|error| named(error, attach))
             }
-            AttachPoint::KprobeMulti { symbols } => {
+            AttachPoint::KprobeMulti { symbols } | AttachPoint::KretprobeMulti { symbols } => {
+                let at_return = matches!(attach, AttachPoint::KretprobeMulti { .. });
                 let symbols: Vec<&str> = symbols.iter().map(String::as_str).collect();
-                sys::link_kprobe_multi(program, &symbols, &[], false).map(Self::of_link)
+                sys::link_kprobe_multi(program, &symbols, &[], at_return)
+                    .map(Self::of_link)
+                    .map_err(|error| named(error, attach))
             }
             AttachPoint::Tracepoint { subsystem, event } => {
                 let name = format!("{subsystem}/{event}");
@@ -116,13 +119,18 @@ pub fn describe(attach: &AttachPoint) -> String {
         AttachPoint::Lsm { hook } => format!("lsm/{hook}"),
         AttachPoint::Kprobe { symbol } => format!("kprobe/{symbol}"),
         AttachPoint::Kretprobe { symbol } => format!("kretprobe/{symbol}"),
-        AttachPoint::KprobeMulti { symbols } => match symbols.as_slice() {
-            [one] => format!("kprobe.multi/{one}"),
-            [first, ..] => format!("kprobe.multi/{first}+{}", symbols.len() - 1),
-            [] => "kprobe.multi/".to_owned(),
-        },
+        AttachPoint::KprobeMulti { symbols } => multi("kprobe.multi", symbols),
+        AttachPoint::KretprobeMulti { symbols } => multi("kretprobe.multi", symbols),
         AttachPoint::Tracepoint { subsystem, event } => format!("tracepoint/{subsystem}/{event}"),
         AttachPoint::RawTracepoint { event } => format!("raw_tp/{event}"),
         AttachPoint::TpBtf { event } => format!("tp_btf/{event}"),
+    }
+}
+
+fn multi(kind: &str, symbols: &[String]) -> String {
+    match symbols {
+        [one] => format!("{kind}/{one}"),
+        [first, ..] => format!("{kind}/{first}+{}", symbols.len() - 1),
+        [] => format!("{kind}/"),
     }
 }

@@ -3,11 +3,13 @@
 //! Every feature is tried as it will be used: a small program is loaded, attached and made to run by a harmless system call of
 //! the probing thread (`getpgid`), and where it should deny, the call must really fail. Versions, configuration files and
 //! successful attaching prove nothing: BPF LSM programs attach without error on kernels where they never run, and
-//! distributions switch features off that their version has. The programs act on the probing thread alone.
+//! distributions switch features off that their version has. The programs act on the probing thread alone. The one thing that
+//! is read instead is whether the kernel preempts.
 
 mod canary;
 mod features;
 mod namespaces;
+mod preemption;
 mod tracefs;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -187,6 +189,7 @@ impl Report {
             current_task_btf: self.has(Feature::CurrentTaskBtf),
             sleepable_syscall: self.has(Feature::SleepableSyscall),
             syscall_program: self.has(Feature::SyscallProgram),
+            preemptible_programs: preemption::is_possible(),
         }
     }
 

@@ -58,7 +58,9 @@ impl ProgramKind {
                 .map(|id| Self::new(ProgramType::Tracing, attach_type::TRACE_RAW_TP, id.0))
                 .ok_or_else(|| missing("tracepoint", event)),
             AttachPoint::Kprobe { .. } | AttachPoint::Kretprobe { .. } => Ok(Self::new(ProgramType::Kprobe, 0, 0)),
-            AttachPoint::KprobeMulti { .. } => Ok(Self::new(ProgramType::Kprobe, attach_type::TRACE_KPROBE_MULTI, 0)),
+            AttachPoint::KprobeMulti { .. } | AttachPoint::KretprobeMulti { .. } => {
+                Ok(Self::new(ProgramType::Kprobe, attach_type::TRACE_KPROBE_MULTI, 0))
+            }
             AttachPoint::Tracepoint { .. } => Ok(Self::new(ProgramType::Tracepoint, 0, 0)),
             AttachPoint::RawTracepoint { .. } => Ok(Self::new(ProgramType::RawTracepoint, 0, 0)),
         }

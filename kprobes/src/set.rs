@@ -42,8 +42,8 @@ pub struct HookInfo {
     /// Calls since the hook was attached, of all processes, for which the kernel ran no program.
     ///
     /// The kernel does not run a program while another task is inside the same program on the same CPU. Where programs can be
-    /// preempted (fully preemptible kernels, seen on 7.3) this happens under load at every kind of hook but BPF LSM, which has no
-    /// such guard. It is 0 on kernels that do not count it (before 5.12, and for what a kprobe misses itself before 6.7).
+    /// preempted (fully or lazily preemptible kernels, seen on 7.3) this happens under load at trampolines and raw tracepoints.
+    /// BPF LSM has no such guard, kprobes and classic tracepoints run with preemption off. It is 0 on kernels that do not count it (before 5.12, and for what a kprobe misses itself before 6.7).
     pub missed: u64,
     /// Slots of the policies in it.
     pub policy_slots: Vec<u32>,

@@ -129,6 +129,48 @@ fn has_trampoline(symbol: &str, facts: &KernelFacts) -> bool {
     listed && prototype.params.len() <= 6 && prototype.params.iter().all(|p| fits(p.type_id))
 }
 
+/// Entry and return of a function by means that see every call, where trampolines would leave calls out
+/// ([`preemptible_programs`](crate::facts::Features::preemptible_programs)).
+struct Unpreempted {
+    entry: AttachPoint,
+    exit: AttachPoint,
+    reason: &'static str,
+}
+
+fn unpreempted(symbol: &str, facts: &KernelFacts) -> Option<Unpreempted> {
+    let features = &facts.features;
+    if !features.preemptible_programs {
+        return None;
+    }
+    let listed = facts.functions.is_empty() || facts.functions.contains(symbol);
+    if features.kprobe_multi && listed {
+        let symbols = vec![symbol.to_owned()];
+        Some(Unpreempted {
+            entry: AttachPoint::KprobeMulti {
+                symbols: symbols.clone(),
+            },
+            exit: AttachPoint::KretprobeMulti { symbols },
+            reason: "kprobe.multi: this kernel preempts programs, and fentry would leave calls out",
+        })
+    } else if features.kprobe {
+        // a kretprobe holds a fixed number of calls at once and leaves out the others, at any load
+        let exit = if features.fentry && has_trampoline(symbol, facts) {
+            AttachPoint::Fexit {
+                function: symbol.into(),
+            }
+        } else {
+            AttachPoint::Kretprobe { symbol: symbol.into() }
+        };
+        Some(Unpreempted {
+            entry: AttachPoint::Kprobe { symbol: symbol.into() },
+            exit,
+            reason: "kprobe: this kernel preempts programs, and fentry would leave calls out",
+        })
+    } else {
+        None
+    }
+}
+
 /// Whether two functions have the same parameters, so that a program written for one reads the other's.
 fn same_parameters(a: &str, b: &str, btf: &Btf) -> bool {
     let (Some(a), Some(b)) = (btf.function(a), btf.function(b)) else {
@@ -179,6 +221,12 @@ fn function(hook: &Hook, symbol: &str, facts: &KernelFacts) -> Result<Choice, Re
         return Ok(Choice {
             parts,
             reason: format!("{reason}; fexit sees the final result"),
+        });
+    }
+    if let Some(Unpreempted { entry, exit, reason }) = unpreempted(symbol, facts) {
+        return Ok(Choice {
+            parts: entry_and_exit(entry, exit, returns, false),
+            reason: reason.into(),
         });
     }
     if facts.features.fentry && has_trampoline(symbol, facts) {
@@ -323,14 +371,25 @@ fn syscall(hook: &Hook, name: &str, facts: &KernelFacts) -> Result<Choice, Refus
                 help: override_help(name),
             });
         };
-        let reason = format!("the result is replaced by {}", describe(&enforce));
-        let exit = AttachPoint::Fexit { function: symbol };
+        let mut reason = format!("the result is replaced by {}", describe(&enforce));
+        if facts.features.preemptible_programs && matches!(enforce, AttachPoint::FmodRet { .. }) {
+            reason.push_str(
+                "; this kernel preempts programs and may leave a call out under load, which an LSM hook (`lsmhooks`) does not",
+            );
+        }
+        let exit = unpreempted(&symbol, facts).map_or(AttachPoint::Fexit { function: symbol }, |by| by.exit);
         let parts = if returns || defers {
             entry_and_exit(enforce, exit, returns, defers)
         } else {
             entry_and_exit(enforce, exit, false, false)
         };
         return Ok(Choice { parts, reason });
+    }
+    if let Some(Unpreempted { entry, exit, reason }) = unpreempted(&symbol, facts) {
+        return Ok(Choice {
+            parts: entry_and_exit(entry, exit, returns, defers && facts.features.current_task_btf),
+            reason: reason.into(),
+        });
     }
     if facts.features.fentry && has_trampoline(&symbol, facts) {
         let (entry, exit) = (
@@ -456,6 +515,15 @@ fn lsm(hook: &Hook, name: &str, facts: &KernelFacts) -> Result<Choice, Refusal> 
             "BPF LSM programs would not run here (`bpf` is not an active LSM): fmod_ret on the hook's function instead",
         );
     }
+    if let Some(Unpreempted { entry: attach, .. }) = unpreempted(&function, facts)
+        && same
+        && !hook.overrides()
+    {
+        return entry(
+            attach,
+            "BPF LSM is not active; the hook's function is watched by a kprobe",
+        );
+    }
     if same && !hook.overrides() && facts.features.fentry && has_trampoline(&function, facts) {
         return entry(
             AttachPoint::Fentry { function },
@@ -535,9 +603,17 @@ pub fn describe(attach: &AttachPoint) -> String {
         AttachPoint::Lsm { hook } => format!("lsm/{hook}"),
         AttachPoint::Kprobe { symbol } => format!("kprobe/{symbol}"),
         AttachPoint::Kretprobe { symbol } => format!("kretprobe/{symbol}"),
-        AttachPoint::KprobeMulti { symbols } => format!("kprobe.multi of {} functions", symbols.len()),
+        AttachPoint::KprobeMulti { symbols } => multi("kprobe.multi", symbols),
+        AttachPoint::KretprobeMulti { symbols } => multi("kretprobe.multi", symbols),
         AttachPoint::Tracepoint { subsystem, event } => format!("tp/{subsystem}/{event}"),
         AttachPoint::RawTracepoint { event } => format!("raw_tp/{event}"),
         AttachPoint::TpBtf { event } => format!("tp_btf/{event}"),
+    }
+}
+
+fn multi(kind: &str, symbols: &[String]) -> String {
+    match symbols {
+        [one] => format!("{kind}/{one}"),
+        many => format!("{kind} of {} functions", many.len()),
     }
 }

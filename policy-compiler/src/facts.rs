@@ -63,6 +63,12 @@ pub struct Features {
     pub sleepable_syscall: bool,
     /// `BPF_PROG_TYPE_SYSCALL` test runs.
     pub syscall_program: bool,
+    /// Not an ability but a property: a task may be preempted while it runs a program (`preempt=full` or `lazy`).
+    ///
+    /// The kernel does not start a program on a CPU where a preempted task is inside the same program
+    /// (`bpf_prog_get_recursion_context`), so that trampolines and raw tracepoints leave calls out under load. kprobes and
+    /// classic tracepoints run with preemption off, BPF LSM has no such guard: these see every call.
+    pub preemptible_programs: bool,
 }
 
 /// `/sys/kernel/tracing/events/SUBSYSTEM/EVENT/format`.

@@ -324,6 +324,7 @@ pub fn section(attach: &AttachPoint) -> String {
         AttachPoint::Kprobe { symbol } => format!("kprobe/{symbol}"),
         AttachPoint::Kretprobe { symbol } => format!("kretprobe/{symbol}"),
         AttachPoint::KprobeMulti { .. } => "kprobe.multi".into(),
+        AttachPoint::KretprobeMulti { .. } => "kretprobe.multi".into(),
         AttachPoint::Tracepoint { subsystem, event } => format!("tp/{subsystem}/{event}"),
         AttachPoint::RawTracepoint { event } => format!("raw_tp/{event}"),
         AttachPoint::TpBtf { event } => format!("tp_btf/{event}"),

@@ -38,6 +38,8 @@ pub enum AttachPoint {
     Kretprobe { symbol: String },
     /// Entry of many kernel functions by one link (`BPF_TRACE_KPROBE_MULTI`).
     KprobeMulti { symbols: Vec<String> },
+    /// Return of many kernel functions by one link.
+    KretprobeMulti { symbols: Vec<String> },
     /// Classic tracepoint.
     Tracepoint { subsystem: String, event: String },
     /// Tracepoint with raw arguments.

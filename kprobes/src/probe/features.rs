@@ -50,9 +50,11 @@ fn try_one(feature: Feature, canary: &Canary<'_>) -> Result<(), String> {
     match feature {
         Feature::Kprobe => fires(&AttachPoint::Kprobe { symbol: SYSCALL.into() })
             .and_then(|()| fires(&AttachPoint::Kretprobe { symbol: SYSCALL.into() })),
-        Feature::KprobeMulti => fires(&AttachPoint::KprobeMulti {
-            symbols: vec![SYSCALL.into(), SECURITY_FUNCTION.into()],
-        }),
+        Feature::KprobeMulti => {
+            let symbols = || vec![SYSCALL.into(), SECURITY_FUNCTION.into()];
+            fires(&AttachPoint::KprobeMulti { symbols: symbols() })
+                .and_then(|()| fires(&AttachPoint::KretprobeMulti { symbols: symbols() }))
+        }
         Feature::Fentry => fires(&AttachPoint::Fentry {
             function: SYSCALL.into(),
         })

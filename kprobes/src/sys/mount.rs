@@ -14,6 +14,8 @@ pub enum Filesystem {
     Bpffs,
     /// `lsm`, `lockdown`.
     Securityfs,
+    /// `sched/preempt`.
+    Debugfs,
 }
 
 impl Filesystem {
@@ -23,6 +25,7 @@ impl Filesystem {
             Self::Tracefs => &["/sys/kernel/tracing", "/sys/kernel/debug/tracing"],
             Self::Bpffs => &["/sys/fs/bpf"],
             Self::Securityfs => &["/sys/kernel/security"],
+            Self::Debugfs => &["/sys/kernel/debug"],
         }
     }
 
@@ -32,6 +35,7 @@ impl Filesystem {
             Self::Tracefs => "tracefs",
             Self::Bpffs => "bpf",
             Self::Securityfs => "securityfs",
+            Self::Debugfs => "debugfs",
         }
     }
 
@@ -41,6 +45,7 @@ impl Filesystem {
             Self::Tracefs => 0x7472_6163,
             Self::Bpffs => 0xcafe_4a11,
             Self::Securityfs => 0x7363_6673,
+            Self::Debugfs => 0x6462_6720,
         }
     }
 }

@@ -56,6 +56,7 @@ __attribute__((noinline, visibility("hidden"))) int count(u32 slot)
 SEC("kprobe/f") int on_kprobe(void *ctx) { count(0); return 0; }
 SEC("kretprobe/f") int on_kretprobe(void *ctx) { count(1); return 0; }
 SEC("kprobe.multi/f") int on_kprobe_multi(void *ctx) { count(2); return 0; }
+SEC("kretprobe.multi/f") int on_kretprobe_multi(void *ctx) { count(10); return 0; }
 SEC("fentry/f") int on_fentry(u64 *ctx) { count(3); return 0; }
 SEC("fexit/f") int on_fexit(u64 *ctx) { count(4); return 0; }
 SEC("tracepoint/f") int on_tracepoint(u64 *ctx)

@@ -111,6 +111,7 @@ pub(crate) fn program_of(attach: &AttachPoint) -> Program {
         AttachPoint::Kprobe { .. } => program("kprobe/f", "on_kprobe", 0),
         AttachPoint::Kretprobe { .. } => program("kretprobe/f", "on_kretprobe", 1),
         AttachPoint::KprobeMulti { .. } => program("kprobe.multi/f", "on_kprobe_multi", 2),
+        AttachPoint::KretprobeMulti { .. } => program("kretprobe.multi/f", "on_kretprobe_multi", 10),
         AttachPoint::Fentry { .. } => program("fentry/f", "on_fentry", 3),
         AttachPoint::Fexit { .. } => program("fexit/f", "on_fexit", 4),
         AttachPoint::Tracepoint { .. } => program("tracepoint/f", "on_tracepoint", 5),
@@ -132,6 +133,12 @@ pub(crate) fn attach_points() -> Vec<AttachPoint> {
         (
             Feature::KprobeMulti,
             AttachPoint::KprobeMulti {
+                symbols: vec![syscall()],
+            },
+        ),
+        (
+            Feature::KprobeMulti,
+            AttachPoint::KretprobeMulti {
                 symbols: vec![syscall()],
             },
         ),

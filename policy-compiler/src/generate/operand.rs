@@ -53,12 +53,18 @@ fn convention(plan: &HookPlan) -> Convention {
         AttachPoint::Fentry { .. } | AttachPoint::Fexit { .. } | AttachPoint::FmodRet { .. } if syscall => {
             Convention::TrustedRegisters
         }
-        AttachPoint::Kprobe { .. } | AttachPoint::Kretprobe { .. } | AttachPoint::KprobeMulti { .. } if syscall => {
+        AttachPoint::Kprobe { .. }
+        | AttachPoint::Kretprobe { .. }
+        | AttachPoint::KprobeMulti { .. }
+        | AttachPoint::KretprobeMulti { .. }
+            if syscall =>
+        {
             Convention::CopiedRegisters
         }
-        AttachPoint::Kprobe { .. } | AttachPoint::Kretprobe { .. } | AttachPoint::KprobeMulti { .. } => {
-            Convention::ContextRegisters
-        }
+        AttachPoint::Kprobe { .. }
+        | AttachPoint::Kretprobe { .. }
+        | AttachPoint::KprobeMulti { .. }
+        | AttachPoint::KretprobeMulti { .. } => Convention::ContextRegisters,
         AttachPoint::Tracepoint { event, .. } if syscall && event.starts_with("sys_exit_") => {
             Convention::CopiedRegisters
         }
@@ -176,7 +182,7 @@ impl Generator<'_> {
                 let params = facts.btf.prototype(proto).params.len();
                 Ok(self.b.load(self.ctx, params as i32 * 8, Size::B8))
             }
-            AttachPoint::Kretprobe { .. } => {
+            AttachPoint::Kretprobe { .. } | AttachPoint::KretprobeMulti { .. } => {
                 let offset = self.register(RESULT_REGISTER)?;
                 Ok(self.b.load(self.ctx, offset, Size::B8))
             }

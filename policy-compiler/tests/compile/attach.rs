@@ -128,3 +128,35 @@ fn lsm_hooks_are_used_only_where_they_run() {
     check_attached(hook, &with(|f| f.lsm = false), &["fmod_ret/security_file_open"]);
     check_refused(hook, &without_probes(), 512, "lsm=");
 }
+
+#[test]
+fn where_programs_are_preempted_hooks_go_where_no_call_is_left_out() {
+    let preempting = with(|f| f.preemptible_programs = true);
+    check_attached(PERMISSION, &preempting, &["kprobe.multi/security_file_permission"]);
+    check_attached(
+        &format!("{PERMISSION}{RETURN}"),
+        &preempting,
+        &[
+            "kprobe.multi/security_file_permission",
+            "kretprobe.multi/security_file_permission",
+        ],
+    );
+    check_attached(
+        OPENAT,
+        &preempting,
+        &["kprobe.multi/__x64_sys_openat", "kretprobe.multi/__x64_sys_openat"],
+    );
+    check_attached(SETUID, &preempting, &["kprobe.multi/__x64_sys_setuid"]);
+    let without_multi = with(|f| {
+        f.preemptible_programs = true;
+        f.kprobe_multi = false;
+    });
+    check_attached(
+        OPENAT,
+        &without_multi,
+        &["fexit/__x64_sys_openat", "kprobe/__x64_sys_openat"],
+    );
+    // BPF LSM has no guard against recursion: it sees every call
+    let open = "  kprobes:\n  - call: security_file_open\n    syscall: false\n    args: [{index: 0, type: file}]\n";
+    check_attached(&format!("{open}{DENY}"), &preempting, &["lsm/file_open"]);
+}

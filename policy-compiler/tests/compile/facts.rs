@@ -24,6 +24,7 @@ pub(crate) fn modern() -> KernelFacts {
         current_task_btf: true,
         sleepable_syscall: false,
         syscall_program: true,
+        preemptible_programs: false,
     };
     facts(features)
 }

@@ -40,6 +40,8 @@ pub(super) fn features(btf: &Btf) -> Features {
         bpf_loop: value("bpf_func_id", "BPF_FUNC_loop"),
         current_task_btf: value("bpf_func_id", "BPF_FUNC_get_current_task_btf"),
         syscall_program: value("bpf_prog_type", "BPF_PROG_TYPE_SYSCALL"),
+        // chosen at boot, and left off by distributions up to 6.x
+        preemptible_programs: false,
     }
 }
 
