@@ -22,6 +22,7 @@ pub mod facts;
 pub mod generate;
 mod hash;
 pub mod hir;
+pub mod interpret;
 pub mod ir;
 pub mod isa;
 pub mod link;
@@ -101,6 +102,15 @@ pub fn mode_of(policy: &Policy) -> Option<Mode> {
         };
     }
     Some(mode)
+}
+
+/// Resolves a set of policies for one kernel, without compiling it: the hooks that [`interpret`] runs. Policies with an error
+/// have none.
+pub fn hooks(policies: &PolicySet, facts: &KernelFacts) -> (Vec<Hook>, Vec<Diagnostic>) {
+    let mut diagnostics = Vec::new();
+    let resolve = |entry| resolve::resolve(entry, facts, &mut diagnostics);
+    let hooks = policies.entries.iter().flat_map(resolve).collect();
+    (hooks, diagnostics)
 }
 
 /// Compiles a set of policies for one kernel.
