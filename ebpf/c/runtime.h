@@ -46,7 +46,10 @@ LIBRARY int tetra_walk_exe(struct text *t);                               /* cur
 LIBRARY int tetra_read_sock(struct scratch *s, __u32 i, const void *sk);
 LIBRARY int tetra_read_sockaddr(struct scratch *s, __u32 i, const void *address, __u32 is_user);
 
-/* 1 if tgid (or, with ns, the pid in the own pid namespace) of the current process or an ancestor is value, else 0; -1 unknown. */
+/*
+ * 1 if tgid (or the pid in the own pid namespace, 0 in the initial one) of the current process or an ancestor is value, else 0;
+ * -1 if that cannot be told, or if the current process is in the initial pid namespace and has no such pid.
+ */
 LIBRARY int tetra_lineage_has_pid(__u32 value, __u32 is_namespace_pid);
 
 /* How many arguments a record may hold; put fails on more. */

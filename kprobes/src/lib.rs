@@ -14,6 +14,7 @@
 //! | [`sensor`], [`maps`] | the base process sensor and the maps that it shares with all hook programs |
 //! | [`object`] | relocatable object → instructions: maps, calls, CO-RE, BTF |
 //! | [`HookSet`] | the programs in force at all hooks, replaced as a whole at one instant |
+//! | [`TestRun`] | a hook's program, attached to nothing and run on calls that are made up |
 //! | [`ring`] | records of all ring buffers in the order of time |
 //! | [`rejection`] | what the kernel refuses, as diagnostics at policy lines |
 //! | [`sys`] | the system calls: the only `unsafe` of the project |
@@ -54,6 +55,7 @@ pub mod ring;
 pub mod sensor;
 mod set;
 pub mod sys;
+mod test_run;
 
 pub use error::{EnvironmentError, LoadError};
 pub use link::describe;
@@ -62,3 +64,4 @@ pub use program::LoadedProgram;
 pub use ring::{Drained, Rings};
 pub use sensor::Sensor;
 pub use set::{AppliedSet, HookInfo, HookSet, remove_pins};
+pub use test_run::TestRun;

@@ -15,7 +15,12 @@ pub(crate) struct ProgramKind {
     pub(crate) program_type: ProgramType,
     pub(crate) expected_attach_type: u32,
     pub(crate) attach_btf_id: u32,
+    /// `BPF_F_*` of `BPF_PROG_LOAD`.
+    pub(crate) flags: u32,
 }
+
+/// `BPF_F_SLEEPABLE`, which programs of type syscall must have.
+const SLEEPABLE: u32 = 1 << 4;
 
 /// The kernel has nothing of the name that an attach point gives.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -31,6 +36,15 @@ impl ProgramKind {
             program_type,
             expected_attach_type,
             attach_btf_id,
+            flags: 0,
+        }
+    }
+
+    /// The kind that is attached to nothing and only runs by `BPF_PROG_TEST_RUN` (since 5.14).
+    pub(crate) fn for_test_runs() -> Self {
+        Self {
+            flags: SLEEPABLE,
+            ..Self::new(ProgramType::Syscall, 0, 0)
         }
     }
 
@@ -205,6 +219,7 @@ impl LoadedObject {
         LoadedProgram::load(&ProgramLoad {
             expected_attach_type: kind.expected_attach_type,
             attach_btf_id: kind.attach_btf_id,
+            flags: kind.flags,
             btf: (!code.func_info.is_empty()).then(|| self.btf.as_fd()),
             func_info: &code.func_info,
             line_info: &code.line_info,

@@ -77,7 +77,7 @@ impl Rings {
     }
 
     /// A reader of maps that somebody else holds.
-    pub(crate) fn of_maps(maps: &[Map]) -> Result<Self, SysError> {
+    pub fn of_maps(maps: &[Map]) -> Result<Self, SysError> {
         let fds = maps.iter().map(|map| {
             map.as_fd()
                 .try_clone_to_owned()

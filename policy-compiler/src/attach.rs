@@ -488,7 +488,10 @@ fn override_help(syscall: &str) -> String {
 /// Whether reading an operand may fail because user memory is not resident.
 pub fn reads_user_memory(operand: &Operand) -> bool {
     matches!(operand.argument_type, ArgumentType::String | ArgumentType::Sockaddr)
-        && matches!(operand.source, OperandSource::Parameter(_))
+        && matches!(
+            operand.source,
+            OperandSource::Parameter(_) | OperandSource::Field { .. }
+        )
 }
 
 fn lsm(hook: &Hook, name: &str, facts: &KernelFacts) -> Result<Choice, Refusal> {

@@ -11,7 +11,9 @@ use crate::attach::Role;
 use crate::facts::KernelFacts;
 use crate::hir::{Operand, TextTest};
 use crate::ir::builder::FunctionBuilder;
-use crate::ir::{BlockId, CmpOp, FuncId, Function, MapDef, Operand as IrOperand, Program, Size, Type, Value, Width};
+use crate::ir::{
+    BlockId, CmpOp, FuncId, Function, MapDef, Operand as IrOperand, Program, Size, SlotId, Type, Value, Width,
+};
 use crate::output::{AttachPoint, SourceLine, SourceRef};
 use crate::plan::{HookPlan, Instance};
 
@@ -135,6 +137,8 @@ struct Generator<'a> {
     functions: Vec<Function>,
     /// Number of each string test on each text.
     class_numbers: BTreeMap<(usize, TextTest), usize>,
+    /// Where keys of the map of modes are put.
+    mode_key: Option<SlotId>,
     lines: Vec<SourceLine>,
     line_index: BTreeMap<(std::sync::Arc<str>, u32, u32), SourceRef>,
 }
@@ -188,6 +192,7 @@ impl<'a> Generator<'a> {
             first_live,
             functions: Vec::new(),
             class_numbers,
+            mode_key: None,
             lines: Vec::new(),
             line_index: BTreeMap::new(),
         })

@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 
 use crate::hir::{Actions, Filter, Hook, Operand, RateLimit};
 
+pub use predicate::holds;
+
 /// What a hook sees of one call.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Call {
@@ -77,8 +79,10 @@ pub struct Sockaddr {
 pub struct Process {
     /// Thread-group id.
     pub pid: u32,
+    /// Pid in its own pid namespace, 0 in the initial one, as it was recorded when the process came to be; `None` if nothing was.
+    pub namespace_pid: Option<u32>,
     /// The process and its ancestors up to pid 1, nearest first: pid, and pid in the own pid namespace (0 in the initial one).
-    /// Empty if the process is not known.
+    /// Empty if it could not be followed to its end.
     pub lineage: Vec<(u32, u32)>,
     /// Path of the executable; `None` if there is none (a kernel thread).
     pub executable: Option<Vec<u8>>,
@@ -199,7 +203,7 @@ pub fn posting_selector(hook: &Hook) -> Option<usize> {
 
 /// §5.1: a conjunction.
 fn all(filters: &[Filter], call: &Call) -> Truth {
-    let truths = filters.iter().map(|filter| predicate::holds(&filter.predicate, call));
+    let truths = filters.iter().map(|filter| holds(&filter.predicate, call));
     truths.fold(Truth::Yes, |so_far, truth| match (so_far, truth) {
         (Truth::No, _) | (_, Truth::No) => Truth::No,
         (Truth::Undecided, _) | (_, Truth::Undecided) => Truth::Undecided,

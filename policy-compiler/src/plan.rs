@@ -240,6 +240,17 @@ impl HookPlan {
         Ok(())
     }
 
+    /// Whether any of its hooks is on a syscall, by whatever means.
+    pub fn is_syscall(&self) -> bool {
+        self.instances.iter().any(Instance::is_syscall)
+    }
+
+    /// Whether pointers among the arguments are the user's: an address in the kernel must not be followed for him.
+    pub fn has_user_pointers(&self) -> bool {
+        self.is_syscall()
+            || matches!(&self.attach, AttachPoint::Tracepoint { subsystem, .. } if subsystem == "syscalls")
+    }
+
     /// Number of an operand's text.
     pub fn text(&self, operand: &Operand) -> Option<usize> {
         self.texts.iter().position(|o| o == operand)
@@ -297,12 +308,18 @@ impl Instance {
 
     /// Whether a call whose user memory cannot be read is left to the exit of the operation.
     pub fn defers(&self) -> bool {
-        matches!(self.role, Role::EntryDeferring | Role::EntryOfPair) && self.hook.operands().any(reads_user_memory)
+        // only the arguments of a syscall can be read again at its exit
+        matches!(self.role, Role::EntryDeferring | Role::EntryOfPair) && self.is_syscall() && self.may_be_undecided()
     }
 
-    /// Whether user memory that cannot be read leaves the decision open.
+    /// Whether user memory that cannot be read leaves the decision open. A string of a function may be anywhere.
     pub fn may_be_undecided(&self) -> bool {
-        matches!(self.hook.target, Target::Syscall(_)) && self.hook.operands().any(reads_user_memory)
+        let is_user = |o: &&Operand| self.is_syscall() || o.argument_type == ArgumentType::String;
+        self.hook.operands().filter(is_user).any(reads_user_memory)
+    }
+
+    fn is_syscall(&self) -> bool {
+        matches!(self.hook.target, Target::Syscall(_))
     }
 }
 
@@ -312,16 +329,17 @@ fn posts_arguments(role: Role) -> bool {
 }
 
 fn match_everything(hook: &Hook) -> PlannedSelector {
+    let post = Actions {
+        post: Some(crate::hir::Post::default()),
+        reported: crate::resolve::POST,
+        ..Actions::default()
+    };
     PlannedSelector {
         cheap: Vec::new(),
         dear: Vec::new(),
         returned: Vec::new(),
-        actions: Actions {
-            post: Some(crate::hir::Post::default()),
-            reported: crate::resolve::POST,
-            ..Actions::default()
-        },
-        return_actions: Actions::default(),
+        actions: post.clone(),
+        return_actions: post,
         line: hook.line.clone(),
     }
 }

@@ -44,7 +44,11 @@ GLOBAL int lineage_has_namespace_pid(__u32 value)
 		__u32 level = READ(pid, level);
 		struct upid upid = {};
 
-		bpf_probe_read_kernel(&upid, sizeof upid, &pid->numbers[level]);
+		/* in the initial namespace a process has no pid in one of its own */
+		if (level)
+			bpf_probe_read_kernel(&upid, sizeof upid, &pid->numbers[level]);
+		else if (!i)
+			return -1;
 		if ((__u32)upid.nr == value)
 			return 1;
 		task = READ(task, real_parent);

@@ -104,6 +104,7 @@ fn every_relocation_gives_what_the_kernel_has() {
         .has(crate::probe::Feature::Loop);
     let object = LoadedObject::load("relocations", &elf, &NoMaps).expect("the object loads");
     let kind = ProgramKind {
+        flags: 0,
         program_type: ProgramType::RawTracepoint,
         expected_attach_type: 0,
         attach_btf_id: 0,

@@ -135,6 +135,9 @@ impl Generator<'_> {
                 .filter(|_| !instance.role.is_exit() || return_actions.post.is_some());
             let Some(posted) = posted else {
                 self.count(instance.hook.policy_slot, PolicyCounter::NoPost);
+                if instance.role == Role::EntryOfPair && return_actions.enforces() {
+                    self.mark_silently(instance, won);
+                }
                 self.b.jump(done);
                 continue;
             };
@@ -174,8 +177,9 @@ impl Generator<'_> {
         }
         let slot = instance.hook.policy_slot;
         let (enforcing, monitoring, next) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
-        let key = self.b.stack_slot(8);
-        let key = self.b.stack_addr(key);
+        // one slot for all: the stack is the same however many policies act
+        let slot_of_key = *self.mode_key.get_or_insert_with(|| self.b.stack_slot(8));
+        let key = self.b.stack_addr(slot_of_key);
         self.b.store(key, 0, Size::B4, i64::from(slot));
         let map = self.b.map_ref(ebpf::maps::POLICY_MODES.name);
         let mode = self.b.call_helper_typed(
@@ -258,6 +262,16 @@ impl Generator<'_> {
         self.post(instance, event, won, Some(call_id), rate_limited, done)
     }
 
+    /// The mark for an exit that has something to do, but no half of an event to follow: a selector without a time.
+    fn mark_silently(&mut self, instance: &Instance, won: Value) {
+        let args = [
+            instance.pending_key.into(),
+            won.into(),
+            instance.hook.policy_slot.into(),
+        ];
+        self.call("tetra_pending_put", &args);
+    }
+
     /// The half that an exit sends.
     fn second_half(
         &mut self,
@@ -267,6 +281,19 @@ impl Generator<'_> {
         done: BlockId,
     ) -> Result<(), GenerateError> {
         let selector = self.b.alu(AluOp::And, Width::W64, won, winner::MAX as i64);
+        if acts_at_return(instance) {
+            let (silent, sent) = (self.b.create_block(), self.b.create_block());
+            let time = self.b.alu(AluOp::Rsh, Width::W64, call_id, 16i64);
+            self.b.branch(CmpOp::Eq, Width::W64, time, 0, silent, sent);
+            self.b.switch_to(silent);
+            let confirmed = self.b.create_block();
+            self.b
+                .branch(CmpOp::Set, Width::W64, won, winner::CANCELLED, done, confirmed);
+            self.b.switch_to(confirmed);
+            self.return_enforcement(instance, selector);
+            self.b.jump(done);
+            self.b.switch_to(sent);
+        }
         self.frame_store(self.places.action, Size::B8, i64::from(crate::resolve::POST));
         self.frame_store(self.places.rate_limit, Size::B8, 0);
         let (cancelled, confirmed) = (self.b.create_block(), self.b.create_block());
@@ -284,6 +311,20 @@ impl Generator<'_> {
         self.post(instance, cancel, selector, Some(call_id), false, done)?;
         self.b.switch_to(confirmed);
         self.return_enforcement(instance, selector);
+        // the return's own `NoPost` takes the event back
+        let silent: Vec<u64> = (1u64..)
+            .zip(&instance.selectors)
+            .filter(|(_, planned)| planned.return_actions.post.is_none())
+            .map(|(winner, _)| winner)
+            .collect();
+        if !silent.is_empty() {
+            let (unposted, posted) = (self.b.create_block(), self.b.create_block());
+            classifier::search(&mut self.b, selector, &silent, &|_| unposted, posted);
+            self.b.switch_to(unposted);
+            self.count(instance.hook.policy_slot, PolicyCounter::NoPost);
+            self.post(instance, cancel, selector, Some(call_id), false, done)?;
+            self.b.switch_to(posted);
+        }
         self.post(instance, event(returned), selector, Some(call_id), false, done)
     }
 
@@ -344,7 +385,13 @@ impl Generator<'_> {
             let scope = self.frame_load(self.places.rate_limit + 8, Size::B8);
             let args = [self.scratch.into(), slot.into(), scope.into(), interval.into()];
             let passes = self.call("tetra_rate_limit", &args);
-            self.b.branch(CmpOp::Ne, Width::W64, passes, 0, send, done);
+            let stopped = self.b.create_block();
+            self.b.branch(CmpOp::Ne, Width::W64, passes, 0, send, stopped);
+            self.b.switch_to(stopped);
+            if instance.role == Role::EntryOfPair && acts_at_return(instance) {
+                self.mark_silently(instance, won);
+            }
+            self.b.jump(done);
             self.b.switch_to(send);
         }
         if let (Some(call_id), true) = (call_id, instance.role == Role::EntryOfPair) {
@@ -404,4 +451,9 @@ impl Generator<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether any selector does something at the return beside posting.
+fn acts_at_return(instance: &Instance) -> bool {
+    instance.selectors.iter().any(|s| s.return_actions.enforces())
 }

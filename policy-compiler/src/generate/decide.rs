@@ -2,6 +2,7 @@
 
 use ebpf::record::PolicyCounter;
 
+use crate::attach::reads_user_memory;
 use crate::hir::{Predicate, TextTest};
 use crate::ir::{AluOp, BlockId, CmpOp, Size, Width};
 use crate::plan::{Instance, PlannedFilter};
@@ -90,19 +91,7 @@ impl Generator<'_> {
                 let bit = self.first_live[k] + i;
                 let live = self.frame_load(self.places.live + (bit / 32) as i32 * 4, Size::B4);
                 self.require(CmpOp::Set, live, 1i64 << (bit % 32), next);
-                for filter in &selector.dear {
-                    self.at(&filter.line);
-                    let holds = self.b.create_block();
-                    self.filter(
-                        filter,
-                        Outcomes {
-                            yes: holds,
-                            no: next,
-                            undecided,
-                        },
-                    )?;
-                    self.b.switch_to(holds);
-                }
+                self.dear_filters(&selector.dear, next, undecided)?;
                 if instance.role.is_exit() && !selector.returned.is_empty() {
                     let rejected = self.b.create_block();
                     self.return_filters(&selector.returned, rejected)?;
@@ -120,6 +109,54 @@ impl Generator<'_> {
             self.b.set_source(None);
             self.declare_winner(place, winner::UNDECIDED, done);
             self.b.switch_to(done);
+        }
+        Ok(())
+    }
+
+    /// A conjunction: goes on if all hold, to `no` if any fails, to `undecided` if one cannot be told and no other fails.
+    fn dear_filters(
+        &mut self,
+        filters: &[PlannedFilter],
+        no: BlockId,
+        undecided: BlockId,
+    ) -> Result<(), GenerateError> {
+        // Where it goes on behind each filter once something could not be told: the filters after that can still fail. The last
+        // block stands for none left.
+        let may_be_open = |filter: &PlannedFilter| filter.predicate.operand().is_some_and(reads_user_memory);
+        let first_open = filters.iter().position(may_be_open).unwrap_or(filters.len());
+        let open: Vec<BlockId> = (1..=filters.len())
+            .map(|behind| {
+                if behind == filters.len() || behind <= first_open {
+                    undecided
+                } else {
+                    self.b.create_block()
+                }
+            })
+            .collect();
+        for (filter, open) in filters.iter().zip(&open) {
+            self.at(&filter.line);
+            let holds = self.b.create_block();
+            let outcomes = Outcomes {
+                yes: holds,
+                no,
+                undecided: *open,
+            };
+            self.filter(filter, outcomes)?;
+            self.b.switch_to(holds);
+        }
+        let all_hold = self.b.current_block();
+        for (behind, filter) in filters.iter().enumerate().skip(first_open + 1) {
+            self.b.switch_to(open[behind - 1]);
+            self.at(&filter.line);
+            let outcomes = Outcomes {
+                yes: open[behind],
+                no,
+                undecided: open[behind],
+            };
+            self.filter(filter, outcomes)?;
+        }
+        if let Some(block) = all_hold {
+            self.b.switch_to(block);
         }
         Ok(())
     }
@@ -242,7 +279,7 @@ impl Generator<'_> {
     pub(super) fn require_read(&mut self, index: usize, operand: &crate::hir::Operand, to: Outcomes) {
         let read = self.frame_load(self.state_place(index), Size::B1);
         let next = self.b.create_block();
-        if crate::attach::reads_user_memory(operand) {
+        if reads_user_memory(operand) {
             let other = self.b.create_block();
             self.b.branch(CmpOp::Eq, Width::W64, read, state::READ, next, other);
             self.b.switch_to(other);

@@ -4,12 +4,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::hir::{Operand, OperandSource, Target};
+use crate::hir::{Operand, OperandSource};
 use crate::ir::{BlockId, CmpOp, Operand as IrOperand, Size, Type, Value, Width};
 use crate::output::ArgumentType;
 use crate::plan::Instance;
 
-use super::layout::{ARG_FAULT, TEXT_LEN, TEXT_SIZE, TEXT_STATUS};
+use super::layout::{ARG_FAULT, TEXT_FLAGS, TEXT_LEN, TEXT_MODE, TEXT_SIZE, TEXT_STATUS};
 use super::{GenerateError, Generator, state};
 
 impl Generator<'_> {
@@ -200,7 +200,9 @@ impl Generator<'_> {
     /// A null pointer has no text.
     fn unreadable(&mut self, text: Value, place: i32, null: BlockId, next: BlockId) {
         self.b.switch_to(null);
-        self.b.store(text, TEXT_LEN, Size::B4, 0);
+        for (field, size) in [(TEXT_LEN, Size::B4), (TEXT_FLAGS, Size::B4), (TEXT_MODE, Size::B2)] {
+            self.b.store(text, field, size, 0);
+        }
         self.b.store(text, TEXT_STATUS, Size::B2, i64::from(ARG_FAULT));
         self.frame_store(place, Size::B1, state::FAILED);
         self.b.jump(next);
@@ -209,7 +211,7 @@ impl Generator<'_> {
     /// Strings of syscalls are in user memory; those of kernel functions are where their address says.
     fn read_string(&mut self, address: Value, text: Value, place: i32, null: BlockId, next: BlockId) {
         let (user_fault, kernel_fault, read) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
-        if !matches!(self.plan.instances[0].hook.target, Target::Syscall(_)) {
+        if !self.plan.has_user_pointers() {
             let (user, kernel) = (self.b.create_block(), self.b.create_block());
             self.b.branch(CmpOp::Slt, Width::W64, address, 0, kernel, user);
             self.b.switch_to(kernel);
@@ -236,7 +238,7 @@ impl Generator<'_> {
         let (fault, null) = (self.b.create_block(), self.b.create_block());
         let address = self.raw(operand)?;
         self.require(CmpOp::Ne, address, 0, null);
-        let is_user = matches!(self.plan.instances[0].hook.target, Target::Syscall(_));
+        let is_user = self.plan.has_user_pointers();
         let failed = if operand.argument_type == ArgumentType::Sock {
             let number = (index - self.plan.texts.len()) as u32;
             self.call("tetra_read_sock", &[self.scratch.into(), number.into(), address.into()])

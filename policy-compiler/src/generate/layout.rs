@@ -7,6 +7,8 @@ use ebpf::record::{ArgumentSock, ArgumentSockaddr, Process, Scratch, Text};
 pub(super) use ebpf::record::{ARG_FAULT, TEXT_MAX};
 
 pub(super) const TEXT_LEN: i32 = offset_of!(Text, len) as i32;
+pub(super) const TEXT_FLAGS: i32 = offset_of!(Text, flags) as i32;
+pub(super) const TEXT_MODE: i32 = offset_of!(Text, mode) as i32;
 pub(super) const TEXT_STATUS: i32 = offset_of!(Text, status) as i32;
 pub(super) const TEXT_BYTES: i32 = offset_of!(Text, bytes) as i32;
 pub(super) const TEXT_SIZE: u32 = size_of::<Text>() as u32;

@@ -12,7 +12,7 @@
 //! Calling conventions: System V ABI for x86-64 (`Documentation/arch/x86/entry_64.rst` for syscalls).
 
 use crate::btf::{Kind, TypeId};
-use crate::hir::{Operand, OperandSource, Target};
+use crate::hir::{Operand, OperandSource};
 use crate::ir::{BlockId, CmpOp, Operand as IrOperand, Size, Type, Value, Width};
 use crate::output::AttachPoint;
 use crate::plan::HookPlan;
@@ -43,12 +43,8 @@ enum Convention {
     Fields,
 }
 
-fn is_syscall(plan: &HookPlan) -> bool {
-    matches!(plan.instances[0].hook.target, Target::Syscall(_))
-}
-
 fn convention(plan: &HookPlan) -> Convention {
-    let syscall = is_syscall(plan);
+    let syscall = plan.is_syscall();
     match &plan.attach {
         AttachPoint::Fentry { .. } | AttachPoint::Fexit { .. } | AttachPoint::FmodRet { .. } if syscall => {
             Convention::TrustedRegisters

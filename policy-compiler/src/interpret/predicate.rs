@@ -9,7 +9,7 @@ const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
 /// Whether a predicate holds for a call.
-pub(super) fn holds(predicate: &Predicate, call: &Call) -> Truth {
+pub fn holds(predicate: &Predicate, call: &Call) -> Truth {
     match predicate {
         Predicate::Integer { operand, test, negated } => match call.values.get(operand) {
             Some(Value::Integer(raw)) => truth(integer(test, extended(operand, *raw), is_signed(operand)) != *negated),
@@ -79,17 +79,18 @@ fn inode(namespace: Namespace, call: &Call) -> u32 {
 /// §6.1
 fn pid(values: &[u32], is_namespace_pid: bool, follow_forks: bool, negated: bool, call: &Call) -> Truth {
     let process = &call.process;
-    let id = |(pid, namespace_pid): (u32, u32)| if is_namespace_pid { namespace_pid } else { pid };
     if follow_forks {
-        // a process that is not known matches neither
-        return truth(
-            !process.lineage.is_empty() && process.lineage.iter().any(|p| values.contains(&id(*p))) != negated,
-        );
+        // a process outside of pid namespaces has no pid in one: neither the filter nor its negation is about it
+        let is_outside = is_namespace_pid && process.lineage.first().is_some_and(|(_, own)| *own == 0);
+        if process.lineage.is_empty() || is_outside {
+            return Truth::No;
+        }
+        let id = |(pid, namespace_pid): &(u32, u32)| if is_namespace_pid { *namespace_pid } else { *pid };
+        return truth(process.lineage.iter().any(|of| values.contains(&id(of))) != negated);
     }
     if is_namespace_pid {
-        // the pid in the own namespace is part of what is known of a process
-        return match process.lineage.first() {
-            Some(own) => truth(values.contains(&id(*own)) != negated),
+        return match process.namespace_pid {
+            Some(own) => truth(values.contains(&own) != negated),
             None => Truth::No,
         };
     }

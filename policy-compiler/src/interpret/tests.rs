@@ -4,6 +4,7 @@ use super::*;
 use crate::hir::Selector;
 use crate::hir::{CapabilitySet, Namespace, Network, Post};
 use crate::hir::{IntegerTest, OperandSource, Predicate, SockSide, SockTest, Target, TextComparison, TextTest};
+use crate::output::ArgumentType::{Int8, Int32, Uint32};
 use crate::output::{ArgumentType, HookKind, SourceLine};
 
 fn line() -> SourceLine {
@@ -80,8 +81,8 @@ fn call(values: impl IntoIterator<Item = (Operand, Value)>) -> Call {
     }
 }
 
-fn check(predicate: Predicate, call: &Call, expected: Truth) {
-    assert_eq!(predicate::holds(&predicate, call), expected, "{predicate:?}");
+fn check(predicate: &Predicate, call: &Call, expected: Truth) {
+    assert_eq!(holds(predicate, call), expected, "{predicate:?}");
 }
 
 #[test]
@@ -124,15 +125,15 @@ fn empty_paths_match_nothing_and_empty_strings_are_strings() {
     for negated in [false, true] {
         let path = text(0, ArgumentType::Path, TextComparison::Prefix, "/x", negated);
         let empty = call([(operand(0, ArgumentType::Path), Value::Path(Vec::new()))]);
-        check(path.clone(), &empty, Truth::No);
+        check(&path, &empty, Truth::No);
         check(
-            path,
+            &path,
             &call([(operand(0, ArgumentType::Path), Value::Absent)]),
             Truth::No,
         );
         let string = text(0, ArgumentType::String, TextComparison::Equal, "", negated);
         let empty = call([(operand(0, ArgumentType::String), Value::String(Vec::new()))]);
-        check(string, &empty, if negated { Truth::No } else { Truth::Yes });
+        check(&string, &empty, if negated { Truth::No } else { Truth::Yes });
     }
 }
 
@@ -144,22 +145,21 @@ fn numbers_are_cut_to_their_type_and_compared_by_its_sign() {
         negated: false,
     };
     let value = |argument_type, raw| call([(operand(0, argument_type), Value::Integer(raw))]);
-    use ArgumentType::{Int8, Int32, Uint32};
-    check(integer(Int8, IntegerTest::Below(0)), &value(Int8, 0x1ff), Truth::Yes);
+    check(&integer(Int8, IntegerTest::Below(0)), &value(Int8, 0x1ff), Truth::Yes);
     check(
-        integer(Uint32, IntegerTest::Below(0)),
+        &integer(Uint32, IntegerTest::Below(0)),
         &value(Uint32, u64::MAX),
         Truth::No,
     );
     check(
-        integer(Uint32, IntegerTest::Equal(vec![5])),
+        &integer(Uint32, IntegerTest::Equal(vec![5])),
         &value(Uint32, 0xff_0000_0005),
         Truth::Yes,
     );
     let range = IntegerTest::Within(vec![(-2i64 as u64, 2)]);
-    check(integer(Int32, range.clone()), &value(Int32, 0xffff_fffe), Truth::Yes);
-    check(integer(Int32, range), &value(Int32, 3), Truth::No);
-    check(integer(Int32, IntegerTest::Mask(0x6)), &value(Int32, 0x9), Truth::No);
+    check(&integer(Int32, range.clone()), &value(Int32, 0xffff_fffe), Truth::Yes);
+    check(&integer(Int32, range), &value(Int32, 3), Truth::No);
+    check(&integer(Int32, IntegerTest::Mask(0x6)), &value(Int32, 0x9), Truth::No);
 }
 
 #[test]
@@ -179,17 +179,17 @@ fn addresses_belong_to_networks_of_their_family() {
         call([(operand.clone(), Value::Sock(sock))])
     };
     let ten = Network::V4(0x0a00_0000, 8);
-    check(test(ten, false), &with(AF_INET, &[10, 1, 2, 3]), Truth::Yes);
-    check(test(ten, false), &with(AF_INET, &[11, 1, 2, 3]), Truth::No);
+    check(&test(ten, false), &with(AF_INET, &[10, 1, 2, 3]), Truth::Yes);
+    check(&test(ten, false), &with(AF_INET, &[11, 1, 2, 3]), Truth::No);
     check(
-        test(Network::V4(0, 0), false),
+        &test(Network::V4(0, 0), false),
         &with(AF_INET, &[11, 1, 2, 3]),
         Truth::Yes,
     );
-    check(test(Network::V4(0, 0), false), &with(AF_INET6, &[10]), Truth::No);
-    check(test(Network::V6(1, 128), false), &with(AF_INET6, &[0; 16]), Truth::No);
+    check(&test(Network::V4(0, 0), false), &with(AF_INET6, &[10]), Truth::No);
+    check(&test(Network::V6(1, 128), false), &with(AF_INET6, &[0; 16]), Truth::No);
     for negated in [false, true] {
-        check(test(ten, negated), &with(1, &[10, 0, 0, 1]), Truth::No);
+        check(&test(ten, negated), &with(1, &[10, 0, 0, 1]), Truth::No);
     }
 }
 
@@ -206,14 +206,14 @@ fn unknown_processes_match_neither_a_filter_nor_its_negation() {
             },
             negated,
         };
-        check(binary, &Call::default(), Truth::No);
+        check(&binary, &Call::default(), Truth::No);
         let pid = Predicate::Pid {
             values: vec![1],
             is_namespace_pid: false,
             follow_forks: true,
             negated,
         };
-        check(pid, &Call::default(), Truth::No);
+        check(&pid, &Call::default(), Truth::No);
     }
 }
 
@@ -228,7 +228,7 @@ fn a_condition_on_the_user_namespace_is_not_negated() {
             negated,
             outside_user_namespace: Some(7),
         };
-        check(capability, &call, expected);
+        check(&capability, &call, expected);
     }
 }
 

@@ -1,0 +1,640 @@
+//! Random policies and calls: recipes of small numbers, from which any numbers make a valid policy and a call of its hook.
+//!
+//! Everything is chosen among what lies at an edge: lengths around words and blocks, widths and signs of integers, networks of
+//! every kind of prefix. What is wanted often (that filters hold) is made likely by taking the values of policies and of
+//! calls from the same pools.
+
+use std::fmt::Write as _;
+
+use policy_compiler::interpret::{Sock, Sockaddr};
+use proptest::prelude::*;
+
+use super::arena::{Arena, Class, Parameter, Returns};
+
+type Choice = u16;
+
+/// A set of policies on one hook, and calls of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Recipe {
+    pub(crate) policies: Vec<PolicyRecipe>,
+    pub(crate) calls: Vec<CallRecipe>,
+    /// Whether the process has a record.
+    pub(crate) known_process: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct PolicyRecipe {
+    pub(crate) monitors: bool,
+    arguments: Vec<(Choice, Choice)>,
+    selectors: Vec<SelectorRecipe>,
+}
+
+#[derive(Clone, Debug)]
+struct SelectorRecipe {
+    filters: Vec<FilterRecipe>,
+    return_filters: Vec<FilterRecipe>,
+    actions: Vec<Choice>,
+    return_actions: Vec<Choice>,
+}
+
+#[derive(Clone, Debug)]
+struct FilterRecipe {
+    what: Choice,
+    operator: Choice,
+    values: Vec<(Choice, Choice)>,
+}
+
+/// Values of a call: one for each parameter, and the value returned.
+#[derive(Clone, Debug)]
+pub(crate) struct CallRecipe {
+    pub(crate) values: [Choice; 6],
+    pub(crate) returned: Choice,
+}
+
+fn filters(most: usize) -> impl Strategy<Value = Vec<FilterRecipe>> {
+    let values = prop_oneof![
+        6 => prop::collection::vec(any::<(Choice, Choice)>(), 1..4),
+        1 => prop::collection::vec(any::<(Choice, Choice)>(), 4..24),
+    ];
+    let filter = (any::<Choice>(), any::<Choice>(), values).prop_map(|(what, operator, values)| FilterRecipe {
+        what,
+        operator,
+        values,
+    });
+    prop::collection::vec(filter, 0..most)
+}
+
+fn selector() -> impl Strategy<Value = SelectorRecipe> {
+    (
+        filters(4),
+        filters(2),
+        prop::collection::vec(any::<Choice>(), 0..3),
+        prop::collection::vec(any::<Choice>(), 0..2),
+    )
+        .prop_map(|(filters, return_filters, actions, return_actions)| SelectorRecipe {
+            filters,
+            return_filters,
+            actions,
+            return_actions,
+        })
+}
+
+fn policy() -> impl Strategy<Value = PolicyRecipe> {
+    let selectors = prop_oneof![
+        8 => prop::collection::vec(selector(), 0..4),
+        1 => prop::collection::vec(selector(), 4..12),
+    ];
+    (
+        any::<bool>(),
+        prop::collection::vec(any::<(Choice, Choice)>(), 1..4),
+        selectors,
+    )
+        .prop_map(|(monitors, arguments, selectors)| PolicyRecipe {
+            monitors,
+            arguments,
+            selectors,
+        })
+}
+
+/// Sets with `calls` calls each.
+pub(crate) fn recipe(calls: usize) -> impl Strategy<Value = Recipe> {
+    let policies = prop_oneof![
+        6 => prop::collection::vec(policy(), 1..4),
+        1 => prop::collection::vec(policy(), 4..10),
+    ];
+    let call = (any::<[Choice; 6]>(), any::<Choice>()).prop_map(|(values, returned)| CallRecipe { values, returned });
+    (policies, prop::collection::vec(call, calls), any::<bool>()).prop_map(|(policies, calls, known_process)| Recipe {
+        policies,
+        calls,
+        known_process,
+    })
+}
+
+fn pick<T>(pool: &[T], choice: impl Into<usize>) -> &T {
+    &pool[choice.into() % pool.len()]
+}
+
+/// What values are about the process that runs the test.
+pub(crate) struct Surroundings {
+    pub(crate) executable: String,
+    pub(crate) pids: Vec<u32>,
+    pub(crate) namespaces: Vec<(&'static str, u32)>,
+    /// Paths of files that calls are about.
+    pub(crate) paths: Vec<String>,
+}
+
+/// Numbers at the edges of widths and signs.
+pub(crate) const NUMBERS: &[i128] = &[
+    0,
+    1,
+    -1,
+    2,
+    4,
+    5,
+    6,
+    7,
+    17,
+    127,
+    128,
+    -128,
+    -129,
+    255,
+    256,
+    32_767,
+    32_768,
+    -32_768,
+    65_535,
+    65_536,
+    0x7fff_ffff,
+    0x8000_0000,
+    -0x8000_0000,
+    0xffff_ffff,
+    0x1_0000_0000,
+    0x1_0000_0004,
+    0x7fff_ffff_ffff_ffff,
+    -0x8000_0000_0000_0000,
+    0xffff_ffff_ffff_fff0,
+    0xffff_ffff_ffff_ffff,
+];
+
+/// The strings that calls pass: around the edges of words, blocks and the longest.
+pub(crate) fn strings() -> Vec<String> {
+    let mut strings: Vec<String> = [
+        "",
+        "/",
+        "a",
+        "/etc",
+        "/etc/",
+        "/etc/passwd",
+        "/etc/passwd-",
+        "/etc/shadow",
+        ".log",
+        "etc",
+    ]
+    .map(Into::into)
+    .into();
+    for length in [
+        7, 8, 9, 15, 16, 17, 23, 24, 25, 31, 32, 63, 64, 65, 127, 128, 255, 256, 257, 511, 512, 4094, 4095, 4096,
+    ] {
+        strings.push(format!("/{}", "abcdefgh".repeat(length / 8 + 1))[..length].to_owned());
+    }
+    // equal up to the last byte, or up to the first
+    for length in [8, 16, 64, 4095] {
+        let mut other = format!("/{}", "abcdefgh".repeat(length / 8 + 1))[..length].to_owned();
+        other.replace_range(length - 1.., "Z");
+        strings.push(other.clone());
+        other.replace_range(..1, "Q");
+        strings.push(other);
+    }
+    strings
+}
+
+const NETWORKS: &[&str] = &[
+    "0.0.0.0/0",
+    "10.0.0.0/8",
+    "10.1.2.3",
+    "10.1.2.3/32",
+    "10.1.2.2/31",
+    "127.0.0.1",
+    "127.0.0.0/9",
+    "255.255.255.255",
+    "192.168.0.0/16",
+    "128.0.0.0/1",
+    "::/0",
+    "::1",
+    "::1/128",
+    "2001:db8::/32",
+    "2001:db8::1",
+    "2001:db8::/127",
+    "2001:db8:0:0:8000::/65",
+    "2001:db8::/64",
+    "2001:db8:0:1::/63",
+    "fe80::/10",
+    "8000::/1",
+    "::ffff:10.1.2.3/128",
+];
+
+const SHORT_ADDRESSES: &[[u8; 4]] = &[
+    [0, 0, 0, 0],
+    [10, 1, 2, 3],
+    [10, 1, 2, 2],
+    [10, 255, 0, 1],
+    [11, 0, 0, 0],
+    [127, 0, 0, 1],
+    [127, 128, 0, 1],
+    [192, 168, 3, 4],
+    [255, 255, 255, 255],
+    [128, 0, 0, 0],
+];
+
+const LONG_ADDRESSES: &[u128] = &[
+    0,
+    1,
+    2,
+    0x2001_0db8_0000_0000_0000_0000_0000_0000,
+    0x2001_0db8_0000_0000_0000_0000_0000_0001,
+    0x2001_0db8_0000_0000_8000_0000_0000_0001,
+    0x2001_0db8_0000_0001_0000_0000_0000_0001,
+    0x2001_0db9_0000_0000_0000_0000_0000_0000,
+    0xfe80_0000_0000_0000_1234_5678_9abc_def0,
+    0xfec0_0000_0000_0000_0000_0000_0000_0001,
+    0x0000_0000_0000_0000_0000_ffff_0a01_0203,
+    u128::MAX,
+];
+
+const PORTS: &[u16] = &[0, 1, 22, 80, 443, 1023, 1024, 1025, 8080, 32_768, 65_535];
+const PORT_VALUES: &[&str] = &[
+    "0",
+    "1",
+    "80",
+    "443",
+    "1023",
+    "1024",
+    "65535",
+    "80:443",
+    "1:1023",
+    "1024:65535",
+    "0:65535",
+];
+const FAMILIES: &[u16] = &[2, 10, 2, 10, 1, 0, 16];
+const FAMILY_VALUES: &[&str] = &["AF_INET", "AF_INET6", "AF_UNIX", "2", "16", "0"];
+const PROTOCOLS: &[u16] = &[6, 17, 1, 0, 58, 255, 262];
+const PROTOCOL_VALUES: &[&str] = &["IPPROTO_TCP", "IPPROTO_UDP", "6", "1", "58", "0", "255"];
+const STATES: &[u16] = &[1, 2, 7, 10, 12];
+const STATE_VALUES: &[&str] = &["TCP_ESTABLISHED", "TCP_SYN_SENT", "TCP_CLOSE", "TCP_LISTEN", "1", "12"];
+
+/// A socket of a call.
+pub(crate) fn sock(choice: Choice) -> Sock {
+    let at = |shift: u32| (u32::from(choice).wrapping_mul(2_654_435_761) >> shift) as Choice;
+    let family = *pick(FAMILIES, choice);
+    let (source_port, destination_port) = if matches!(family, 2 | 10) {
+        (*pick(PORTS, at(3)), *pick(PORTS, at(7)))
+    } else {
+        (0, 0)
+    };
+    Sock {
+        family,
+        protocol: *pick(PROTOCOLS, at(11)),
+        state: *pick(STATES, at(13)),
+        source_port,
+        destination_port,
+        source: address(family, at(5)),
+        destination: address(family, at(9)),
+    }
+}
+
+/// A socket address of a call.
+pub(crate) fn sockaddr(choice: Choice) -> Sockaddr {
+    let sock = sock(choice);
+    Sockaddr {
+        family: sock.family,
+        port: sock.source_port,
+        address: sock.source,
+    }
+}
+
+fn address(family: u16, choice: Choice) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    match family {
+        2 => bytes[..4].copy_from_slice(pick::<[u8; 4]>(SHORT_ADDRESSES, choice)),
+        10 => bytes = pick(LONG_ADDRESSES, choice).to_be_bytes(),
+        _ => {}
+    }
+    bytes
+}
+
+/// Text for a flow scalar in double quotes.
+fn quoted(text: &str) -> String {
+    assert!(
+        text.bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\')
+    );
+    format!("\"{text}\"")
+}
+
+fn list(values: impl IntoIterator<Item = String>) -> String {
+    let values: Vec<String> = values.into_iter().map(|value| quoted(&value)).collect();
+    format!("[{}]", values.join(", "))
+}
+
+/// Width and sign of a type of the language.
+fn width(name: &str) -> Option<(u32, bool)> {
+    Some(match name {
+        "int" | "int32" | "sint32" => (32, true),
+        "int8" | "sint8" => (8, true),
+        "int16" | "sint16" => (16, true),
+        "int64" | "sint64" | "long" => (64, true),
+        "uint8" => (8, false),
+        "uint16" => (16, false),
+        "uint32" => (32, false),
+        "uint64" | "size_t" | "ulong" => (64, false),
+        _ => return None,
+    })
+}
+
+impl Recipe {
+    /// The policies as text. `run` tells this set from any before: rate limits outlive a program that is loaded again.
+    pub(crate) fn yaml(&self, run: u64, arena: &Arena, around: &Surroundings) -> Vec<String> {
+        let policies = self.policies.iter().enumerate();
+        policies
+            .map(|(number, policy)| policy.yaml(&format!("random-{run}-{number}"), arena, around))
+            .collect()
+    }
+}
+
+impl PolicyRecipe {
+    fn yaml(&self, name: &str, arena: &Arena, around: &Surroundings) -> String {
+        let mut text = format!(
+            "apiVersion: cilium.io/v1alpha1\nkind: TracingPolicy\nmetadata:\n  name: {name}\nspec:\n{}",
+            arena.yaml_head()
+        );
+        // each parameter at most once: filters find their argument by its index
+        let mut arguments: Vec<(&Parameter, &str)> = Vec::new();
+        for (parameter, of_type) in &self.arguments {
+            let parameter = pick(arena.parameters, *parameter);
+            if arguments.iter().all(|(known, _)| known.index != parameter.index) {
+                arguments.push((parameter, pick::<&str>(parameter.types, *of_type)));
+            }
+        }
+        text.push_str("    args:\n");
+        for (parameter, of_type) in &arguments {
+            writeln!(text, "    - {{index: {}, type: {of_type}}}", parameter.index).expect("a string");
+        }
+        if !self.selectors.is_empty() {
+            text.push_str("    selectors:\n");
+        }
+        for selector in &self.selectors {
+            text.push_str(&selector.yaml(arena, &arguments, self.monitors, around));
+        }
+        text
+    }
+}
+
+/// A parameter with the type it is read as; `None`: the value returned.
+type Argument<'a> = (&'a Parameter, &'a str);
+
+impl SelectorRecipe {
+    fn yaml(&self, arena: &Arena, arguments: &[Argument<'_>], monitors: bool, around: &Surroundings) -> String {
+        // more tells two sockets or two files apart than filters see: their marks, their modes
+        let limits = arguments.iter().all(|(parameter, of_type)| {
+            matches!(parameter.class, Class::Number | Class::String | Class::Sockaddr) && *of_type != "fd"
+        });
+        let mut keys: Vec<(&str, Vec<String>)> = Vec::new();
+        let mut add = |key: &'static str, item: String| match keys.iter_mut().find(|(known, _)| *known == key) {
+            // the schema allows one
+            Some(_) if key == "matchBinaries" => {}
+            Some((_, items)) => items.push(item),
+            None => keys.push((key, vec![item])),
+        };
+        for filter in &self.filters {
+            let (key, item) = filter.yaml(arguments, around);
+            add(key, item);
+        }
+        if arena.returns != Returns::No {
+            const RETURN: Parameter = Parameter {
+                index: 0,
+                class: Class::Number,
+                types: &["int"],
+            };
+            for filter in &self.return_filters {
+                add("matchReturnArgs", filter.argument(&(&RETURN, "int"), around));
+            }
+            for action in &self.return_actions {
+                add("matchReturnActions", self::action(*action, false, monitors, false));
+            }
+        }
+        let mut overrides = arena.overrides;
+        for action in &self.actions {
+            let action = self::action(*action, overrides, monitors, limits);
+            // a selector can have one
+            overrides &= !action.contains("Override");
+            add("matchActions", action);
+        }
+        if keys.is_empty() {
+            return "    - matchActions: [{action: Post}]\n".to_owned();
+        }
+        let mut text = String::new();
+        for (position, (key, items)) in keys.iter().enumerate() {
+            let lead = if position == 0 { "    - " } else { "      " };
+            writeln!(text, "{lead}{key}:").expect("a string");
+            for item in items {
+                writeln!(text, "      - {item}").expect("a string");
+            }
+        }
+        text
+    }
+}
+
+/// Signals that do nothing to a process that does not wait for them.
+const HARMLESS: [u32; 2] = [23, 28];
+
+fn action(choice: Choice, overrides: bool, monitors: bool, limits: bool) -> String {
+    match choice % 10 {
+        0 | 1 => "{action: NoPost}".into(),
+        2 => format!("{{action: Signal, argSig: {}}}", HARMLESS[choice as usize / 10 % 2]),
+        3 if monitors => "{action: Sigkill}".into(),
+        4 | 5 if overrides => format!(
+            "{{action: Override, argError: -{}}}",
+            [1, 13, 4095, 2][choice as usize / 10 % 4]
+        ),
+        6 if limits => format!(
+            "{{action: Post, rateLimit: \"1h\", rateLimitScope: {}}}",
+            ["thread", "process", "global"][choice as usize / 10 % 3]
+        ),
+        _ => "{action: Post}".into(),
+    }
+}
+
+impl FilterRecipe {
+    fn yaml(&self, arguments: &[Argument<'_>], around: &Surroundings) -> (&'static str, String) {
+        let not_in = if self.operator & 1 == 0 { "In" } else { "NotIn" };
+        match self.what % 16 {
+            0 | 1 => ("matchBinaries", self.binaries(around)),
+            2 => {
+                let numbers: Vec<String> = self
+                    .values
+                    .iter()
+                    .map(|(value, _)| pick(&around.pids, *value).to_string())
+                    .collect();
+                let (namespaced, follow) = (self.operator & 2 != 0, self.operator & 0b1100 == 0b1100);
+                let item = format!(
+                    "{{operator: {not_in}, followForks: {follow}, isNamespacePID: {namespaced}, values: [{}]}}",
+                    numbers.join(", ")
+                );
+                ("matchPIDs", item)
+            }
+            3 => {
+                let (name, _) = pick(&around.namespaces, self.operator >> 1);
+                let values = self.values.iter().map(|(value, other)| match value % 3 {
+                    0 => "host_ns".to_owned(),
+                    _ => pick(&around.namespaces, *other).1.to_string(),
+                });
+                (
+                    "matchNamespaces",
+                    format!("{{namespace: {name}, operator: {not_in}, values: {}}}", list(values)),
+                )
+            }
+            4 => {
+                let names = [
+                    "CAP_SYS_ADMIN",
+                    "CAP_CHOWN",
+                    "CAP_NET_RAW",
+                    "CAP_SYS_RESOURCE",
+                    "CAP_BPF",
+                ];
+                let set = ["Effective", "Inheritable", "Permitted"][self.operator as usize / 2 % 3];
+                let values = self.values.iter().map(|(value, _)| (*pick(&names, *value)).to_owned());
+                let namespaced = self.operator & 0b1_1000 == 0b1_1000;
+                let item = format!(
+                    "{{type: {set}, operator: {not_in}, isNamespaceCapability: {namespaced}, values: {}}}",
+                    list(values)
+                );
+                ("matchCapabilities", item)
+            }
+            other => (
+                "matchArgs",
+                self.argument(pick(arguments, other + (self.what >> 4)), around),
+            ),
+        }
+    }
+
+    fn binaries(&self, around: &Surroundings) -> String {
+        let operators = ["In", "NotIn", "Prefix", "NotPrefix", "Postfix", "NotPostfix"];
+        let operator = pick(&operators, self.operator);
+        let values = self.values.iter().map(|(value, change)| {
+            let base = if value % 3 == 0 {
+                "/usr/bin/true"
+            } else {
+                &around.executable
+            };
+            let value = changed(base, operator, *change);
+            // what is empty is no path of a binary
+            if value.is_empty() { "/".to_owned() } else { value }
+        });
+        format!("{{operator: {operator}, values: {}}}", list(values))
+    }
+
+    fn argument(&self, (parameter, of_type): &Argument<'_>, around: &Surroundings) -> String {
+        let (operator, values): (&str, Vec<String>) = match (parameter.class, width(of_type)) {
+            (Class::Number, Some((bits, signed))) => self.number(bits, signed),
+            (Class::Number | Class::File | Class::Path | Class::Dentry, _) => {
+                let paths = &around.paths;
+                self.text(paths)
+            }
+            (Class::String, _) => self.text(&strings()),
+            (Class::Sock, _) => self.socket(&[
+                "SAddr",
+                "DAddr",
+                "NotSAddr",
+                "NotDAddr",
+                "SPort",
+                "DPort",
+                "NotSPort",
+                "NotDPort",
+                "SPortPriv",
+                "DPortPriv",
+                "NotSportPriv",
+                "NotDPortPriv",
+                "Protocol",
+                "Family",
+                "State",
+            ]),
+            (Class::Sockaddr, _) => self.socket(&[
+                "SAddr",
+                "NotSAddr",
+                "SPort",
+                "NotSPort",
+                "SPortPriv",
+                "NotSportPriv",
+                "Family",
+            ]),
+        };
+        if values.is_empty() {
+            return format!("{{index: {}, operator: {operator}}}", parameter.index);
+        }
+        format!(
+            "{{index: {}, operator: {operator}, values: {}}}",
+            parameter.index,
+            list(values)
+        )
+    }
+
+    fn number(&self, bits: u32, signed: bool) -> (&'static str, Vec<String>) {
+        let operators = [
+            "Equal",
+            "NotEqual",
+            "GT",
+            "LT",
+            "GreaterThan",
+            "LessThan",
+            "Mask",
+            "InRange",
+            "NotInRange",
+            "InMap",
+            "NotInMap",
+        ];
+        let operator = *pick(&operators, self.operator);
+        let fits = |number: &i128| {
+            if signed {
+                (-(1i128 << (bits - 1))..1i128 << (bits - 1)).contains(number)
+            } else {
+                (0..1i128 << bits).contains(number)
+            }
+        };
+        let pool: Vec<i128> = NUMBERS.iter().copied().filter(|number| fits(number)).collect();
+        let values = self.values.iter().map(|(a, b)| {
+            let (a, b) = (*pick(&pool, *a), *pick(&pool, *b));
+            match operator {
+                "InRange" | "NotInRange" => format!("{}:{}", a.min(b), a.max(b)),
+                _ if b % 2 == 0 && a >= 0 => format!("{a:#x}"),
+                _ => a.to_string(),
+            }
+        });
+        (operator, values.collect())
+    }
+
+    fn text(&self, pool: &[String]) -> (&'static str, Vec<String>) {
+        let operators = ["Equal", "NotEqual", "Prefix", "NotPrefix", "Postfix", "NotPostfix"];
+        let operator = *pick(&operators, self.operator);
+        let values = self
+            .values
+            .iter()
+            .map(|(value, change)| changed(pick::<String>(pool, *value), operator, *change));
+        (operator, values.collect())
+    }
+
+    fn socket(&self, operators: &[&'static str]) -> (&'static str, Vec<String>) {
+        let operator = *pick(operators, self.operator);
+        let pool: &[&str] = match operator {
+            "SAddr" | "DAddr" | "NotSAddr" | "NotDAddr" => NETWORKS,
+            "SPort" | "DPort" | "NotSPort" | "NotDPort" => PORT_VALUES,
+            "Protocol" => PROTOCOL_VALUES,
+            "Family" => FAMILY_VALUES,
+            "State" => STATE_VALUES,
+            _ => return (operator, Vec::new()),
+        };
+        let values = self.values.iter().map(|(value, _)| (*pick(pool, *value)).to_owned());
+        (operator, values.collect())
+    }
+}
+
+/// A value that holds for `text` by `operator`, or nearly.
+fn changed(text: &str, operator: &str, change: Choice) -> String {
+    let cut = change as usize / 8 % (text.len() + 1);
+    let part = if operator.contains("refix") {
+        &text[..text.len() - cut]
+    } else if operator.contains("ostfix") {
+        &text[cut..]
+    } else {
+        text
+    };
+    let mut value = part.to_owned();
+    match change % 8 {
+        0 if !value.is_empty() => value.replace_range(value.len() - 1.., "%"),
+        1 if !value.is_empty() => value.replace_range(..1, "%"),
+        2 if value.len() < 4096 => value.push('x'),
+        3 if value.len() < 4096 => value.insert(0, '/'),
+        _ => {}
+    }
+    value
+}
