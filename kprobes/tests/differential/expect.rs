@@ -94,20 +94,14 @@ pub(crate) fn expect(arena: &Arena, hook: &Hook, monitors: bool, call: &Call, li
             }
         }
         Some(posted) => {
-            let key = arguments.iter().zip(&payloads).map(|(argument, (status, payload))| {
-                // before a path stand its flags and mode
-                let ahead = if argument.operand.is_path() {
-                    size_of::<ebpf::record::ArgumentPath>()
-                } else {
-                    0
-                };
+            let limited = |(status, payload): &(u32, Vec<u8>)| {
                 (
                     *status,
                     payload.len(),
-                    payload[..payload.len().min(LIMIT_BYTES - ahead)].to_vec(),
+                    payload[..payload.len().min(LIMIT_BYTES)].to_vec(),
                 )
-            });
-            let key = key.collect();
+            };
+            let key = payloads.iter().map(limited).collect();
             if posted.rate_limit.is_some() && !limiter.0.insert((hook.policy_slot, selector, key)) {
                 count(PolicyCounter::RateLimited, 1);
             } else {

@@ -124,6 +124,9 @@ fn run_and_read(command: &mut Command, pass_on_output: bool) -> Result<String> {
     Ok(text)
 }
 
+/// How many pairs of a policy set and a call each of the fourteen hooks of the differential tests gets: more than 20,000 together.
+const DIFFERENTIAL_PAIRS: &str = "1600";
+
 /// All tests of the workspace, with nextest if it is installed.
 ///
 /// # Errors
@@ -132,7 +135,10 @@ pub(super) fn tests(programs: &Programs) -> Result<Tally> {
     let skips = SkipList::new();
     let directory = programs.agent.parent().context("the agent is in a directory")?;
     let mut command = process::cargo();
-    command.env("TETRA_SKIPS", &skips.0).env("TETRA_PROGRAMS", directory);
+    command
+        .env("TETRA_SKIPS", &skips.0)
+        .env("TETRA_PROGRAMS", directory)
+        .env("TETRA_DIFFERENTIAL_PAIRS", DIFFERENTIAL_PAIRS);
     let mut tally = if process::find("cargo-nextest").is_some() {
         command.args([
             "nextest",
