@@ -461,11 +461,13 @@ fn syscall(hook: &Hook, name: &str, facts: &KernelFacts) -> Result<Choice, Refus
     })
 }
 
-/// The LSM hook that sees what a syscall does, named in the help of a refused override.
-fn override_help(syscall: &str) -> String {
-    let hook = match syscall {
+/// The LSM hook that guards what a syscall does: it sees the kernel's own copy of the arguments, whoever makes the call.
+pub fn guard_of_syscall(syscall: &str) -> Option<&'static str> {
+    Some(match syscall {
         "open" | "openat" | "openat2" | "creat" => "file_open",
         "mkdir" | "mkdirat" => "inode_mkdir",
+        "rmdir" => "inode_rmdir",
+        "mknod" | "mknodat" => "inode_mknod",
         "symlink" | "symlinkat" => "inode_symlink",
         "link" | "linkat" => "inode_link",
         "unlink" | "unlinkat" => "inode_unlink",
@@ -473,16 +475,25 @@ fn override_help(syscall: &str) -> String {
         "execve" | "execveat" => "bprm_check_security",
         "connect" => "socket_connect",
         "bind" => "socket_bind",
+        "sendto" | "sendmsg" => "socket_sendmsg",
         "mount" => "sb_mount",
+        "umount2" => "sb_umount",
+        "pivot_root" => "sb_pivotroot",
+        "setxattr" | "lsetxattr" => "inode_setxattr",
+        "kill" | "tkill" | "tgkill" => "task_kill",
         "ptrace" => "ptrace_access_check",
         "bpf" => "bpf",
-        _ => {
-            return "use `action: Sigkill`, or the LSM hook (`lsmhooks`) that guards the operation: it can deny it on this \
-                    kernel"
-                .into();
-        }
-    };
-    format!("use `lsmhooks` with `hook: {hook}`, which can deny the operation on this kernel")
+        _ => return None,
+    })
+}
+
+/// The help of a refused override of a syscall.
+fn override_help(syscall: &str) -> String {
+    match guard_of_syscall(syscall) {
+        Some(hook) => format!("use `lsmhooks` with `hook: {hook}`, which can deny the operation on this kernel"),
+        None => "use `action: Sigkill`, or the LSM hook (`lsmhooks`) that guards the operation: it can deny it on this kernel"
+            .into(),
+    }
 }
 
 /// Whether reading an operand may fail because user memory is not resident.

@@ -42,3 +42,26 @@ pub const HOOK_TOO_LARGE: Code = Code(517);
 pub const COMPILER_DEFECT: Code = Code(518);
 /// A namespace of the host is not known.
 pub const HOST_NAMESPACE_UNKNOWN: Code = Code(519);
+
+// Of a review: the policy works, but may not do what its author wants.
+
+/// A decision on user memory, which can change afterwards, or on a syscall that need not be made.
+pub const DECIDED_ON_USER_MEMORY: Code = Code(600);
+/// A path is denied, its file may have others.
+pub const OTHER_NAMES: Code = Code(601);
+/// A kill after the operation.
+pub const KILL_TOO_LATE: Code = Code(602);
+/// A kill that leaves the operation's effect.
+pub const KILL_LEAVES_EFFECT: Code = Code(603);
+/// A kill where a denial could be had.
+pub const KILL_INSTEAD_OF_DENIAL: Code = Code(604);
+/// Events of a hook that everybody calls all the time.
+pub const HOT_HOOK: Code = Code(605);
+/// Enforcement that depends on the path of a program.
+pub const BINARY_BY_PATH: Code = Code(606);
+/// A selector that an earlier one always beats.
+pub const SELECTOR_NEVER_WINS: Code = Code(607);
+/// Filters that nothing satisfies.
+pub const FILTER_NEVER_HOLDS: Code = Code(608);
+/// An argument wider than the kernel's.
+pub const TYPE_TOO_WIDE: Code = Code(609);

@@ -30,6 +30,7 @@ mod process;
 mod prologue;
 mod socket;
 
+pub(crate) use classifier::LINEAR as COMPARED_IN_A_ROW;
 use frame::{Frame, FrameFull};
 
 /// The program of a hook and the policy lines its instructions refer to.

@@ -18,6 +18,7 @@ pub mod btf;
 pub mod codegen;
 pub mod codes;
 pub mod disassemble;
+pub mod explain;
 pub mod facts;
 pub mod generate;
 mod hash;
@@ -30,12 +31,13 @@ pub mod object;
 pub mod output;
 pub mod plan;
 mod resolve;
+pub mod review;
 pub mod set;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tracingpolicy_crd::{Diagnostic, Policy};
+use tracingpolicy_crd::{Diagnostic, Policy, Span};
 
 use attach::Role;
 use binary_table::BinaryTable;
@@ -64,6 +66,8 @@ pub struct Compilation {
     pub failed: BTreeSet<u32>,
     /// Text of the passes per object, if asked for.
     pub passes: Vec<Passes>,
+    /// The decision problem of each object, if the passes were asked for.
+    pub plans: Vec<HookPlan>,
 }
 
 /// Text of the passes of one object.
@@ -130,9 +134,10 @@ pub fn compile(policies: &PolicySet, facts: &KernelFacts, options: &Options) -> 
     // A hook that turns out too large takes its policy out; what is left is planned anew, so that a policy is whole or absent.
     loop {
         match build(&hooks, &reasons, facts, options) {
-            Ok((objects, passes)) => {
-                compilation.objects = objects;
-                compilation.passes = passes;
+            Ok(built) => {
+                compilation.objects = built.objects;
+                compilation.passes = built.passes;
+                compilation.plans = built.plans;
                 return compilation;
             }
             Err((slot, code, line, message, help)) => {
@@ -152,6 +157,14 @@ pub fn compile(policies: &PolicySet, facts: &KernelFacts, options: &Options) -> 
 }
 
 type Attached = BTreeMap<AttachPoint, Vec<(Arc<Hook>, Role, String)>>;
+/// What was made of all hooks.
+#[derive(Default)]
+struct Built {
+    objects: Vec<HookObject>,
+    passes: Vec<Passes>,
+    plans: Vec<HookPlan>,
+}
+
 type BuildError = (u32, tracingpolicy_crd::Code, output::SourceLine, String, &'static str);
 
 /// Finds the attach points of all hooks; policies with a hook that has none are taken out.
@@ -206,10 +219,9 @@ fn build(
     attached: &Attached,
     facts: &KernelFacts,
     options: &Options,
-) -> Result<(Vec<HookObject>, Vec<Passes>), BuildError> {
+) -> Result<Built, BuildError> {
     let table = BinaryTable::new(hooks.values().flatten().map(|h| &**h));
-    let mut objects = Vec::new();
-    let mut passes = Vec::new();
+    let mut built = Built::default();
     for (attach, parts) in attached {
         let parts: Vec<_> = parts
             .iter()
@@ -282,7 +294,8 @@ fn build(
             )
         })?;
         if options.emit_passes {
-            passes.push(Passes {
+            built.plans.push(plan.clone());
+            built.passes.push(Passes {
                 name: attach::describe(attach),
                 hir: plan
                     .instances
@@ -297,7 +310,7 @@ fn build(
         }
         let mut policy_slots: Vec<u32> = plan.instances.iter().map(|i| i.hook.policy_slot).collect();
         policy_slots.dedup();
-        objects.push(HookObject {
+        built.objects.push(HookObject {
             attach: attach.clone(),
             elf,
             section: generate::section(attach),
@@ -310,7 +323,7 @@ fn build(
             policy_slots,
         });
     }
-    Ok((objects, passes))
+    Ok(built)
 }
 
 /// An error on a line of a policy.
@@ -320,8 +333,12 @@ fn located(
     code: tracingpolicy_crd::Code,
     message: String,
 ) -> Diagnostic {
-    let source = &entry.policy.source;
-    let text = source.text();
+    Diagnostic::error(code, &entry.policy.source, span_of(entry, line), message)
+}
+
+/// What a policy's line says, from its column on.
+fn span_of(entry: &PolicyEntry, line: &output::SourceLine) -> Span {
+    let text = entry.policy.source.text();
     let start: usize = text
         .split_inclusive('\n')
         .take(line.line.saturating_sub(1) as usize)
@@ -335,6 +352,5 @@ fn located(
     let length = rest
         .get(column..)
         .map_or(0, |r| r.lines().next().unwrap_or_default().trim_end().len());
-    let span = tracingpolicy_crd::Span::new(start + column, start + column + length);
-    Diagnostic::error(code, source, span, message)
+    Span::new(start + column, start + column + length)
 }

@@ -8,6 +8,8 @@ mod diagnostics;
 mod facts;
 #[path = "compile/goldens.rs"]
 mod goldens;
+#[path = "compile/review.rs"]
+mod review;
 #[path = "compile/set.rs"]
 mod set;
 

@@ -14,7 +14,7 @@ use crate::ir::{AluOp, BlockId, CmpOp, Function, Size, Type, Value, Width};
 use super::layout::{SCRATCH_SIZE, TEXT_BYTES, TEXT_LEN, TEXT_MAX, TEXT_SIZE};
 
 /// Up to this many constants are compared one after the other; more are split in halves first.
-const LINEAR: usize = 4;
+pub(crate) const LINEAR: usize = 4;
 
 /// Values with the bits to set when they match.
 pub(super) type Classes = BTreeMap<Vec<u8>, BTreeSet<usize>>;

@@ -593,7 +593,7 @@ impl Resolver<'_> {
 }
 
 /// A type as policies write it.
-fn type_name(argument_type: ArgumentType) -> &'static str {
+pub(crate) fn type_name(argument_type: ArgumentType) -> &'static str {
     match argument_type {
         ArgumentType::Int8 => "int8",
         ArgumentType::Int16 => "int16",
