@@ -21,7 +21,7 @@ Examples:
   tetra tp add policy.yaml                     load a policy into the running agent
   tetra tp list                                what is loaded, and how often it acted
   tetra policy check *.yaml                    find mistakes before loading
-  tetra policy explain policy.yaml             how each hook is attached here, and its cost
+  tetra policy explain policy.yaml             what becomes of it here, and what to mind
   tetra policy explain TP0001                  what a diagnostic means
 
 `tetra COMMAND --help` says more about each command."
@@ -336,10 +336,11 @@ Examples:
   tetra policy check policy.yaml
   tetra policy check --format line policies/*.yaml
   tetra policy check --btf vmlinux-5.10.btf policy.yaml    for another kernel
+  tetra policy check --review policies/                    and what a reviewer would say
 
 Exits with 1 if there is an error, with 0 if there are warnings at most.")]
     Check {
-        /// Files with policies; `-` is standard input
+        /// Files with policies, or directories of them; `-` is standard input
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
         /// Form of the diagnostics
@@ -351,6 +352,9 @@ Exits with 1 if there is an error, with 0 if there are warnings at most.")]
         /// Whether to colour diagnostics
         #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColourMode::Auto)]
         color: ColourMode,
+        /// Warn of policies that are right, but may not do what they are meant to, too
+        #[arg(long)]
+        review: bool,
     },
     /// Compile policies to eBPF objects, one for each hook
     #[command(after_help = "\
@@ -359,7 +363,8 @@ Examples:
   tetra policy compile policy.yaml --emit plan,asm
   tetra policy compile policy.yaml -o out/ --btf vmlinux-6.1.btf && llvm-objdump -d out/*.o")]
     Compile {
-        /// Files with policies; `-` is standard input. All are compiled together, as the agent does
+        /// Files with policies, or directories of them; `-` is standard input. All are compiled
+        /// together, as the agent does
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
         /// Folder for the objects
@@ -372,20 +377,44 @@ Examples:
         #[arg(long, value_enum, value_delimiter = ',', value_name = "STAGES")]
         emit: Vec<Stage>,
     },
-    /// Say how each hook would be attached on this kernel and what a call costs, or what a
-    /// diagnostic means
-    #[command(after_help = "\
+    /// Say what becomes of policies on a kernel and what a reviewer would say, or what a diagnostic
+    /// means
+    Explain(Explain),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
 Examples:
   tetra policy explain policy.yaml
-  tetra policy explain TP0001")]
-    Explain {
-        /// Files with policies, or codes of diagnostics
-        #[arg(required = true, value_name = "FILE|CODE")]
-        subjects: Vec<String>,
-        /// BTF of the kernel to explain for [default: the running one]
-        #[arg(long, value_name = "FILE")]
-        btf: Option<PathBuf>,
-    },
+  tetra policy explain policies/                           the whole set, as the agent loads it
+  tetra policy explain TP0603                              what a diagnostic means
+  tetra policy explain -o json policies/ | jq '.review[]'
+  tetra policy explain --btf running --btf vmlinux-5.10.btf --btf vmlinux-6.1.btf policies/
+
+For each hook it says:
+  attached   the kind of program, and why this one on this kernel
+  tests      what is tested, and when: 1 at exec (once for each program that a process runs), 3 on
+             what is at hand at each call, 4 on what must be read first, at return
+  decided    how the values of all policies are told apart
+  estimate   instructions of a call, from the program's shortest and longest way: not a measurement
+  verified   what the running kernel says when the program is loaded (as root; nothing is attached)
+
+Then follow warnings: policies that are right, but may not do what they are meant to. They do not
+change the exit status, which is 1 if a policy is wrong or cannot be used on the kernel.")]
+pub(crate) struct Explain {
+    /// Files with policies, directories of them, or codes of diagnostics
+    #[arg(required = true, value_name = "FILE|DIR|CODE")]
+    pub(crate) subjects: Vec<String>,
+    /// BTF of the kernel to explain for, or `running` [default: the running one]. If given several
+    /// times, how each hook is attached is compared, and the first kernel is explained
+    #[arg(long, value_name = "FILE")]
+    pub(crate) btf: Vec<PathBuf>,
+    /// Form of the explanation
+    #[arg(short, long, value_enum, default_value_t = ListFormat::Text)]
+    pub(crate) output: ListFormat,
+    /// Whether to colour the text
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColourMode::Auto)]
+    pub(crate) color: ColourMode,
 }
 
 /// Stages of the compiler whose result can be printed.

@@ -13,6 +13,7 @@ mod client;
 pub mod compact;
 mod duration;
 mod getevents;
+mod paragraph;
 mod policy;
 mod probe;
 mod syscall;

@@ -24,14 +24,15 @@ pub(crate) fn run(command: &Policy) -> anyhow::Result<ExitCode> {
             format,
             btf,
             color,
-        } => check::run(files, *format, btf.as_deref(), *color),
+            review,
+        } => check::run(files, *format, btf.as_deref(), *color, *review),
         Policy::Compile {
             files,
             output,
             btf,
             emit,
         } => compile::run(files, output.as_deref(), btf.as_deref(), emit),
-        Policy::Explain { subjects, btf } => explain::run(subjects, btf.as_deref()),
+        Policy::Explain(arguments) => explain::run(arguments),
     }
 }
 

@@ -63,5 +63,5 @@ pub use maps::{PolicyCounters, PolicyMode, ProcessTable, SensorCounters, SensorO
 pub use program::LoadedProgram;
 pub use ring::{Drained, Rings};
 pub use sensor::Sensor;
-pub use set::{AppliedSet, HookInfo, HookSet, remove_pins};
+pub use set::{AppliedSet, HookInfo, HookSet, Verified, remove_pins};
 pub use test_run::TestRun;

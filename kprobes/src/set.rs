@@ -22,6 +22,10 @@ use crate::program::{LoadedObject, LoadedProgram, ProgramKind};
 use crate::rejection;
 use crate::sys::{self, Map, MapShape, MapType, SysError, UpdateMode};
 
+mod verify;
+
+pub use verify::Verified;
+
 /// What one hook in force consists of.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HookInfo {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tracingpolicy_crd::{Code, Diagnostic};
 
-use crate::attach;
+use crate::attach::{self, Role};
 use crate::codes;
 use crate::facts::KernelFacts;
 use crate::hir::{Hook, IntegerTest, Operand, Predicate, SockTest, TextComparison, TextTest};
@@ -76,6 +76,10 @@ pub struct Explanation {
     pub tests: Vec<Test>,
     /// In order of first use.
     pub dimensions: Vec<Dimension>,
+    /// What the program does for its hooks, each once.
+    pub roles: Vec<&'static str>,
+    /// Some selector without filters matches every call.
+    pub always_matches: bool,
 }
 
 /// Explains a program.
@@ -83,6 +87,13 @@ pub fn explain(plan: &HookPlan) -> Explanation {
     let mut explanation = Explanation::default();
     let mut places: BTreeMap<(Stage, String), usize> = BTreeMap::new();
     for instance in &plan.instances {
+        let role = role(instance.role);
+        if !explanation.roles.contains(&role) {
+            explanation.roles.push(role);
+        }
+        let mut selectors = instance.selectors.iter();
+        explanation.always_matches |=
+            !instance.role.takes_pending() && selectors.any(|s| s.cheap.is_empty() && s.dear.is_empty());
         for selector in &instance.selectors {
             let returned: &[PlannedFilter] = if instance.role.is_exit() {
                 &selector.returned
@@ -121,6 +132,24 @@ pub fn explain(plan: &HookPlan) -> Explanation {
     explanation.dimensions = dimensions(&explanation.tests);
     explanation.tests.sort_by_key(|test| test.stage);
     explanation
+}
+
+/// What a program does for a hook, in words.
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Entry => "decides, acts and reports where the operation begins",
+        Role::EntryDeferring => {
+            "decides, acts and reports where the operation begins; a call whose user memory cannot be read is left to its exit"
+        }
+        Role::EntryOfPair => "decides and acts where the operation begins, and reports its half of the event",
+        Role::Enforce => "decides and acts where the operation begins; its exit reports",
+        Role::ExitWhole => "decides, acts and reports where the operation has ended",
+        Role::ExitPost => "reports where the operation has ended, by the same tests as the entry, which has acted",
+        Role::ExitDeferred => {
+            "decides, acts and reports where the operation has ended, for calls that the entry left to it"
+        }
+        Role::ExitOfPair => "reports the second half of the event, and decides calls that the entry left to it",
+    }
 }
 
 /// What tests of one text share: the tree of all their values.

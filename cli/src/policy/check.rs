@@ -4,10 +4,11 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use policy_compiler::review::review;
 use policy_compiler::{Options, PolicySet, compile};
 use tracingpolicy_crd::{Diagnostic, Severity, render};
 
-use super::facts::collect_for;
+use super::facts::{Kernel, collect_for};
 use super::say_if_guessed;
 use super::source::load;
 use crate::arguments::DiagnosticFormat;
@@ -19,17 +20,21 @@ pub(super) fn run(
     format: DiagnosticFormat,
     btf: Option<&Path>,
     color: ColourMode,
+    is_reviewed: bool,
 ) -> anyhow::Result<ExitCode> {
     let mut loaded = load(files)?;
     let mut usable = loaded.policies.len();
     if usable > 0 {
-        match collect_for(&loaded.policies, btf) {
+        match collect_for(&loaded.policies, &Kernel::from_option(btf)) {
             Ok(facts) => {
                 say_if_guessed(&facts)?;
                 let set = PolicySet::from_policies(std::mem::take(&mut loaded.policies));
                 let compilation = compile(&set, &facts.kernel, &Options::default());
                 usable -= compilation.failed.len();
                 loaded.diagnostics.extend(compilation.diagnostics);
+                if is_reviewed {
+                    loaded.diagnostics.extend(review(&set, &facts.kernel));
+                }
             }
             Err(error) if btf.is_none() => {
                 writeln!(

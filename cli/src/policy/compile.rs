@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use policy_compiler::output::HookObject;
 use policy_compiler::{Options, Passes, PolicySet, compile};
 
-use super::facts::collect_for;
+use super::facts::{Kernel, collect_for};
 use super::source::load;
 use super::{report, say_if_guessed};
 use crate::arguments::Stage;
@@ -26,7 +26,7 @@ pub(super) fn run(
         report(&loaded.diagnostics)?;
         return Ok(ExitCode::FAILURE);
     }
-    let facts = collect_for(&loaded.policies, btf)?;
+    let facts = collect_for(&loaded.policies, &Kernel::from_option(btf))?;
     say_if_guessed(&facts)?;
     let set = PolicySet::from_policies(std::mem::take(&mut loaded.policies));
     let compilation = compile(

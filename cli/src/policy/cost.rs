@@ -1,8 +1,10 @@
-//! What a call of a hook costs: instructions on the shortest way through its program.
+//! What a call of a hook costs, estimated from its program: instructions on the shortest and on the longest way through it.
 //!
 //! A program takes a scratch element when it starts and gives it back when it leaves. The shortest
 //! way on which it does both is the call that nothing of the policies matches, the common case by
-//! far. Work done inside of helpers of the kernel is not counted.
+//! far. The longest reads everything, tests everything and acts for all policies; loops are gone
+//! through once, so that long paths and strings cost more. Which ways a call can really take is not
+//! looked at, and work done inside of helpers of the kernel is not counted: both are estimates.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -23,6 +25,8 @@ const SLOT: u64 = 8;
 pub(super) struct Cost {
     /// Instructions on the shortest way through, those of called functions included.
     pub(super) least: u64,
+    /// Instructions on the longest way through, likewise, each loop gone through once.
+    pub(super) most: u64,
     /// Instructions of the program itself.
     pub(super) own: usize,
     /// Functions of the runtime library it may call, directly or not.
@@ -52,8 +56,14 @@ pub(super) fn measure(elf: &[u8], entry: &str) -> anyhow::Result<Cost> {
         known: BTreeMap::new(),
     }
     .of_program(program);
+    let most = Longest {
+        functions: &functions,
+        known: BTreeMap::new(),
+    }
+    .of(entry);
     Ok(Cost {
         least,
+        most,
         own: count(program),
         functions: reached.len(),
         library,
@@ -201,6 +211,114 @@ impl<'a> Costs<'a> {
     }
 }
 
+/// Longest ways, those through functions remembered.
+struct Longest<'a> {
+    functions: &'a BTreeMap<String, Function>,
+    known: BTreeMap<&'a str, u64>,
+}
+
+impl<'a> Longest<'a> {
+    fn of(&mut self, name: &'a str) -> u64 {
+        if let Some(cost) = self.known.get(name) {
+            return *cost;
+        }
+        // as for the shortest: this ends a recursion that there cannot be
+        self.known.insert(name, 0);
+        let cost = self.functions.get(name).map_or(0, |function| self.through(function));
+        self.known.insert(name, cost);
+        cost
+    }
+
+    /// The longest way to an exit. The instructions of a loop count together, once each, so that what is left has no loops.
+    fn through(&mut self, function: &'a Function) -> u64 {
+        let loops = Loops::of(&function.instructions);
+        // by loop; an instruction outside of loops is one by itself
+        let mut weights = vec![0; loops.count];
+        let mut rests: Vec<Option<u64>> = vec![None; loops.count];
+        // in order of the program's flow, so from the end all that follows is settled
+        for &at in loops.order.iter().rev() {
+            let own = loops.number[at];
+            weights[own] += 1 + function.calls.get(&at).map_or(0, |callee| self.of(callee));
+            if is_exit(function.instructions[at]) {
+                rests[own] = rests[own].max(Some(0));
+            }
+            for to in successors(&function.instructions, at) {
+                let Some(&other) = loops.number.get(to).filter(|other| **other != own) else {
+                    continue;
+                };
+                let rest = rests[other].map(|rest| rest + weights[other]);
+                rests[own] = rests[own].max(rest);
+            }
+        }
+        let Some(first) = loops.order.first().map(|at| loops.number[*at]) else {
+            return 0;
+        };
+        // a way that only goes round ends nowhere
+        rests[first].map_or(0, |rest| rest + weights[first])
+    }
+}
+
+/// Which instructions are of one loop: the strongly connected components of a function, by Kosaraju's two passes.
+struct Loops {
+    /// Of each instruction, the number of its loop; those that cannot be reached have one nobody asks for.
+    number: Vec<usize>,
+    count: usize,
+    /// All that can be reached, loop by loop, each before those it leads to.
+    order: Vec<usize>,
+}
+
+impl Loops {
+    fn of(instructions: &[Instruction]) -> Self {
+        let forward: Vec<Vec<usize>> = (0..instructions.len())
+            .map(|at| {
+                let mut next = successors(instructions, at);
+                next.retain(|to| *to < instructions.len());
+                next
+            })
+            .collect();
+        let mut backward = vec![Vec::new(); instructions.len()];
+        for (at, next) in forward.iter().enumerate() {
+            for to in next {
+                backward[*to].push(at);
+            }
+        }
+        let mut seen = vec![false; instructions.len()];
+        let mut finished = Vec::new();
+        if !instructions.is_empty() {
+            visit(0, &forward, &mut seen, &mut finished);
+        }
+        let mut number = vec![0; instructions.len()];
+        let mut taken: Vec<bool> = seen.iter().map(|reached| !reached).collect();
+        let (mut count, mut order) = (1, Vec::with_capacity(finished.len()));
+        for &at in finished.iter().rev().filter(|at| seen[**at]) {
+            if taken[at] {
+                continue;
+            }
+            let start = order.len();
+            visit(at, &backward, &mut taken, &mut order);
+            for &member in &order[start..] {
+                number[member] = count;
+            }
+            count += 1;
+        }
+        Self { number, count, order }
+    }
+}
+
+/// Goes through all that can be reached from `start` and was not seen; adds each when all behind it has been added.
+fn visit(start: usize, next: &[Vec<usize>], seen: &mut [bool], finished: &mut Vec<usize>) {
+    let mut stack = vec![(start, false)];
+    while let Some((at, followed)) = stack.pop() {
+        if followed {
+            finished.push(at);
+        } else if !seen[at] {
+            seen[at] = true;
+            stack.push((at, true));
+            stack.extend(next[at].iter().map(|to| (*to, false)));
+        }
+    }
+}
+
 fn is_exit(instruction: Instruction) -> bool {
     matches!(instruction.form(), Some(Form::Exit))
 }
@@ -278,6 +396,55 @@ mod tests {
         assert_eq!(least(program, &[(3, LEAVE)], &[(LEAVE, 1)]), 1 + 1 + 1 + 1);
         let program = vec![low, high, Instruction::exit()];
         assert_eq!(least(program, &[], &[]), 2);
+    }
+
+    fn most(program: Vec<Instruction>, calls: &[(usize, &str)], library: &[(&str, usize)]) -> u64 {
+        let straight = |length| {
+            let mut instructions = vec![Instruction::mov_imm(Reg::R0, 0); length - 1];
+            instructions.push(Instruction::exit());
+            Function {
+                instructions,
+                calls: BTreeMap::new(),
+            }
+        };
+        let mut functions: BTreeMap<String, Function> = library
+            .iter()
+            .map(|(name, length)| ((*name).to_owned(), straight(*length)))
+            .collect();
+        let program = Function {
+            instructions: program,
+            calls: calls.iter().map(|(at, name)| (*at, (*name).to_owned())).collect(),
+        };
+        functions.insert("entry".to_owned(), program);
+        Longest {
+            functions: &functions,
+            known: BTreeMap::new(),
+        }
+        .of("entry")
+    }
+
+    #[test]
+    fn the_longest_way_takes_the_longer_branch_and_loops_once() {
+        let program = vec![
+            branch(2), // the long way falls through
+            Instruction::call_function(0),
+            Instruction::mov_imm(Reg::R0, 0),
+            Instruction::exit(),
+        ];
+        assert_eq!(most(program, &[(1, "read")], &[("read", 30)]), 1 + 1 + 30 + 1 + 1);
+        // body, back to it, exit
+        let program = vec![Instruction::mov_imm(Reg::R0, 0), branch(-2), Instruction::exit()];
+        assert_eq!(most(program, &[], &[]), 3);
+        assert_eq!(most(vec![Instruction::goto(-1)], &[], &[]), 0);
+        // a loop that is left at its head
+        let program = vec![
+            branch(2),
+            Instruction::mov_imm(Reg::R0, 0),
+            Instruction::goto(-3),
+            Instruction::mov_imm(Reg::R0, 0),
+            Instruction::exit(),
+        ];
+        assert_eq!(most(program, &[], &[]), 3 + 2);
     }
 
     #[test]

@@ -1,23 +1,29 @@
-//! `tetra policy explain`: what a code means, and what becomes of policies on a kernel.
+//! `tetra policy explain`: what a code means, and what becomes of policies on kernels.
 
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+mod kernels;
+mod report;
+mod text;
+mod verify;
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
-use policy_compiler::output::HookObject;
-use policy_compiler::{Compilation, Options, PolicySet, attach, compile};
+use policy_compiler::review::review;
+use policy_compiler::{Options, PolicySet, compile};
 use tracingpolicy_crd::{Code, explain};
 
-use super::cost::measure;
-use super::facts::{Basis, Facts, collect_for};
+use super::facts::{Kernel, collect_for};
 use super::source::load;
-use super::{report, say_if_guessed};
+use super::{report as report_diagnostics, say_if_guessed};
+use crate::arguments::{Explain, ListFormat};
+use report::Report;
 
 /// Explains codes in turn, then all files together, as the agent would load them.
-pub(super) fn run(subjects: &[String], btf: Option<&Path>) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: &Explain) -> anyhow::Result<ExitCode> {
     let mut files = Vec::new();
-    for subject in subjects {
+    for subject in &arguments.subjects {
         match code(subject) {
             Some(code) => explain_code(code)?,
             None => files.push(PathBuf::from(subject)),
@@ -26,7 +32,7 @@ pub(super) fn run(subjects: &[String], btf: Option<&Path>) -> anyhow::Result<Exi
     if files.is_empty() {
         Ok(ExitCode::SUCCESS)
     } else {
-        explain_files(&files, btf)
+        explain_files(&files, arguments)
     }
 }
 
@@ -38,73 +44,47 @@ fn code(subject: &str) -> Option<Code> {
 
 fn explain_code(code: Code) -> anyhow::Result<()> {
     let Some(page) = explain(code) else {
-        bail!("there is no diagnostic {code}\nhelp: codes stand in brackets after `error` or `warning`");
+        bail!("there is no diagnostic {code}\nhelp: codes stand in brackets after `error`, `warning` or `note`");
     };
     Ok(writeln!(io::stdout().lock(), "{}", page.trim_end())?)
 }
 
-fn explain_files(files: &[PathBuf], btf: Option<&Path>) -> anyhow::Result<ExitCode> {
+fn explain_files(files: &[PathBuf], arguments: &Explain) -> anyhow::Result<ExitCode> {
     let mut loaded = load(files)?;
-    let facts = collect_for(&loaded.policies, btf)?;
+    let kernels: Vec<Kernel> = if arguments.btf.is_empty() {
+        vec![Kernel::Running]
+    } else {
+        arguments.btf.iter().map(|name| Kernel::from_argument(name)).collect()
+    };
+    let facts = collect_for(&loaded.policies, &kernels[0])?;
     say_if_guessed(&facts)?;
+    let others = kernels::collect(&loaded.policies, &kernels[1..]);
     let set = PolicySet::from_policies(std::mem::take(&mut loaded.policies));
-    let compilation = compile(&set, &facts.kernel, &Options::default());
-    describe(&set, &facts, &compilation, &mut io::stdout().lock())?;
+    let compilation = compile(&set, &facts.kernel, &Options { emit_passes: true });
+    let mut report = Report::new(&set, &facts, &compilation)?;
+    verify::verify(&facts, &compilation.objects, &mut report.hooks);
+    if !others.is_empty() {
+        report.kernels = kernels::compare(&set, &facts, &others);
+    }
+    let findings = review(&set, &facts.kernel);
     loaded.diagnostics.extend(compilation.diagnostics);
-    report(&loaded.diagnostics)?;
+    match arguments.output {
+        ListFormat::Text => {
+            let colours = arguments.color.enabled();
+            let text = text::render(&report, &findings, colours);
+            io::stdout().lock().write_all(text.as_bytes())?;
+            report_diagnostics(&loaded.diagnostics)?;
+        }
+        ListFormat::Json => {
+            let json = report.to_json(&loaded.diagnostics, &findings)?;
+            let mut out = io::stdout().lock();
+            serde_json::to_writer_pretty(&mut out, &json)?;
+            writeln!(out)?;
+        }
+    }
     Ok(if loaded.has_errors() {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
     })
-}
-
-fn describe(set: &PolicySet, facts: &Facts, compilation: &Compilation, out: &mut impl Write) -> anyhow::Result<()> {
-    let basis = match facts.basis {
-        Basis::Tried => "its features were tried",
-        Basis::Types | Basis::TypesInstead { .. } => "its features are guessed from its types",
-    };
-    writeln!(out, "on kernel {} ({basis})", facts.kernel.release)?;
-    for object in &compilation.objects {
-        writeln!(out)?;
-        describe_hook(object, out)?;
-    }
-    let policies = set.entries.len() - compilation.failed.len();
-    let (hooks, programs) = (
-        compilation.objects.len(),
-        if compilation.objects.len() == 1 {
-            "program"
-        } else {
-            "programs"
-        },
-    );
-    let policies = if policies == 1 {
-        "1 policy".to_owned()
-    } else {
-        format!("{policies} policies")
-    };
-    writeln!(out, "\n{policies}: {hooks} {programs}, one for each hook")?;
-    Ok(())
-}
-
-fn describe_hook(object: &HookObject, out: &mut impl Write) -> anyhow::Result<()> {
-    writeln!(out, "{}", attach::describe(&object.attach))?;
-    for reason in &object.reasons {
-        writeln!(out, "    {reason}")?;
-    }
-    if object.enforces {
-        writeln!(out, "    may stop what it sees, or kill")?;
-    }
-    let cost = measure(&object.elf, &object.symbol)?;
-    writeln!(
-        out,
-        "    a call that matches nothing: from {} instructions on, work in helpers not counted",
-        cost.least
-    )?;
-    writeln!(
-        out,
-        "    program: {} instructions, and {} in {} functions of the runtime library",
-        cost.own, cost.library, cost.functions
-    )?;
-    Ok(())
 }

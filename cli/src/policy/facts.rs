@@ -2,7 +2,8 @@
 
 mod assumed;
 
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
@@ -14,6 +15,40 @@ use tracingpolicy_crd::Policy;
 
 /// Types of the running kernel, which everybody may read.
 const RUNNING_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// A kernel that policies are checked, compiled or explained for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kernel {
+    /// The one that runs.
+    Running,
+    /// The one whose types are in this file.
+    Types(PathBuf),
+}
+
+impl Kernel {
+    /// What `--btf` says, if it does.
+    pub(super) fn from_option(btf: Option<&Path>) -> Self {
+        btf.map_or(Self::Running, |file| Self::Types(file.to_owned()))
+    }
+
+    /// One of several: `running`, or a file. A file of that name can be given as `./running`.
+    pub(super) fn from_argument(name: &Path) -> Self {
+        if name == Path::new("running") {
+            Self::Running
+        } else {
+            Self::Types(name.to_owned())
+        }
+    }
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Running => f.write_str("running"),
+            Self::Types(file) => write!(f, "{}", file.display()),
+        }
+    }
+}
 
 /// Facts, and how sure they are.
 pub(super) struct Facts {
@@ -35,9 +70,9 @@ pub(super) enum Basis {
 }
 
 /// Collects what policies need to know: of the running kernel by trying, of another from its types.
-pub(super) fn collect_for(policies: &[Policy], btf: Option<&Path>) -> anyhow::Result<Facts> {
+pub(super) fn collect_for(policies: &[Policy], kernel: &Kernel) -> anyhow::Result<Facts> {
     let tracepoints = tracepoints_needed(policies);
-    if let Some(file) = btf {
+    if let Kernel::Types(file) = kernel {
         return Ok(Facts {
             kernel: from_types(file, &tracepoints)?,
             basis: Basis::Types,

@@ -3,7 +3,7 @@
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use tracingpolicy_crd::{Diagnostic, Policy, Source, parse};
 
 /// Policies read from files, and what is wrong with those that are not among them.
@@ -19,11 +19,11 @@ impl Loaded {
     }
 }
 
-/// Reads and parses files; `-` is standard input.
+/// Reads and parses files, and all files of policies in directories; `-` is standard input.
 pub(super) fn load(files: &[PathBuf]) -> anyhow::Result<Loaded> {
     let mut loaded = Loaded::default();
-    for file in files {
-        match read(file)? {
+    for file in expand(files)? {
+        match read(&file)? {
             Ok(source) => {
                 let parsed = parse(&source);
                 loaded.policies.extend(parsed.policies);
@@ -33,6 +33,48 @@ pub(super) fn load(files: &[PathBuf]) -> anyhow::Result<Loaded> {
         }
     }
     Ok(loaded)
+}
+
+/// Puts in the place of each directory the files in it and below that can hold policies, in order of their names.
+fn expand(files: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut expanded = Vec::new();
+    for file in files {
+        if file.is_dir() {
+            let before = expanded.len();
+            walk(file, &mut expanded)?;
+            if expanded.len() == before {
+                bail!(
+                    "no policies in `{}`\nhelp: files of policies end in .yaml, .yml or .json",
+                    file.display()
+                );
+            }
+        } else {
+            expanded.push(file.clone());
+        }
+    }
+    Ok(expanded)
+}
+
+fn walk(directory: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+    let cannot = || format!("cannot read `{}`", directory.display());
+    let mut entries = std::fs::read_dir(directory)
+        .with_context(cannot)?
+        .collect::<Result<Vec<_>, _>>()
+        .with_context(cannot)?;
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        // links to directories are not followed: they may lead back here
+        if entry.file_type().with_context(cannot)?.is_dir() {
+            walk(&path, files)?;
+        } else if path
+            .extension()
+            .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known))
+        {
+            files.push(path);
+        }
+    }
+    Ok(())
 }
 
 fn read(file: &Path) -> anyhow::Result<Result<Source, Diagnostic>> {
