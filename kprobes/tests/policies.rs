@@ -143,3 +143,32 @@ fn text_of(error: &LoadError) -> String {
         other => other.to_string(),
     }
 }
+
+#[test]
+fn what_is_verified_is_not_put_into_force() {
+    if !guard::can_load() {
+        return;
+    }
+    let policy = "apiVersion: cilium.io/v1alpha1\nkind: TracingPolicy\nmetadata: {name: test}\nspec:\n  tracepoints:\n  - {subsystem: sched, event: sched_process_exit}\n";
+    let policies = parse(&Source::new("policy.yaml", policy)).policies;
+    let facts = collect(&Needs {
+        tracepoints: tracepoints_needed(&policies),
+        functions: false,
+    })
+    .expect("facts");
+    let compilation = compile(&PolicySet::from_policies(policies), &facts, &Options::default());
+    let [object] = &compilation.objects[..] else {
+        panic!("one program expected: {:?}", compilation.diagnostics);
+    };
+    let maps = SharedMaps::create(&SensorOptions::default()).expect("maps");
+    let set = HookSet::new(&maps).expect("a set");
+    let verified = set.verify(object).expect("the kernel takes it");
+    assert!(verified.instructions > 0 && verified.memlock_bytes > 0, "{verified:?}");
+    assert!(set.hooks().expect("hooks").is_empty());
+    // what cannot be loaded says so
+    let mut broken = object.clone();
+    broken.attach = policy_compiler::output::AttachPoint::Fentry {
+        function: "no_such_function".into(),
+    };
+    assert!(matches!(set.verify(&broken), Err(LoadError::Policy(_))));
+}

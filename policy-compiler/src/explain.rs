@@ -154,14 +154,14 @@ fn role(role: Role) -> &'static str {
 
 /// What tests of one text share: the tree of all their values.
 fn dimensions(tests: &[Test]) -> Vec<Dimension> {
-    let mut dimensions = Vec::new();
+    let mut dimensions: Vec<Dimension> = Vec::new();
     let mut trees: Vec<(Stage, Operand, TextComparison)> = Vec::new();
     for test in tests {
         let (of, text) = match &test.predicate {
             Predicate::Text { operand, test, .. } => (operand.clone(), test),
             Predicate::Binary { test, .. } => (executable(), test),
             other => {
-                dimensions.push(single(other));
+                add(&mut dimensions, single(other));
                 continue;
             }
         };
@@ -173,6 +173,20 @@ fn dimensions(tests: &[Test]) -> Vec<Dimension> {
         trees.push(tree);
     }
     dimensions
+}
+
+/// Adds a test that is made by itself to those of the same thing in the same way.
+fn add(dimensions: &mut Vec<Dimension>, single: Dimension) {
+    let known = dimensions
+        .iter_mut()
+        .find(|d| (&d.what, d.how) == (&single.what, single.how));
+    match known {
+        Some(known) => {
+            known.values += single.values;
+            known.tests += 1;
+        }
+        None => dimensions.push(single),
+    }
 }
 
 fn tree_of((stage, of, comparison): &(Stage, Operand, TextComparison), tests: &[Test]) -> Dimension {

@@ -4,6 +4,8 @@
 mod attach;
 #[path = "compile/diagnostics.rs"]
 mod diagnostics;
+#[path = "compile/explain.rs"]
+mod explain;
 #[path = "compile/facts.rs"]
 mod facts;
 #[path = "compile/goldens.rs"]

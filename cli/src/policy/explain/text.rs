@@ -1,19 +1,19 @@
 //! The report for people.
 
+mod findings;
+mod kernels;
+
 use std::fmt::Write as _;
 
-use tracingpolicy_crd::{Diagnostic, Severity, Span};
+use tracingpolicy_crd::{Diagnostic, Severity};
 
-use super::kernels::{HookOnKernels, OnKernel};
 use super::report::{HookReport, Report, TestReport, Verdict};
-use crate::paragraph::{WIDTH, paragraph};
+use crate::paragraph::paragraph;
 
 /// Bytes in a kilobyte as the kernel counts memory.
 const KILOBYTE: u64 = 1024;
 /// Characters of a test that are shown; the JSON form has all.
 const TEST_LENGTH: usize = 150;
-/// Lines of a policy that are quoted.
-const QUOTED: usize = 4;
 /// Names of policies that are listed before they are counted.
 const NAMES: usize = 12;
 
@@ -60,18 +60,21 @@ pub(super) fn render(report: &Report, findings: &[Diagnostic], colours: bool) ->
         out.push_str(&describe_hook(hook, style));
     }
     if !report.kernels.is_empty() {
-        out.push_str(&format!("\n{}\n", style.heading("kernels")));
-        report.kernels.iter().for_each(|row| out.push_str(&compare(row)));
+        out.push_str(&section("kernels", style));
+        out.push_str(&kernels::compare(&report.kernels));
     }
     if !findings.is_empty() {
-        out.push_str(&format!("\n{}\n", style.heading("review")));
-        alike(findings)
-            .iter()
-            .for_each(|group| out.push_str(&found(group, style)));
+        out.push_str(&section("review", style));
+        out.push_str(&findings::render(findings, style));
     }
     out.push('\n');
     out.push_str(&summary(report, findings));
     out
+}
+
+/// A heading after an empty line.
+fn section(title: &str, style: Style) -> String {
+    ["\n", &style.heading(title), "\n"].concat()
 }
 
 fn describe_hook(hook: &HookReport, style: Style) -> String {
@@ -172,116 +175,18 @@ fn describe_test(test: &TestReport, first: &str) -> String {
         )
         .expect("writing to a string cannot fail");
     }
-    let by: Vec<String> = test
-        .asked_by
+    let mut by: Vec<(&str, Vec<String>)> = Vec::new();
+    for place in &test.asked_by {
+        match by.iter_mut().find(|(policy, _)| *policy == place.policy) {
+            Some((_, lines)) => lines.push(place.line.to_string()),
+            None => by.push((&place.policy, vec![place.line.to_string()])),
+        }
+    }
+    let by: Vec<String> = by
         .iter()
-        .map(|place| format!("{}:{}", place.policy, place.line))
+        .map(|(policy, lines)| format!("{policy}:{}", lines.join(",")))
         .collect();
     paragraph(&format!("{first}{stage}"), &format!("{predicate} ({})", names(&by)))
-}
-
-fn compare(row: &HookOnKernels) -> String {
-    let mut out = match &row.hook {
-        Some(hook) => format!("  {hook} ({})\n", row.policy),
-        None => format!("  {}\n", row.policy),
-    };
-    let width = row
-        .on
-        .iter()
-        .map(|on| on.kernel.chars().count())
-        .max()
-        .unwrap_or_default();
-    for on in &row.on {
-        out.push_str(&paragraph(&format!("    {:width$}  ", on.kernel), &fate(on)));
-    }
-    out
-}
-
-fn fate(on: &OnKernel) -> String {
-    match &on.code {
-        Some(code) => format!("refused {code}: {}", on.reason),
-        None if on.attach.is_empty() => on.reason.clone(),
-        None => on.attach.join(", "),
-    }
-}
-
-/// Findings that say the same, about one place after the other, in order of the first.
-fn alike(findings: &[Diagnostic]) -> Vec<Vec<&Diagnostic>> {
-    let mut groups: Vec<Vec<&Diagnostic>> = Vec::new();
-    for finding in findings {
-        let is_alike = |group: &&mut Vec<&Diagnostic>| {
-            group.first().is_some_and(|first| {
-                (first.code, &first.message, &first.help) == (finding.code, &finding.message, &finding.help)
-            })
-        };
-        match groups.iter_mut().find(is_alike) {
-            Some(group) => group.push(finding),
-            None => groups.push(vec![finding]),
-        }
-    }
-    groups
-}
-
-/// Findings that say the same: their places, the lines of the first, what and what to do.
-fn found(group: &[&Diagnostic], style: Style) -> String {
-    let Some(finding) = group.first() else {
-        return String::new();
-    };
-    let title = format!("{}[{}]", finding.severity.as_str(), finding.code);
-    let mut places: Vec<(&str, Vec<String>)> = Vec::new();
-    for one in group {
-        let line = one.source.position(one.primary.span.start).line.to_string();
-        match places.last_mut() {
-            Some((name, lines)) if *name == one.source.name() => lines.push(line),
-            _ => places.push((one.source.name(), vec![line])),
-        }
-    }
-    let places: Vec<String> = places
-        .iter()
-        .map(|(name, lines)| format!("{name}:{}", lines.join(",")))
-        .collect();
-    let mut out = format!("  {}\n", style.severity(finding.severity, &title));
-    out.push_str(&paragraph("    ", &finding.message));
-    out.push_str(&paragraph("    at ", &places.join(" ")));
-    out.push_str(&quote(finding, finding.primary.span));
-    for label in &finding.secondary {
-        out.push_str(&paragraph("    ", &format!("{}:", label.text)));
-        out.push_str(&quote(finding, label.span));
-    }
-    if let Some(help) = &finding.help {
-        out.push_str(&paragraph("    help: ", help));
-    }
-    out
-}
-
-/// The line that a span begins in, and what belongs to it by indentation, as far as it helps.
-fn quote(finding: &Diagnostic, span: Span) -> String {
-    let first = finding.source.position(span.start).line;
-    let lines = finding.source.text().lines().skip(first.saturating_sub(1) as usize);
-    let indentation = |line: &str| line.len() - line.trim_start().len();
-    let mut out = String::new();
-    let mut outer = None;
-    for (line, number) in lines.zip(first..).take(QUOTED) {
-        let is_inner = outer.is_none_or(|outer| !line.trim().is_empty() && indentation(line) > outer);
-        if !is_inner {
-            break;
-        }
-        let outer = *outer.get_or_insert(indentation(line));
-        let text: String = line[outer.min(line.len())..]
-            .trim_end()
-            .chars()
-            .map(|character| if character.is_control() { ' ' } else { character })
-            .collect();
-        let before = format!("    {number:>4} | ");
-        let room = WIDTH - before.chars().count();
-        let cut = if text.chars().count() <= room {
-            text
-        } else {
-            text.chars().take(room - 1).chain(['…']).collect()
-        };
-        writeln!(out, "{before}{cut}").expect("writing to a string cannot fail");
-    }
-    out
 }
 
 fn summary(report: &Report, findings: &[Diagnostic]) -> String {
