@@ -10,16 +10,22 @@
 //! So a generation of programs is prepared in the slots that nobody reads, and one write to `tetra_active` puts it into force at
 //! all hooks at once. The stub never changes: no call is missed and none is seen twice.
 
-use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use policy_compiler::output::AttachPoint;
 
 use crate::assembler::{TAIL_CALL, call, exit, load_map, load_map_value, load32, mov, mov_immediate};
-use crate::link::{Link, describe};
+use crate::link::{Link, describe, read_spelling, spelling};
+use crate::pins;
 use crate::program::{LoadedProgram, ProgramKind};
-use crate::sys::{self, Instruction, Map, MapShape, MapType, ProgramLoad, Rejected, SysError};
+use crate::sys::{self, Instruction, Map, MapShape, MapType, ProgramLoad, Rejected, SysError, UpdateMode};
+
+/// Names of the pins of a hook, see [`pins`].
+const ATTACH: &str = "attach";
+const SLOTS: &str = "slots";
+pub(crate) const STUB: &str = "stub";
+const LINK: &str = "link";
 
 /// A generation of programs: which slot of each hook is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,6 +38,11 @@ impl Generation {
     /// The other one.
     pub(crate) fn next(self) -> Self {
         Self(1 - self.0)
+    }
+
+    /// The generation that `tetra_active` names.
+    pub(crate) fn of_number(number: u32) -> Self {
+        Self(number & 1)
     }
 
     /// As `tetra_active` holds it.
@@ -47,8 +58,8 @@ pub(crate) struct Hook {
     link: Link,
     stub: LoadedProgram,
     programs: Map,
-    /// Where link and slots are pinned.
-    pins: Vec<PathBuf>,
+    /// Directory in which it is pinned.
+    pinned: Option<PathBuf>,
 }
 
 /// Why a hook could not be made.
@@ -95,7 +106,7 @@ impl Hook {
             link,
             stub,
             programs,
-            pins: Vec::new(),
+            pinned: None,
         })
     }
 
@@ -107,10 +118,34 @@ impl Hook {
         }
     }
 
-    /// Pins link and slots under `directory`, unless that is done already, so that the hook stays when this process ends. The
-    /// slots need a pin of their own: the kernel empties a `PROG_ARRAY` that no process and no pin refers to.
-    pub(crate) fn pin(&mut self, attach: &AttachPoint, directory: &Path) -> Result<(), SysError> {
-        if !self.pins.is_empty() {
+    /// Takes over the hook that a process has left pinned in a directory, which stays pinned there. `None`: it was never attached,
+    /// or is no longer.
+    pub(crate) fn adopt(directory: &Path) -> Result<Option<(AttachPoint, Self)>, SysError> {
+        let links = directory.join(LINK);
+        if !links.exists() {
+            return Ok(None);
+        }
+        let attach = read_attach(&directory.join(ATTACH))?;
+        let hook = Self {
+            link: Link::of_link(sys::obj_get(&links)?),
+            stub: LoadedProgram::open_pinned("tetra_stub", &directory.join(STUB))?,
+            programs: Map::open_pinned("tetra_hook", &directory.join(SLOTS))?,
+            pinned: Some(directory.to_owned()),
+        };
+        Ok(Some((attach, hook)))
+    }
+
+    /// Whether a generation has a program.
+    pub(crate) fn has(&self, generation: Generation) -> Result<bool, SysError> {
+        Ok(self.programs.lookup(&generation.number().to_ne_bytes())?.is_some())
+    }
+
+    /// Pins everything in a directory of its own under `set`, unless that is done already, so that the hook stays when this
+    /// process ends. The slots need a pin of their own: the kernel empties a `PROG_ARRAY` that no process and no pin refers to.
+    ///
+    /// `EOPNOTSUPP`: this kernel cannot pin what it attached here.
+    pub(crate) fn pin(&mut self, attach: &AttachPoint, set: &Path) -> Result<(), SysError> {
+        if self.pinned.is_some() {
             return Ok(());
         }
         let name = describe(attach);
@@ -126,22 +161,22 @@ impl Hook {
         let name: String = name
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+            .take(160)
             .collect();
-        let path = |part: &str| directory.join(format!("{}_{name}_{part}", self.stub.info().map_or(0, |info| info.id)));
-        let (slots, links) = (path("slots"), path("link"));
-        sys::obj_pin(self.programs.as_fd(), &slots)?;
-        self.pins.push(slots);
-        sys::obj_pin(link, &links)?;
-        self.pins.push(links);
-        Ok(())
+        let directory = set.join(format!("{}{}_{name}", pins::HOOK, self.stub.info()?.id));
+        pins::make(&directory)?;
+        self.pinned = Some(directory.clone());
+        write_attach(attach, &directory.join(ATTACH))?;
+        sys::obj_pin(self.programs.as_fd(), &directory.join(SLOTS))?;
+        sys::obj_pin(self.stub.as_fd(), &directory.join(STUB))?;
+        sys::obj_pin(link, &directory.join(LINK))
     }
 
     /// Takes the pins away; the hook then lives as long as this value.
     pub(crate) fn unpin(&mut self) {
-        // The link first: without its slots it does nothing.
-        for path in self.pins.drain(..).rev() {
-            // Somebody else may have removed it.
-            drop(fs::remove_file(path));
+        if let Some(directory) = self.pinned.take() {
+            // What is left keeps nothing attached; whoever takes the directory over removes it.
+            drop(pins::remove_tree(&directory));
         }
     }
 
@@ -164,6 +199,35 @@ impl Hook {
     pub(crate) fn programs(&self) -> &Map {
         &self.programs
     }
+}
+
+/// Keeps the text of an attach point in a map: the bpf file system has no other files.
+fn write_attach(attach: &AttachPoint, path: &Path) -> Result<(), SysError> {
+    let mut text = spelling(attach).into_bytes();
+    text.resize(text.len().next_multiple_of(8), 0);
+    let shape = MapShape {
+        map_type: MapType::Array,
+        key_size: 4,
+        value_size: text.len() as u32,
+        max_entries: 1,
+        flags: 0,
+    };
+    let map = Map::create("tetra_attach", shape, None)?;
+    map.update(&0u32.to_ne_bytes(), &text, UpdateMode::Any)?;
+    sys::obj_pin(map.as_fd(), path)
+}
+
+fn read_attach(path: &Path) -> Result<AttachPoint, SysError> {
+    let text = Map::open_pinned("tetra_attach", path)?
+        .lookup(&0u32.to_ne_bytes())?
+        .unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    read_spelling(text.trim_end_matches('\0')).ok_or_else(|| SysError {
+        syscall: "bpf(BPF_MAP_LOOKUP_ELEM)",
+        object: path.display().to_string(),
+        errno: libc::EINVAL,
+        hint: Some("this is no attach point; `tetra-agent uninstall` removes everything that is pinned"),
+    })
 }
 
 /// The stub's instructions. It needs no BTF and is the same for every program type.

@@ -15,12 +15,13 @@
 //! | [`object`] | relocatable object → instructions: maps, calls, CO-RE, BTF |
 //! | [`HookSet`] | the programs in force at all hooks, replaced as a whole at one instant |
 //! | [`TestRun`] | a hook's program, attached to nothing and run on calls that are made up |
+//! | [`pins`] | what outlives the process, and its adoption by the next one |
 //! | [`ring`] | records of all ring buffers in the order of time |
 //! | [`rejection`] | what the kernel refuses, as diagnostics at policy lines |
 //! | [`sys`] | the system calls: the only `unsafe` of the project |
 //!
 //! Everything here is synchronous and blocks for as long as the kernel does; [`Rings`] can be polled by descriptor. Nothing outlives
-//! the values that hold it, unless [`HookSet::set_pins`] asks for it: dropping a [`Sensor`] or a [`HookSet`] detaches.
+//! the values that hold it, unless [`Sensor::pin`] and [`HookSet::set_pins`] ask for it: dropping a [`Sensor`] or a [`HookSet`] detaches.
 //!
 //! ```no_run
 //! use kprobes::probe::{Needs, collect};
@@ -48,6 +49,7 @@ pub mod kernel;
 mod link;
 pub mod maps;
 pub mod object;
+pub mod pins;
 pub mod probe;
 mod program;
 pub mod rejection;
@@ -60,8 +62,9 @@ mod test_run;
 pub use error::{EnvironmentError, LoadError};
 pub use link::describe;
 pub use maps::{PolicyCounters, PolicyMode, ProcessTable, SensorCounters, SensorOptions, SharedMaps};
+pub use pins::{PinDirectory, PinError, PinSurvey, RemovedPins, remove_pins};
 pub use program::LoadedProgram;
 pub use ring::{Drained, Rings};
 pub use sensor::Sensor;
-pub use set::{AppliedSet, HookInfo, HookSet, Verified, remove_pins};
+pub use set::{AppliedSet, HookInfo, HookSet, Verified};
 pub use test_run::TestRun;

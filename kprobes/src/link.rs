@@ -49,7 +49,8 @@ impl Link {
         }
     }
 
-    fn of_link(link: OwnedFd) -> Self {
+    /// A link that is attached already.
+    pub(crate) fn of_link(link: OwnedFd) -> Self {
         Self {
             link: Some(link),
             _event: None,
@@ -127,10 +128,77 @@ pub fn describe(attach: &AttachPoint) -> String {
     }
 }
 
+/// An attach point as text that [`read_spelling`] reads. As [`describe`], but with all symbols of a multi-probe.
+pub(crate) fn spelling(attach: &AttachPoint) -> String {
+    match attach {
+        AttachPoint::KprobeMulti { symbols } => format!("kprobe.multi/{}", symbols.join(",")),
+        AttachPoint::KretprobeMulti { symbols } => format!("kretprobe.multi/{}", symbols.join(",")),
+        other => describe(other),
+    }
+}
+
+/// The attach point that a text names.
+pub(crate) fn read_spelling(text: &str) -> Option<AttachPoint> {
+    let (kind, name) = text.split_once('/')?;
+    let symbols = || name.split(',').map(str::to_owned).collect();
+    let name = || name.to_owned();
+    Some(match kind {
+        "fentry" => AttachPoint::Fentry { function: name() },
+        "fexit" => AttachPoint::Fexit { function: name() },
+        "fmod_ret" => AttachPoint::FmodRet { function: name() },
+        "lsm" => AttachPoint::Lsm { hook: name() },
+        "kprobe" => AttachPoint::Kprobe { symbol: name() },
+        "kretprobe" => AttachPoint::Kretprobe { symbol: name() },
+        "kprobe.multi" => AttachPoint::KprobeMulti { symbols: symbols() },
+        "kretprobe.multi" => AttachPoint::KretprobeMulti { symbols: symbols() },
+        "tracepoint" => {
+            let (subsystem, event) = text.strip_prefix("tracepoint/")?.split_once('/')?;
+            AttachPoint::Tracepoint {
+                subsystem: subsystem.to_owned(),
+                event: event.to_owned(),
+            }
+        }
+        "raw_tp" => AttachPoint::RawTracepoint { event: name() },
+        "tp_btf" => AttachPoint::TpBtf { event: name() },
+        _ => return None,
+    })
+}
+
 fn multi(kind: &str, symbols: &[String]) -> String {
     match symbols {
         [one] => format!("{kind}/{one}"),
         [first, ..] => format!("{kind}/{first}+{}", symbols.len() - 1),
         [] => format!("{kind}/"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_spelled_is_read_back() {
+        let name = || "vfs_read".to_owned();
+        let symbols = || vec![name(), "vfs_write".to_owned()];
+        let all = [
+            AttachPoint::Fentry { function: name() },
+            AttachPoint::Fexit { function: name() },
+            AttachPoint::FmodRet { function: name() },
+            AttachPoint::Lsm { hook: name() },
+            AttachPoint::Kprobe { symbol: name() },
+            AttachPoint::Kretprobe { symbol: name() },
+            AttachPoint::KprobeMulti { symbols: symbols() },
+            AttachPoint::KretprobeMulti { symbols: symbols() },
+            AttachPoint::Tracepoint {
+                subsystem: "syscalls".to_owned(),
+                event: name(),
+            },
+            AttachPoint::RawTracepoint { event: name() },
+            AttachPoint::TpBtf { event: name() },
+        ];
+        for attach in all {
+            assert_eq!(read_spelling(&spelling(&attach)).as_ref(), Some(&attach));
+        }
+        assert_eq!(read_spelling("uprobe/f"), None);
     }
 }

@@ -10,12 +10,14 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ebpf::maps::{self, MapDefinition};
 use ebpf::record::Config;
 use zerocopy::IntoBytes;
 
+use crate::pins::{self, PinDirectory, RING};
 use crate::program::MapSource;
 use crate::sys::{Map, MapShape, MapType, SysError, UpdateMode, possible_cpus};
 
@@ -23,7 +25,10 @@ pub use counters::{PolicyCounters, PolicyMode, SensorCounters};
 pub use processes::ProcessTable;
 
 /// Which generation of hook programs is active: `tetra_active`, one u32 that is 0 or 1. Read by the stubs.
-const ACTIVE: &str = "tetra_active";
+pub(crate) const ACTIVE: &str = "tetra_active";
+
+/// Policy slot → which policy is in it, as a hash, 0 for none: read by user space only, by the next agent.
+const POLICY_IDENTITIES: &str = "tetra_policy_identities";
 
 /// Inode number of the initial pid namespace (`PROC_PID_INIT_INO`).
 const INITIAL_PID_NAMESPACE: u32 = 0xefff_fffc;
@@ -66,7 +71,7 @@ impl Default for SensorOptions {
 
 impl SensorOptions {
     /// How many shards there will be, and how many CPUs each serves.
-    fn sharding(&self) -> (u32, u32) {
+    pub(crate) fn sharding(&self) -> (u32, u32) {
         let cpus = possible_cpus() as u32;
         let shards = self
             .ring_shards
@@ -75,6 +80,66 @@ impl SensorOptions {
         let cpus_per_shard = cpus.div_ceil(shards);
         // Rounding up may leave the last shards without a CPU.
         (cpus.div_ceil(cpus_per_shard), cpus_per_shard)
+    }
+
+    /// Names and shapes of the rings: the observation shards, then the enforcement lane.
+    fn rings(&self) -> Vec<(String, MapShape)> {
+        let ring = |bytes: u32, name: String| {
+            let shape = MapShape {
+                map_type: MapType::RingBuf,
+                key_size: 0,
+                value_size: 0,
+                max_entries: bytes.max(64 << 10).checked_next_power_of_two().unwrap_or(1 << 31),
+                flags: 0,
+            };
+            (name, shape)
+        };
+        let (shards, _) = self.sharding();
+        let shards = (0..shards).map(|shard| ring(self.ring_bytes, format!("{RING}{shard}")));
+        shards
+            .chain([ring(self.enforcement_ring_bytes, format!("{RING}lane"))])
+            .collect()
+    }
+
+    /// Names and shapes of all other maps.
+    fn maps(&self) -> Vec<(&'static str, MapShape)> {
+        let defined = maps::ALL.iter().chain([&maps::POLICY_MODES]).map(|definition| {
+            let entries = match definition.name {
+                name if name == maps::PROCESSES.name => self.processes,
+                name if name == maps::POLICY_COUNTER_VALUES.name || name == maps::POLICY_MODES.name => self.policies,
+                name if name == maps::PENDING.name => self.pending_calls,
+                name if name == maps::RATELIMIT.name => self.rate_limits,
+                name if name == maps::RINGS.name => self.sharding().0 + 1,
+                _ => definition.max_entries,
+            };
+            (definition.name, shape(definition, entries.max(1)))
+        });
+        let array = |value_size, max_entries| MapShape {
+            map_type: MapType::Array,
+            key_size: 4,
+            value_size,
+            max_entries,
+            flags: 0,
+        };
+        let own = [
+            (POLICY_IDENTITIES, array(8, self.policies.max(1))),
+            (ACTIVE, array(4, 1)),
+        ];
+        defined.chain(own).collect()
+    }
+}
+
+/// Where a limit is too low and cannot be raised, what needs it says so.
+fn raise_limits() {
+    drop(crate::sys::raise_memlock());
+    drop(crate::sys::raise_open_files());
+}
+
+fn path_of(directory: &PinDirectory, name: &str) -> PathBuf {
+    if name == ACTIVE {
+        directory.path().join(name)
+    } else {
+        directory.path().join(pins::MAPS).join(name)
     }
 }
 
@@ -95,50 +160,17 @@ impl SharedMaps {
     /// # Errors
     /// What the kernel says to one of them.
     pub fn create(options: &SensorOptions) -> Result<Self, SysError> {
-        // Where a limit is too low and cannot be raised, what needs it says so.
-        drop(crate::sys::raise_memlock());
-        drop(crate::sys::raise_open_files());
-        let (shards, cpus_per_shard) = options.sharding();
-        let ring = |bytes: u32, name: &str| {
-            let bytes = bytes.max(64 << 10).checked_next_power_of_two().unwrap_or(1 << 31);
-            let shape = MapShape {
-                map_type: MapType::RingBuf,
-                key_size: 0,
-                value_size: 0,
-                max_entries: bytes,
-                flags: 0,
-            };
-            Map::create(name, shape, None)
-        };
-        let mut rings = (0..shards)
-            .map(|shard| ring(options.ring_bytes, &format!("tetra_ring_{shard}")))
+        raise_limits();
+        let rings = options
+            .rings()
+            .into_iter()
+            .map(|(name, shape)| Map::create(&name, shape, None))
             .collect::<Result<Vec<_>, _>>()?;
-        rings.push(ring(options.enforcement_ring_bytes, "tetra_ring_lane")?);
-
         let mut created = BTreeMap::new();
-        for definition in maps::ALL.iter().chain([&maps::POLICY_MODES]) {
-            let entries = match definition.name {
-                name if name == maps::PROCESSES.name => options.processes,
-                name if name == maps::POLICY_COUNTER_VALUES.name || name == maps::POLICY_MODES.name => options.policies,
-                name if name == maps::PENDING.name => options.pending_calls,
-                name if name == maps::RATELIMIT.name => options.rate_limits,
-                name if name == maps::RINGS.name => rings.len() as u32,
-                _ => definition.max_entries,
-            };
-            let inner = (definition.name == maps::RINGS.name).then(|| rings[0].as_fd());
-            created.insert(
-                definition.name,
-                Map::create(definition.name, shape(definition, entries.max(1)), inner)?,
-            );
+        for (name, shape) in options.maps() {
+            let inner = (name == maps::RINGS.name).then(|| rings[0].as_fd());
+            created.insert(name, Map::create(name, shape, inner)?);
         }
-        let active = MapShape {
-            map_type: MapType::Array,
-            key_size: 4,
-            value_size: 4,
-            max_entries: 1,
-            flags: 0,
-        };
-        created.insert(ACTIVE, Map::create(ACTIVE, active, None)?);
 
         let shared = Self(Arc::new(Inner { maps: created, rings }));
         for (shard, ring) in shared.0.rings.iter().enumerate() {
@@ -149,16 +181,78 @@ impl SharedMaps {
             .and_then(|mut file| file.read_exact(&mut seed))
             .map_err(|error| SysError::io("read", "/dev/urandom", &error))?;
         shared.write(maps::SEED.name, &seed)?;
+        shared.configure(options)?;
+        Ok(shared)
+    }
+
+    /// Takes over the maps that a process has left pinned ([`crate::Sensor::pin`]), with all that is in them.
+    ///
+    /// # Errors
+    /// What `BPF_OBJ_GET` says; `EINVAL` for a map that is not what the options ask for.
+    pub fn adopt(options: &SensorOptions, directory: &PinDirectory) -> Result<Self, SysError> {
+        raise_limits();
+        let open = |name: &str, shape: MapShape| {
+            let path = path_of(directory, name);
+            let map = Map::open_pinned(name, &path)?;
+            let is = map.shape();
+            // Flags are what the kernel made of them.
+            if (MapShape {
+                flags: shape.flags,
+                ..is
+            }) == shape
+            {
+                return Ok(map);
+            }
+            Err(SysError {
+                syscall: "bpf(BPF_OBJ_GET)",
+                object: path.display().to_string(),
+                errno: libc::EINVAL,
+                hint: Some(
+                    "this is not the map of that name; `tetra-agent uninstall` removes everything that is pinned",
+                ),
+            })
+        };
+        let rings = options
+            .rings()
+            .into_iter()
+            .map(|(name, shape)| open(&name, shape))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut adopted = BTreeMap::new();
+        for (name, shape) in options.maps() {
+            adopted.insert(name, open(name, shape)?);
+        }
+        let shared = Self(Arc::new(Inner { maps: adopted, rings }));
+        shared.configure(options)?;
+        Ok(shared)
+    }
+
+    /// Pins all maps but the active word, which completes a set: [`SharedMaps::pin_active`].
+    pub(crate) fn pin(&self, directory: &PinDirectory) -> Result<(), SysError> {
+        self.0
+            .maps
+            .values()
+            .chain(&self.0.rings)
+            .filter(|map| map.name() != ACTIVE)
+            .try_for_each(|map| crate::sys::obj_pin(map.as_fd(), &path_of(directory, map.name())))
+    }
+
+    /// Pins the active word.
+    pub(crate) fn pin_active(&self, directory: &PinDirectory) -> Result<(), SysError> {
+        crate::sys::obj_pin(self.active().as_fd(), &path_of(directory, ACTIVE))
+    }
+
+    /// All of it stays as it is when another process takes over, but for the process.
+    fn configure(&self, options: &SensorOptions) -> Result<(), SysError> {
+        let (ring_shards, cpus_per_shard) = options.sharding();
         let config = Config {
-            ring_shards: shards,
+            ring_shards,
             cpus_per_shard,
             wakeup_bytes: options.wakeup_bytes,
             agent_tgid: std::process::id(),
             host_pid_ns: INITIAL_PID_NAMESPACE,
             ..Config::default()
         };
-        shared.write(maps::CONFIG.name, config.as_bytes())?;
-        Ok(shared)
+        self.write(maps::CONFIG.name, config.as_bytes())
     }
 
     /// The table of processes.

@@ -1,6 +1,7 @@
 //! From an object and an attach point to a loaded program.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use policy_compiler::btf::Btf;
 use policy_compiler::output::AttachPoint;
@@ -97,6 +98,17 @@ impl LoadedProgram {
             fd: loaded.fd,
             name: load.name.to_owned(),
             verified_instructions: loaded.verified_instructions,
+        })
+    }
+
+    /// Opens a pinned program.
+    pub(crate) fn open_pinned(name: &str, path: &Path) -> Result<Self, SysError> {
+        let fd = sys::obj_get(path)?;
+        let verified_instructions = sys::program_info(fd.as_fd())?.verified_instructions;
+        Ok(Self {
+            fd,
+            name: name.to_owned(),
+            verified_instructions,
         })
     }
 

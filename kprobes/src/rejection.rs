@@ -64,6 +64,16 @@ pub(crate) fn not_attached(object: &HookObject, error: &SysError, log: &str) -> 
     at_line(NOT_ATTACHED, object.source_lines.first(), message).help(help)
 }
 
+/// The hook enforces and shall outlive the agent, and the kernel cannot do that.
+pub(crate) fn not_pinned(object: &HookObject) -> Diagnostic {
+    let message = format!(
+        "`{}` would stop enforcing when the agent ends: before 5.15 the kernel cannot pin kprobes and tracepoints",
+        describe(&object.attach)
+    );
+    at_line(NOT_ATTACHED, object.source_lines.first(), message)
+        .help("use an LSM hook or Override on a `security_*` function, or run the agent without --keep-sensors-on-exit")
+}
+
 /// The kernel's BTF has no target of this name.
 pub(crate) fn missing_target(object: &HookObject, missing: &MissingTarget) -> Diagnostic {
     let message = format!("`{}` cannot be attached: {missing}", describe(&object.attach));

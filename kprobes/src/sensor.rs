@@ -8,9 +8,14 @@ use crate::error::LoadError;
 use crate::kernel::{check_environment, kernel_btf};
 use crate::link::Link;
 use crate::maps::{SensorOptions, SharedMaps};
+use crate::pins::{self, PinDirectory, PinError};
 use crate::program::{LoadedObject, LoadedProgram, ProgramKind, last_lines};
 use crate::ring::Rings;
-use crate::sys::SysError;
+use crate::sys::{self, SysError};
+
+/// Ends of the names of its pins.
+pub(crate) const PROGRAM: &str = "_program";
+const LINK: &str = "_link";
 
 /// Lines of a verifier log that an error shows.
 const LOG_LINES: usize = 20;
@@ -19,7 +24,7 @@ const LOG_LINES: usize = 20;
 #[derive(Debug)]
 pub struct Sensor {
     // In this order: links are dropped before what they need.
-    _links: Vec<Link>,
+    links: Vec<Link>,
     programs: Vec<LoadedProgram>,
     maps: SharedMaps,
 }
@@ -55,11 +60,50 @@ impl Sensor {
             .zip(&attach_points)
             .map(|(program, attach)| Link::attach(attach, program.as_fd()))
             .collect::<Result<_, SysError>>()?;
-        Ok(Self {
-            _links: links,
-            programs,
-            maps,
-        })
+        Ok(Self { links, programs, maps })
+    }
+
+    /// Takes over the sensor that a process has left pinned, and the shared maps. It was attached all the time: its table of
+    /// processes is right, and the rings hold what was sent meanwhile, as far as it fitted.
+    ///
+    /// # Errors
+    /// [`LoadError::Environment`] as for [`Sensor::load`]; what `BPF_OBJ_GET` says.
+    pub fn adopt(options: &SensorOptions, directory: &PinDirectory) -> Result<Self, LoadError> {
+        check_environment()?;
+        let maps = SharedMaps::adopt(options, directory)?;
+        let mut programs = Vec::new();
+        let mut links = Vec::new();
+        for path in pins::entries(&directory.path().join(pins::SENSOR))? {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name.ends_with(LINK) {
+                links.push(Link::of_link(sys::obj_get(&path)?));
+            } else if let Some(symbol) = name.strip_suffix(PROGRAM) {
+                programs.push(LoadedProgram::open_pinned(symbol, &path)?);
+            }
+        }
+        Ok(Self { links, programs, maps })
+    }
+
+    /// Pins the sensor and the shared maps, so that they outlive this process. Hooks are pinned by [`crate::HookSet::set_pins`],
+    /// after this.
+    ///
+    /// # Errors
+    /// [`PinError::Foreign`] if somebody else uses the directory; otherwise what `BPF_OBJ_PIN` and the file system say.
+    pub fn pin(&self, directory: &PinDirectory) -> Result<(), PinError> {
+        directory.prepare()?;
+        self.maps.pin(directory)?;
+        let path = |program: &LoadedProgram, what| {
+            let name = format!("{}{what}", program.name());
+            directory.path().join(pins::SENSOR).join(name)
+        };
+        for (program, link) in self.programs.iter().zip(&self.links) {
+            sys::obj_pin(program.as_fd(), &path(program, PROGRAM))?;
+            // The sensor's hooks are BTF tracepoints, which have links on every kernel.
+            if let Some(link) = link.as_link_fd() {
+                sys::obj_pin(link, &path(program, LINK))?;
+            }
+        }
+        Ok(self.maps.pin_active(directory)?)
     }
 
     /// The maps that it shares with hook programs.

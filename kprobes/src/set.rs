@@ -1,8 +1,6 @@
 //! The set of hook programs in force, and its atomic replacement.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,6 +16,7 @@ use crate::hook::{Generation, Hook, HookError};
 use crate::kernel::kernel_btf;
 use crate::link::describe;
 use crate::maps::SharedMaps;
+use crate::pins::{self, PinDirectory};
 use crate::program::{LoadedObject, LoadedProgram, ProgramKind};
 use crate::rejection;
 use crate::sys::{self, Map, MapShape, MapType, SysError, UpdateMode};
@@ -68,6 +67,9 @@ pub struct AppliedSet {
     pub kept: usize,
     /// Hooks that were detached.
     pub removed: usize,
+    /// Hooks that end with this process although [`HookSet::set_pins`] asked for pins: the kernel cannot pin them. They only
+    /// observe; one that enforces is refused.
+    pub unpinned: Vec<String>,
 }
 
 /// A loaded program of the set, with what it came from.
@@ -125,8 +127,8 @@ impl HookSet {
         let next = self.generation.next();
         let (prepared, loaded) = self.load(objects)?;
         let kept = prepared.len() - loaded;
-        let added = match self.fill(next, &prepared) {
-            Ok(added) => added,
+        let (added, unpinned) = match self.fill(next, &prepared) {
+            Ok(filled) => filled,
             Err(error) => {
                 self.empty(next);
                 return Err(error);
@@ -161,20 +163,62 @@ impl HookSet {
             loaded,
             kept,
             removed,
+            unpinned,
         })
     }
 
-    /// Pins all hooks under a directory of a bpf file system (made if it is missing), so that they stay in force when this process
-    /// ends, and keeps doing so for later sets; `None` takes the pins away. Records of hooks that stay behind are lost, what they
-    /// deny stays denied. [`remove_pins`] ends it.
+    /// Takes over the hooks that a process has left pinned, over the maps that it has left ([`SharedMaps::adopt`]). They stay in
+    /// force as they are until the next [`HookSet::apply`], which replaces them at one instant like any other set.
+    ///
+    /// # Errors
+    /// As [`HookSet::new`]; what `BPF_OBJ_GET` says.
+    pub fn adopt(maps: &SharedMaps, directory: &PinDirectory) -> Result<Self, LoadError> {
+        let generation = Generation::of_number(maps.active_number()?);
+        let mut hooks: BTreeMap<AttachPoint, Hook> = BTreeMap::new();
+        for path in pins::entries(directory.path())?
+            .into_iter()
+            .filter(|path| pins::is_hook(path))
+        {
+            let Some((attach, mut hook)) = Hook::adopt(&path)? else {
+                pins::remove_tree(&path)?;
+                continue;
+            };
+            // A pin that could not be removed may name a hook that has been made anew since.
+            if let Some(known) = hooks.get_mut(&attach) {
+                if !hook.has(generation)? {
+                    hook.unpin();
+                    continue;
+                }
+                known.unpin();
+            }
+            hooks.insert(attach, hook);
+        }
+        Ok(Self {
+            hooks,
+            members: BTreeMap::new(),
+            maps: maps.clone(),
+            kernel: kernel_btf()?,
+            generation,
+            barrier: Barrier::new()?,
+            pins: Some(directory.path().to_owned()),
+        })
+    }
+
+    /// How many hooks are attached, with those taken over.
+    pub fn attached(&self) -> usize {
+        self.hooks.len()
+    }
+
+    /// Pins all hooks in a directory of a bpf file system (made if it is missing), so that they stay in force when this process
+    /// ends, and keeps doing so for later sets; `None` takes the pins away. What the hooks need beside themselves is pinned by
+    /// [`crate::Sensor::pin`]. [`HookSet::adopt`] takes them over, [`crate::remove_pins`] ends it.
     ///
     /// # Errors
     /// `EOPNOTSUPP` before 5.15 if there are kprobes or tracepoints among the hooks; otherwise what `BPF_OBJ_PIN` says. Then
     /// nothing is pinned.
     pub fn set_pins(&mut self, directory: Option<&Path>) -> Result<(), SysError> {
         if let Some(directory) = directory {
-            fs::create_dir_all(directory)
-                .map_err(|error| SysError::io("mkdir", directory.display().to_string(), &error))?;
+            pins::make(directory)?;
         }
         if self.pins.as_deref() != directory {
             self.hooks.values_mut().for_each(Hook::unpin);
@@ -292,16 +336,18 @@ impl HookSet {
         Ok((Arc::new(program), kind, loaded.own_memlock_bytes()))
     }
 
-    /// Fills the slots of the next generation at all hooks, and attaches the hooks that are new.
+    /// Fills the slots of the next generation at all hooks, and attaches the hooks that are new. Returns these, and the names of
+    /// those that should be pinned and cannot be.
     fn fill(
         &self,
         next: Generation,
         prepared: &BTreeMap<AttachPoint, Prepared>,
-    ) -> Result<Vec<(AttachPoint, Hook)>, LoadError> {
+    ) -> Result<(Vec<(AttachPoint, Hook)>, Vec<String>), LoadError> {
         for (attach, hook) in &self.hooks {
             hook.set(next, prepared.get(attach).map(|prepared| &*prepared.member.program))?;
         }
         let mut added: Vec<(AttachPoint, Hook)> = Vec::new();
+        let mut unpinned = Vec::new();
         let mut problems = Vec::new();
         for (attach, Prepared { member, source }) in prepared {
             if self.hooks.contains_key(attach) {
@@ -313,7 +359,14 @@ impl HookSet {
                         .pins
                         .as_deref()
                         .map_or(Ok(()), |directory| hook.pin(attach, directory));
-                    problems.extend(pinned.err().map(|error| rejection::not_attached(source, &error, "")));
+                    match pinned {
+                        Err(error) if error.errno == libc::EOPNOTSUPP && !member.enforces => {
+                            unpinned.push(describe(attach))
+                        }
+                        Err(error) if error.errno == libc::EOPNOTSUPP => problems.push(rejection::not_pinned(source)),
+                        Err(error) => problems.push(rejection::not_attached(source, &error, "")),
+                        Ok(()) => {}
+                    }
                     added.push((attach.clone(), hook));
                 }
                 Err(HookError::Sys(error)) => problems.push(rejection::not_attached(source, &error, "")),
@@ -323,7 +376,7 @@ impl HookSet {
             }
         }
         if problems.is_empty() {
-            return Ok(added);
+            return Ok((added, unpinned));
         }
         for (_, hook) in &mut added {
             hook.unpin();
@@ -372,30 +425,6 @@ fn detach(hooks: Vec<Hook>, unpin: bool) {
     });
 }
 
-/// Removes the pins that a process has left behind in a directory, which detaches its hooks a moment later. A new agent does this
-/// when its own set is in force.
-///
-/// # Errors
-/// What the file system says.
-pub fn remove_pins(directory: &Path) -> Result<(), SysError> {
-    let failed = |error: io::Error| SysError::io("unlink", directory.display().to_string(), &error);
-    let entries = match fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed(error)),
-    };
-    let mut paths = entries
-        .map(|entry| Ok(entry?.path()))
-        .collect::<Result<Vec<_>, io::Error>>()
-        .map_err(failed)?;
-    // Links before slots: `..._link` sorts before `..._slots`.
-    paths.sort_by_key(|path| path.to_string_lossy().ends_with("_slots"));
-    for path in paths {
-        fs::remove_file(path).map_err(failed)?;
-    }
-    fs::remove_dir(directory).map_err(failed)
-}
-
 /// A loaded program that is not in force yet.
 struct Prepared {
     member: Member,
@@ -433,6 +462,13 @@ impl Barrier {
 }
 
 impl SharedMaps {
+    /// Which generation is in force.
+    fn active_number(&self) -> Result<u32, SysError> {
+        let mut number = [0; 4];
+        self.active().lookup_into(&0u32.to_ne_bytes(), &mut number)?;
+        Ok(u32::from_ne_bytes(number))
+    }
+
     /// Puts a generation into force, at all hooks at once.
     fn set_active(&self, generation: u32) -> Result<(), SysError> {
         self.active()

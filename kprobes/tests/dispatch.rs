@@ -1,12 +1,13 @@
 //! Loading, attaching and swapping of hook programs, at every attach point that the running kernel has.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use kprobes::sys::getpgid_of_self;
-use kprobes::{HookSet, LoadError, SensorOptions, SharedMaps, rejection};
+use kprobes::{HookSet, LoadError, PinDirectory, Sensor, SensorOptions, SharedMaps, rejection};
 use policy_compiler::output::{AttachPoint, HookObject};
 
 mod support;
@@ -295,40 +296,184 @@ fn dropping_the_set_detaches_everything() {
     assert_eq!(before, after);
 }
 
+/// A directory for pins that is removed at the end.
+struct Pins {
+    directory: PinDirectory,
+    root: PathBuf,
+}
+
+impl Pins {
+    fn new(name: &str, options: &SensorOptions) -> Option<Self> {
+        let bpffs = match kprobes::sys::ensure_mounted(kprobes::sys::Filesystem::Bpffs) {
+            Ok(bpffs) => bpffs,
+            Err(error) => {
+                guard::skip(&error.to_string());
+                return None;
+            }
+        };
+        let root = bpffs.join(format!("tetra_test_{name}_{}", std::process::id()));
+        Some(Self {
+            directory: PinDirectory::new(&root, options),
+            root,
+        })
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        // The test fails elsewhere if it matters.
+        drop(kprobes::remove_pins(&self.root));
+    }
+}
+
+fn tp_btf() -> AttachPoint {
+    AttachPoint::TpBtf {
+        event: "sys_enter".into(),
+    }
+}
+
 #[test]
 fn pinned_hooks_outlive_the_set() {
     let Some(mut setup) = setup() else { return };
-    let root = match kprobes::sys::ensure_mounted(kprobes::sys::Filesystem::Bpffs) {
-        Ok(root) => root,
-        Err(error) => {
-            guard::skip(&error.to_string());
-            return;
-        }
-    };
-    let directory = root.join(format!("tetra_test_{}", std::process::id()));
-    let tp_btf = AttachPoint::TpBtf {
-        event: "sys_enter".into(),
+    let Some(pins) = Pins::new("hooks", &SensorOptions::default()) else {
+        return;
     };
     setup.apply(vec![setup.red.hook(raw_tp())]);
-    setup.set.set_pins(Some(&directory)).expect("pin");
+    setup.set.set_pins(Some(pins.directory.path())).expect("pin");
     // A hook that comes later is pinned, one that goes is not.
-    setup.apply(vec![setup.blue.hook(tp_btf.clone())]);
+    setup.apply(vec![setup.blue.hook(tp_btf())]);
     let Setup { set, maps, _alone, .. } = setup;
     drop(set);
     calls(4);
-    assert_eq!((count(&maps, RED, &raw_tp()), count(&maps, BLUE, &tp_btf)), (0, 4));
-    kprobes::remove_pins(&directory).expect("unpin");
-    // The kernel detaches what lost its last pin in a worker of its own.
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        let before = count(&maps, BLUE, &tp_btf);
-        calls(4);
-        if count(&maps, BLUE, &tp_btf) == before {
-            break;
-        }
-        assert!(Instant::now() < deadline, "it is still attached");
+    assert_eq!((count(&maps, RED, &raw_tp()), count(&maps, BLUE, &tp_btf())), (0, 4));
+    let removed = kprobes::remove_pins(&pins.root).expect("unpin");
+    assert_eq!((removed.sets, removed.hooks), (1, 1));
+    calls(4);
+    assert_eq!(count(&maps, BLUE, &tp_btf()), 4, "it is detached");
+    assert!(!pins.root.exists());
+}
+
+#[test]
+fn pinned_hooks_are_taken_over_without_a_gap() {
+    if !guard::can_load() {
+        return;
     }
-    assert!(!directory.exists());
+    let options = SensorOptions {
+        ring_bytes: 1 << 16,
+        enforcement_ring_bytes: 1 << 16,
+        ..SensorOptions::default()
+    };
+    let Some(pins) = Pins::new("adopted", &options) else {
+        return;
+    };
+    let (Some(red), Some(blue)) = (compile(RED), compile(BLUE)) else {
+        return;
+    };
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let attach_points = together();
+    // Before 5.15 perf events have no links.
+    let report = kprobes::probe::report().expect("eBPF can be used");
+    let attach_points: Vec<AttachPoint> = attach_points
+        .into_iter()
+        .filter(|attach| {
+            report.has(kprobes::probe::Feature::KprobeMulti)
+                || !matches!(
+                    attach,
+                    AttachPoint::Kprobe { .. } | AttachPoint::Kretprobe { .. } | AttachPoint::Tracepoint { .. }
+                )
+        })
+        .collect();
+    let hooks = |objects: &Objects| {
+        attach_points
+            .iter()
+            .map(|attach| objects.hook(attach.clone()))
+            .collect()
+    };
+
+    let sensor = Sensor::load(&options).expect("the sensor");
+    sensor.pin(&pins.directory).expect("pin the sensor");
+    let mut set = HookSet::new(sensor.maps()).expect("a set");
+    set.set_pins(Some(pins.directory.path())).expect("pin");
+    set.apply(hooks(&red)).expect("red");
+    calls(3);
+    drop((set, sensor));
+    // Nobody is there.
+    calls(4);
+
+    assert!(pins.directory.survey().expect("survey").is_usable);
+    let sensor = Sensor::adopt(&options, &pins.directory).expect("the pinned sensor");
+    let maps = sensor.maps().clone();
+    let mut set = HookSet::adopt(&maps, &pins.directory).expect("the pinned hooks");
+    assert_eq!(set.attached(), attach_points.len());
+    calls(5);
+    let all = |objects: u32| -> Vec<u64> {
+        attach_points
+            .iter()
+            .map(|attach| count(&maps, objects, attach))
+            .collect()
+    };
+    assert_eq!(all(RED), vec![12; attach_points.len()]);
+    // The sensor went on, too: this process forks and it is noticed.
+    let sent = maps.counters().expect("counters")[ebpf::record::SensorCounter::CloneSent as usize];
+    std::process::Command::new("true").status().expect("a child");
+    assert!(maps.counters().expect("counters")[ebpf::record::SensorCounter::CloneSent as usize] > sent);
+
+    let applied = set.apply(hooks(&blue)).expect("blue");
+    assert_eq!((applied.loaded, applied.removed), (attach_points.len(), 0));
+    calls(6);
+    assert_eq!(
+        (all(RED), all(BLUE)),
+        (vec![12; attach_points.len()], vec![6; attach_points.len()])
+    );
+
+    // A set that is empty leaves no hook behind, and without pins nothing outlives the set.
+    set.apply(Vec::new()).expect("nothing");
+    calls(2);
+    assert_eq!(all(BLUE), vec![6; attach_points.len()]);
+    drop((set, sensor));
+    let removed = kprobes::remove_pins(&pins.root).expect("unpin");
+    assert_eq!((removed.sets, removed.hooks), (1, 0));
+    assert!(!pins.root.exists());
+}
+
+#[test]
+fn objects_of_another_layout_stay_in_force_until_they_are_removed() {
+    if !guard::can_load() {
+        return;
+    }
+    let former = SensorOptions {
+        ring_bytes: 1 << 16,
+        enforcement_ring_bytes: 1 << 16,
+        ..SensorOptions::default()
+    };
+    let Some(pins) = Pins::new("layouts", &former) else {
+        return;
+    };
+    let Some(red) = compile(RED) else { return };
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let sensor = Sensor::load(&former).expect("the sensor");
+    let maps = sensor.maps().clone();
+    sensor.pin(&pins.directory).expect("pin the sensor");
+    let mut set = HookSet::new(&maps).expect("a set");
+    set.set_pins(Some(pins.directory.path())).expect("pin");
+    set.apply(vec![red.hook(tp_btf())]).expect("red");
+    drop((set, sensor));
+
+    let options = SensorOptions {
+        ring_bytes: 1 << 17,
+        ..former
+    };
+    let directory = PinDirectory::new(&pins.root, &options);
+    let survey = directory.survey().expect("survey");
+    assert!(!survey.is_usable);
+    assert_eq!(survey.others, [pins.directory.path()]);
+    directory.prepare().expect("sets stand side by side");
+    calls(4);
+    assert_eq!(count(&maps, RED, &tp_btf()), 4);
+    let removed = directory.remove_others().expect("remove");
+    assert_eq!((removed.sets, removed.hooks), (1, 1));
+    calls(4);
+    assert_eq!(count(&maps, RED, &tp_btf()), 4, "it is detached");
 }
 
 #[test]

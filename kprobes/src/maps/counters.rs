@@ -91,6 +91,33 @@ impl SharedMaps {
         })
     }
 
+    /// Notes which policy is in a slot, for whoever takes the maps over: any number but 0 that tells policies apart; 0 for none.
+    ///
+    /// # Errors
+    /// `E2BIG` for a slot beyond the end, otherwise what the map commands say.
+    pub fn set_policy_identity(&self, slot: u32, identity: u64) -> Result<(), SysError> {
+        self.map(super::POLICY_IDENTITIES)
+            .update(&slot.to_ne_bytes(), &identity.to_ne_bytes(), UpdateMode::Any)
+            .map(|_| ())
+    }
+
+    /// The slots that have a policy, and which.
+    ///
+    /// # Errors
+    /// What the map commands say.
+    pub fn policy_identities(&self) -> Result<Vec<(u32, u64)>, SysError> {
+        let map = self.map(super::POLICY_IDENTITIES);
+        let mut identities = Vec::new();
+        for slot in 0..map.shape().max_entries {
+            let mut value = [0; 8];
+            map.lookup_into(&slot.to_ne_bytes(), &mut value)?;
+            if value != [0; 8] {
+                identities.push((slot, u64::from_ne_bytes(value)));
+            }
+        }
+        Ok(identities)
+    }
+
     /// How many policy slots there are.
     pub fn policy_slots(&self) -> u32 {
         self.map(maps::POLICY_MODES.name).shape().max_entries

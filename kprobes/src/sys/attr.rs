@@ -12,6 +12,7 @@ pub(super) const BPF_PROG_LOAD: u32 = 5;
 pub(super) const BPF_OBJ_PIN: u32 = 6;
 pub(super) const BPF_OBJ_GET: u32 = 7;
 pub(super) const BPF_PROG_TEST_RUN: u32 = 10;
+pub(super) const BPF_PROG_GET_FD_BY_ID: u32 = 13;
 pub(super) const BPF_OBJ_GET_INFO_BY_FD: u32 = 15;
 pub(super) const BPF_RAW_TRACEPOINT_OPEN: u32 = 17;
 pub(super) const BPF_BTF_LOAD: u32 = 18;
@@ -121,6 +122,14 @@ pub(super) struct ObjectPath {
     pub(super) pathname: u64,
     pub(super) bpf_fd: u32,
     pub(super) file_flags: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct ObjectId {
+    pub(super) id: u32,
+    pub(super) next_id: u32,
+    pub(super) open_flags: u32,
 }
 
 #[repr(C)]

@@ -1,6 +1,7 @@
 //! Maps.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::sync::OnceLock;
 
 use super::attr::{self, MapCreate, MapElement, MapFreeze};
@@ -118,6 +119,20 @@ impl Map {
                 })
             }
         }
+    }
+
+    /// Opens a pinned map.
+    ///
+    /// # Errors
+    /// What `BPF_OBJ_GET` says; `EINVAL` for a type that the loader does not know.
+    pub fn open_pinned(name: &str, path: &Path) -> Result<Self, SysError> {
+        let fd = super::obj_get(path)?;
+        let shape = super::map_shape_of(fd.as_fd())?;
+        Ok(Self {
+            fd,
+            name: name.to_owned(),
+            shape,
+        })
     }
 
     /// Name it was created with.

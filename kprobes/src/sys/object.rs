@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use super::attr::{self, LinkInfo, ObjectInfo, ObjectPath, ProgInfo};
+use super::attr::{self, LinkInfo, ObjectId, ObjectInfo, ObjectPath, ProgInfo};
 use super::map::{MapShape, MapType};
 use super::{SysError, bpf, bpf_fd, c_string, text_of};
 
@@ -183,4 +183,25 @@ pub fn obj_get(path: &Path) -> Result<OwnedFd, SysError> {
         errno,
         hint: None,
     })
+}
+
+/// Whether the kernel has a program of this number. It has one as long as anybody holds it, a link in particular.
+///
+/// # Errors
+/// `EPERM` without CAP_SYS_ADMIN; otherwise what `BPF_PROG_GET_FD_BY_ID` says.
+pub fn program_exists(id: u32) -> Result<bool, SysError> {
+    let mut attr = ObjectId {
+        id,
+        ..ObjectId::default()
+    };
+    match bpf_fd(attr::BPF_PROG_GET_FD_BY_ID, &mut attr) {
+        Ok(_) => Ok(true),
+        Err(libc::ENOENT) => Ok(false),
+        Err(errno) => Err(SysError {
+            syscall: "bpf(BPF_PROG_GET_FD_BY_ID)",
+            object: format!("program {id}"),
+            errno,
+            hint: None,
+        }),
+    }
 }
