@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -149,5 +149,36 @@ fn open(path: &Path, permission: u32) -> io::Result<(File, u64)> {
     if metadata.is_file() {
         file.set_permissions(std::fs::Permissions::from_mode(permission))?;
     }
-    Ok((file, if metadata.is_file() { metadata.len() } else { 0 }))
+    if !metadata.is_file() {
+        return Ok((file, 0));
+    }
+    let end = end_of_lines(path, metadata.len())?;
+    if end < metadata.len() {
+        tracing::warn!(path = %path.display(), "export: half a line that a killed agent has left is removed");
+        file.set_len(end)?;
+    }
+    Ok((file, end))
+}
+
+/// Where the last whole line of a file of `size` bytes ends. A process can be killed in the middle of a write.
+fn end_of_lines(path: &Path, size: u64) -> io::Result<u64> {
+    const BLOCK: u64 = 64 << 10;
+    if size == 0 {
+        return Ok(0);
+    }
+    let file = File::open(path)?;
+    let mut end = size;
+    let mut block = Vec::new();
+    // one byte tells it of nearly every file
+    let mut wanted = 1;
+    while end > 0 {
+        let start = end.saturating_sub(wanted);
+        block.resize((end - start) as usize, 0);
+        file.read_exact_at(&mut block, start)?;
+        if let Some(newline) = block.iter().rposition(|&byte| byte == b'\n') {
+            return Ok(start + newline as u64 + 1);
+        }
+        (end, wanted) = (start, BLOCK);
+    }
+    Ok(0)
 }

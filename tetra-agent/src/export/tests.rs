@@ -142,3 +142,26 @@ fn a_queue_without_room_gives_the_batch_back() {
     assert!(queue.pop().is_some());
     assert!(queue.pop().is_none());
 }
+
+#[test]
+fn half_a_line_of_a_killed_agent_is_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("events.json");
+    let rotation = Rotation {
+        max_size_bytes: 1 << 30,
+        max_backups: 1,
+        interval: Duration::ZERO,
+    };
+    let long = "x".repeat(200 << 10);
+    for (left, kept) in [
+        (String::new(), String::new()),
+        ("{}\n".to_owned(), "{}\n".to_owned()),
+        ("{}\n{\"a".to_owned(), "{}\n".to_owned()),
+        (format!("{{}}\n{long}"), "{}\n".to_owned()),
+        (long.clone(), String::new()),
+    ] {
+        std::fs::write(&path, left).unwrap();
+        drop(FileOutput::open(&path, 0o600, rotation).unwrap());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), kept);
+    }
+}
