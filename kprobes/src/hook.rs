@@ -172,6 +172,11 @@ impl Hook {
         sys::obj_pin(link, &directory.join(LINK))
     }
 
+    /// Whether it outlives this process.
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.pinned.is_some()
+    }
+
     /// Takes the pins away; the hook then lives as long as this value.
     pub(crate) fn unpin(&mut self) {
         if let Some(directory) = self.pinned.take() {

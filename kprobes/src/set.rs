@@ -127,7 +127,7 @@ impl HookSet {
         let next = self.generation.next();
         let (prepared, loaded) = self.load(objects)?;
         let kept = prepared.len() - loaded;
-        let (added, unpinned) = match self.fill(next, &prepared) {
+        let Filled { added, unpinned } = match self.fill(next, &prepared) {
             Ok(filled) => filled,
             Err(error) => {
                 self.empty(next);
@@ -336,13 +336,8 @@ impl HookSet {
         Ok((Arc::new(program), kind, loaded.own_memlock_bytes()))
     }
 
-    /// Fills the slots of the next generation at all hooks, and attaches the hooks that are new. Returns these, and the names of
-    /// those that should be pinned and cannot be.
-    fn fill(
-        &self,
-        next: Generation,
-        prepared: &BTreeMap<AttachPoint, Prepared>,
-    ) -> Result<(Vec<(AttachPoint, Hook)>, Vec<String>), LoadError> {
+    /// Fills the slots of the next generation at all hooks, and attaches the hooks that are new.
+    fn fill(&self, next: Generation, prepared: &BTreeMap<AttachPoint, Prepared>) -> Result<Filled, LoadError> {
         for (attach, hook) in &self.hooks {
             hook.set(next, prepared.get(attach).map(|prepared| &*prepared.member.program))?;
         }
@@ -350,7 +345,11 @@ impl HookSet {
         let mut unpinned = Vec::new();
         let mut problems = Vec::new();
         for (attach, Prepared { member, source }) in prepared {
-            if self.hooks.contains_key(attach) {
+            if let Some(hook) = self.hooks.get(attach) {
+                // It may have only observed so far.
+                if self.pins.is_some() && !hook.is_pinned() && member.enforces {
+                    problems.push(rejection::not_pinned(source));
+                }
                 continue;
             }
             match Hook::attach(attach, member.kind, self.maps.active(), next, &member.program) {
@@ -361,7 +360,7 @@ impl HookSet {
                         .map_or(Ok(()), |directory| hook.pin(attach, directory));
                     match pinned {
                         Err(error) if error.errno == libc::EOPNOTSUPP && !member.enforces => {
-                            unpinned.push(describe(attach))
+                            unpinned.push(describe(attach));
                         }
                         Err(error) if error.errno == libc::EOPNOTSUPP => problems.push(rejection::not_pinned(source)),
                         Err(error) => problems.push(rejection::not_attached(source, &error, "")),
@@ -376,7 +375,7 @@ impl HookSet {
             }
         }
         if problems.is_empty() {
-            return Ok((added, unpinned));
+            return Ok(Filled { added, unpinned });
         }
         for (_, hook) in &mut added {
             hook.unpin();
@@ -430,6 +429,14 @@ struct Prepared {
     member: Member,
     /// The object without its bytes.
     source: HookObject,
+}
+
+/// What was done for the next generation.
+struct Filled {
+    /// Hooks attached for it.
+    added: Vec<(AttachPoint, Hook)>,
+    /// Those that should be pinned and cannot be.
+    unpinned: Vec<String>,
 }
 
 /// Waits until every program that runs now has ended.
