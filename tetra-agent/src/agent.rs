@@ -1,10 +1,9 @@
 //! The agent as a whole: starts its parts in order, stops them in the opposite one.
 //!
-//! Order of the start: sensor (from here on nothing is missed) → export → process scan → policies → API. Whoever reaches the
-//! API finds everything in force. Order of the end: API → hooks and sensor (nothing is observed or enforced any more) → what is
+//! Order of the start: sensor (from here on nothing is missed) → export → process scan → policies → API; where a former agent's
+//! objects are taken over, policies come before the process scan. Whoever reaches the API finds everything in force. Order of the end: API → hooks and sensor (nothing is observed or enforced any more) → what is
 //! left in the rings → sinks.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use anyhow::Context as _;
@@ -15,7 +14,8 @@ use crate::config::{Config, Layers, ServerAddress};
 use crate::event::{EncodeConfig, Encoder};
 use crate::export::{ExportStats, Exporter};
 use crate::logging::LogLevel;
-use crate::manager::{ClosingAccount, DOMAIN_STATIC, LiveKernel, Manager, PolicyKey, log_account, read_policy_files};
+use crate::manager::{ClosingAccount, DOMAIN_STATIC, LiveKernel, Manager, log_account, read_policy_files};
+use crate::persistence::Persistence;
 use crate::pipeline::{Pipeline, PipelineConfig, PipelineReport};
 use crate::policy::Registry;
 use crate::process::scan::ProcFs;
@@ -39,9 +39,10 @@ pub async fn run(mut config: Config, log_level: LogLevel, stop: impl Future<Outp
     if config.ring_bytes > 0 {
         options.ring_bytes = config.ring_bytes;
     }
-    let sensor = Sensor::load(&options).context("loading the process sensor")?;
+    let persistence = Persistence::new(&config.bpf_dir, config.keep_sensors_on_exit, &options)?;
+    let sensor = persistence.sensor(&options)?;
     let maps = sensor.maps().clone();
-    let kernel = LiveKernel::new(&maps).context("preparing the policy hooks")?;
+    let kernel = persistence.hooks(&maps)?;
 
     let registry = Arc::new(RwLock::new(Registry::default()));
     let broadcast = Arc::new(Broadcast::new(config.event_queue_size));
@@ -57,10 +58,17 @@ pub async fn run(mut config: Config, log_level: LogLevel, stop: impl Future<Outp
         .transpose()
         .with_context(|| format!("opening the export `{export_filename}`"))?;
     let export_stats = exporter.as_ref().map(|exporter| Arc::clone(exporter.stats()));
-    let pipeline = start_pipeline(&config, &sensor, &maps, &registry, &broadcast, exporter)?;
-
-    let manager = Arc::new(Mutex::new(Manager::new(kernel, registry)));
-    load_policies(&config, &manager)?;
+    let manager = Arc::new(Mutex::new(Manager::new(kernel, Arc::clone(&registry))));
+    // The rings of a former agent hold records that only its policies explain, which ours replace. Otherwise nothing is in the
+    // rings yet but processes, and they should not wait for the verifier.
+    let taken_over = persistence.is_taking_over();
+    if taken_over {
+        load_policies(&config, &persistence, &manager)?;
+    }
+    let pipeline = start_pipeline(&config, &persistence, &sensor, &registry, &broadcast, exporter)?;
+    if !taken_over {
+        load_policies(&config, &persistence, &manager)?;
+    }
 
     let result = match &config.server_address {
         ServerAddress::None => {
@@ -93,7 +101,15 @@ pub async fn run(mut config: Config, log_level: LogLevel, stop: impl Future<Outp
                 .context("serving the API")
         }
     };
-    let accounts = manager.lock().unwrap_or_else(PoisonError::into_inner).stop();
+    let accounts = {
+        let mut manager = manager.lock().unwrap_or_else(PoisonError::into_inner);
+        if persistence.keeps() {
+            tracing::info!("policies stay in force; the next agent takes over");
+            manager.leave()
+        } else {
+            manager.stop()
+        }
+    };
     let missed = sensor.missed().unwrap_or_default();
     drop(sensor);
     let report = pipeline.finish();
@@ -104,8 +120,8 @@ pub async fn run(mut config: Config, log_level: LogLevel, stop: impl Future<Outp
 
 fn start_pipeline(
     config: &Config,
+    persistence: &Persistence,
     sensor: &Sensor,
-    maps: &SharedMaps,
     registry: &Arc<RwLock<Registry>>,
     broadcast: &Arc<Broadcast>,
     exporter: Option<Exporter>,
@@ -121,19 +137,59 @@ fn start_pipeline(
     };
     let pipeline = PipelineConfig {
         rings: sensor.rings().context("opening the ring buffers")?,
-        maps: maps.clone(),
+        maps: sensor.maps().clone(),
         registry: Arc::clone(registry),
         encoder: Encoder::new(encode, clock.offset()),
         exporter,
         broadcast: Arc::clone(broadcast),
         table: config.table.clone(),
         procfs,
+        taken_over: persistence.is_taking_over(),
+        keeps: persistence.keeps(),
     };
     Pipeline::start(pipeline).with_context(|| format!("reading processes in {}", config.procfs.display()))
 }
 
-/// Loads the policies of files. One that is refused is logged; the others are loaded all the same.
-fn load_policies(config: &Config, manager: &Mutex<Manager<LiveKernel>>) -> anyhow::Result<()> {
+/// Loads the policies of files, by one change that takes the place of what a former agent has left in force. One that is refused
+/// is logged; the others are loaded all the same.
+fn load_policies(
+    config: &Config,
+    persistence: &Persistence,
+    manager: &Mutex<Manager<LiveKernel>>,
+) -> anyhow::Result<()> {
+    let texts = read_policies(config)?;
+    let mut manager = manager.lock().unwrap_or_else(PoisonError::into_inner);
+    if persistence.is_taking_over() {
+        manager
+            .take_over()
+            .context("reading which policies a former agent has left")?;
+    } else if texts.is_empty() {
+        persistence.settle(&mut manager);
+        return Ok(());
+    }
+    match manager.load(&texts, DOMAIN_STATIC) {
+        Ok(loaded) => {
+            for ((file, _), loaded) in texts.iter().zip(loaded) {
+                match loaded {
+                    Ok(keys) => keys
+                        .iter()
+                        .for_each(|key| tracing::info!(policy = %key, file, "policy loaded")),
+                    Err(error) => tracing::error!(file, "policy is not in force: {:#}", anyhow::Error::from(error)),
+                }
+            }
+            persistence.settle(&mut manager);
+        }
+        // What is pinned stays as it is.
+        Err(error) => tracing::error!(
+            "no policy of a file is in force; what a former agent has left stays: {:#}",
+            anyhow::Error::from(error)
+        ),
+    }
+    Ok(())
+}
+
+/// Names and texts of the files with policies. One of the directory that can't be read is logged.
+fn read_policies(config: &Config) -> anyhow::Result<Vec<(String, String)>> {
     let directory = &config.tracing_policy_dir;
     let mut files = match read_policy_files(directory) {
         Ok(files) => files,
@@ -147,22 +203,17 @@ fn load_policies(config: &Config, manager: &Mutex<Manager<LiveKernel>>) -> anyho
         }
     };
     files.extend(config.tracing_policy.clone());
-    let mut manager = manager.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut texts = Vec::with_capacity(files.len());
     for file in files {
-        match load_policy(&mut manager, &file) {
-            Ok(keys) => keys
-                .iter()
-                .for_each(|key| tracing::info!(policy = %key, file = %file.display(), "policy loaded")),
-            Err(error) if Some(&file) == config.tracing_policy.as_ref() && !file.exists() => return Err(error),
-            Err(error) => tracing::error!(file = %file.display(), "policy is not in force: {error:#}"),
+        match std::fs::read_to_string(&file) {
+            Ok(text) => texts.push((file.display().to_string(), text)),
+            Err(error) if Some(&file) == config.tracing_policy.as_ref() && !file.exists() => {
+                return Err(error).with_context(|| format!("reading {}", file.display()));
+            }
+            Err(error) => tracing::error!(file = %file.display(), %error, "policy is not in force"),
         }
     }
-    Ok(())
-}
-
-fn load_policy(manager: &mut Manager<LiveKernel>, file: &Path) -> anyhow::Result<Vec<PolicyKey>> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
-    Ok(manager.add(&file.display().to_string(), &text, DOMAIN_STATIC)?)
+    Ok(texts)
 }
 
 /// Says where everything went that the kernel sent.

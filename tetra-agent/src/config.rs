@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use flags::{FLAGS, Flag, Kind, Support, command};
+pub use flags::{FLAGS, Flag, Kind, Support, UNINSTALL, command};
 pub use sources::{Layers, Setting};
 pub use value::parse_duration;
 
@@ -123,6 +123,9 @@ pub struct Config {
     pub server_address: ServerAddress,
     /// Directory of pid file and info file.
     pub run_dir: PathBuf,
+    /// Directory of pinned objects, below the bpf file system.
+    pub bpf_dir: PathBuf,
+    pub keep_sensors_on_exit: bool,
     pub procfs: PathBuf,
     pub export: Option<ExportConfig>,
     pub filter_options: FilterOptions,
@@ -176,6 +179,8 @@ impl Config {
             cluster_name: get.text("cluster-name").to_owned(),
             server_address: server_address(&get)?,
             run_dir: get.text("run-dir").into(),
+            bpf_dir: bpf_dir(&get)?,
+            keep_sensors_on_exit: get.boolean("keep-sensors-on-exit")?,
             procfs: get.text("procfs").into(),
             export: export(&get, filter_options)?,
             filter_options,
@@ -262,6 +267,19 @@ fn ring_bytes(get: &value::Values<'_>) -> Result<u32, ConfigError> {
         per_cpu.saturating_mul(cpus.min(4))
     };
     u32::try_from(bytes).map_err(|_| get.wrong("rb-size-total", "must be below 4G"))
+}
+
+/// The bpf file system takes no dots, and nothing outside of it can be pinned to.
+fn bpf_dir(get: &value::Values<'_>) -> Result<PathBuf, ConfigError> {
+    let name = get.text("bpf-dir");
+    let is_plain = |part: &str| !part.is_empty() && !part.contains('.');
+    if !name.split('/').all(is_plain) {
+        return Err(get.wrong(
+            "bpf-dir",
+            "must be a name below /sys/fs/bpf, without dots, as in `tetragon`",
+        ));
+    }
+    Ok(name.into())
 }
 
 fn policy_dir(get: &value::Values<'_>) -> Result<PathBuf, ConfigError> {

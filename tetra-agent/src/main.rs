@@ -4,8 +4,9 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use tetra_agent::config::{Config, Layers, command};
-use tetra_agent::{agent, logging};
+use tetra_agent::config::{Config, Layers, UNINSTALL, command};
+use tetra_agent::run_files::PidFile;
+use tetra_agent::{agent, logging, persistence};
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
@@ -21,6 +22,11 @@ fn main() -> ExitCode {
 
 fn start(matches: &clap::ArgMatches) -> anyhow::Result<()> {
     let config = Config::new(&Layers::read(matches)?)?;
+    if matches.subcommand_name() == Some(UNINSTALL) {
+        let _only = PidFile::acquire(&config.run_dir)?;
+        say(&persistence::uninstall(&config.bpf_dir)?);
+        return Ok(());
+    }
     let log_level = logging::start(&config.log_level, config.log_format)?;
     // the server is all there is to wait for: events have a thread of their own
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -39,6 +45,11 @@ fn start(matches: &clap::ArgMatches) -> anyhow::Result<()> {
         };
         agent::run(config, log_level, stop).await
     })
+}
+
+#[expect(clippy::print_stdout, reason = "the answer to a command")]
+fn say(text: &str) {
+    println!("{text}");
 }
 
 /// The only line that doesn't go through the log: there may be none yet.

@@ -81,6 +81,9 @@ pub enum ManagerError {
     Kernel(#[from] kprobes::LoadError),
 }
 
+/// Names of the policies of a text that are in force, or why none of them is.
+pub type Loaded = Result<Vec<PolicyKey>, ManagerError>;
+
 /// State of a policy.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum State {
@@ -111,6 +114,8 @@ struct Entry {
     /// Has an action that a mode can switch.
     enforces: bool,
     account: Arc<Account>,
+    /// What had been sent for it when this agent took it over.
+    sent_before: u64,
 }
 
 /// See [the module](self).
@@ -122,6 +127,8 @@ pub struct Manager<K> {
     hooks: Vec<HookInfo>,
     last_id: u64,
     next_slot: u32,
+    /// Slots of a former agent's policies, and which these are. They are in force until the first change.
+    former: BTreeMap<u32, u64>,
 }
 
 impl<K: Kernel> Manager<K> {
@@ -134,7 +141,50 @@ impl<K: Kernel> Manager<K> {
             hooks: Vec::new(),
             last_id: 0,
             next_slot: 0,
+            former: BTreeMap::new(),
         }
+    }
+
+    /// Keeps clear of the policies that a former agent has left in force: their slots are not touched, but by a policy that is
+    /// the same, which goes on in its slot with its counters. The first change replaces them all.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn take_over(&mut self) -> Result<(), ManagerError> {
+        self.former = self.kernel.identities()?.into_iter().collect();
+        Ok(())
+    }
+
+    /// The kernel.
+    pub fn kernel_mut(&mut self) -> &mut K {
+        &mut self.kernel
+    }
+
+    /// Puts the policies of several texts in force by a single change, each text all or none; what is in force already goes on
+    /// without a gap. Returns what became of each text, in order.
+    ///
+    /// # Errors
+    /// The machine failed: what was in force before still is.
+    pub fn load(&mut self, texts: &[(String, String)], domain: &str) -> Result<Vec<Loaded>, ManagerError> {
+        let inserted: Vec<Loaded> = texts
+            .iter()
+            .map(|(name, text)| self.insert(name, text, domain))
+            .collect();
+        if let Err(error) = self.apply() {
+            for key in inserted.iter().flatten().flatten() {
+                self.entries.remove(key);
+            }
+            return Err(error);
+        }
+        let mut taken_back = false;
+        let settled = inserted
+            .into_iter()
+            .map(|keys| self.settle(keys?, &mut taken_back))
+            .collect();
+        if taken_back {
+            self.apply()?;
+        }
+        Ok(settled)
     }
 
     /// Puts the policies of a text in force, all or none. Returns their names.
@@ -142,6 +192,23 @@ impl<K: Kernel> Manager<K> {
     /// # Errors
     /// Diagnostics of the text, the compiler or the kernel. Policies that could be parsed stay listed in state `load_error`.
     pub fn add(&mut self, name: &str, text: &str, domain: &str) -> Result<Vec<PolicyKey>, ManagerError> {
+        let keys = self.insert(name, text, domain)?;
+        if let Err(error) = self.apply() {
+            for key in &keys {
+                self.entries.remove(key);
+            }
+            return Err(error);
+        }
+        let mut taken_back = false;
+        let settled = self.settle(keys, &mut taken_back);
+        if taken_back {
+            self.apply()?;
+        }
+        settled
+    }
+
+    /// Lists the policies of a text, all or none. They are not in force yet.
+    fn insert(&mut self, name: &str, text: &str, domain: &str) -> Loaded {
         if domain == DOMAIN_RESERVED {
             return Err(ManagerError::Refused(format!("domain `{DOMAIN_RESERVED}` is reserved")));
         }
@@ -165,42 +232,39 @@ impl<K: Kernel> Manager<K> {
             }
             keys.push(key);
         }
-        for (key, policy) in keys.iter().zip(parsed.policies) {
+        for (index, policy) in parsed.policies.into_iter().enumerate() {
+            let key = &keys[index];
             self.entries.remove(key);
-            let entry = self.entry(policy)?;
-            self.kernel.prepare_slot(entry.slot, entry.mode)?;
-            self.entries.insert(key.clone(), entry);
-        }
-        match self.apply() {
-            Ok(()) => {
-                let errors = keys.iter().filter_map(|key| match &self.entries.get(key)?.state {
-                    State::LoadError(text) => Some(text.clone()),
-                    _ => None,
-                });
-                let errors: Vec<String> = errors.collect();
-                if errors.is_empty() {
-                    return Ok(keys);
-                }
-                // all or none: take back those that did load
-                let loaded: Vec<&PolicyKey> = keys
-                    .iter()
-                    .filter(|key| self.entries[*key].state == State::Enabled)
-                    .collect();
-                if !loaded.is_empty() {
-                    for key in loaded {
+            match self.entry(key, policy) {
+                Ok(entry) => self.entries.insert(key.clone(), entry),
+                Err(error) => {
+                    for key in &keys[..index] {
                         self.entries.remove(key);
                     }
-                    self.apply()?;
+                    return Err(error);
                 }
-                Err(ManagerError::Refused(errors.join("\n")))
-            }
-            Err(error) => {
-                for key in &keys {
-                    self.entries.remove(key);
-                }
-                Err(error)
+            };
+        }
+        Ok(keys)
+    }
+
+    /// What became of the policies of a text. If one of them failed the others are no longer listed, and have to be taken back.
+    fn settle(&mut self, keys: Vec<PolicyKey>, taken_back: &mut bool) -> Loaded {
+        let errors = keys.iter().filter_map(|key| match &self.entries.get(key)?.state {
+            State::LoadError(text) => Some(text.clone()),
+            _ => None,
+        });
+        let errors: Vec<String> = errors.collect();
+        if errors.is_empty() {
+            return Ok(keys);
+        }
+        for key in &keys {
+            if self.entries.get(key).is_some_and(|entry| entry.state == State::Enabled) {
+                self.entries.remove(key);
+                *taken_back = true;
             }
         }
+        Err(ManagerError::Refused(errors.join("\n")))
     }
 
     /// Takes a policy out of force and forgets it.
@@ -280,6 +344,11 @@ impl<K: Kernel> Manager<K> {
         if let Err(error) = self.kernel.apply(Vec::new()) {
             tracing::error!(%error, "hooks stay attached until the agent has ended");
         }
+        self.leave()
+    }
+
+    /// Leaves everything in force. The accounts are complete once the rings have been read.
+    pub fn leave(&self) -> Vec<ClosingAccount> {
         self.entries
             .iter()
             .map(|(key, entry)| self.closing(key, entry))
@@ -291,22 +360,41 @@ impl<K: Kernel> Manager<K> {
             key: key.clone(),
             account: Arc::clone(&entry.account),
             counters: self.kernel.counters(entry.slot).unwrap_or_default(),
+            sent_before: entry.sent_before,
         }
     }
 
-    fn entry(&mut self, policy: Policy) -> Result<Entry, ManagerError> {
+    /// A slot for a policy, with the kernel's side of it ready.
+    fn entry(&mut self, key: &PolicyKey, policy: Policy) -> Result<Entry, ManagerError> {
+        let identity = identity_of(key, &policy);
+        let is_free = |slot: &u32| self.entries.values().all(|entry| entry.slot != *slot);
+        let former = self
+            .former
+            .iter()
+            .find(|(slot, former)| **former == identity && is_free(slot))
+            .map(|(slot, _)| *slot);
         let slots = self.kernel.slots();
-        let slot = (0..slots)
-            .map(|offset| (self.next_slot + offset) % slots)
-            .find(|slot| self.entries.values().all(|entry| entry.slot != *slot))
+        let slot = former
+            .or_else(|| {
+                (0..slots)
+                    .map(|offset| (self.next_slot + offset) % slots)
+                    .find(|slot| is_free(slot) && !self.former.contains_key(slot))
+            })
             .ok_or(ManagerError::Full(slots))?;
-        // a slot rests for as long as possible before its counters are used again
-        self.next_slot = slot + 1;
-        self.last_id += 1;
         let mode = match policy_compiler::mode_of(&policy) {
             Some(Mode::Monitor) => PolicyMode::Monitor,
             _ => PolicyMode::Enforce,
         };
+        let mut sent_before = 0;
+        if former.is_some() {
+            sent_before = self.kernel.counters(slot)?[PolicyCounter::PostSent as usize];
+            self.kernel.set_mode(slot, mode)?;
+        } else {
+            // a slot rests for as long as possible before its counters are used again
+            self.next_slot = slot + 1;
+            self.kernel.prepare_slot(slot, mode, identity)?;
+        }
+        self.last_id += 1;
         let enforces = status::enforces(&policy.spec);
         Ok(Entry {
             id: self.last_id,
@@ -316,6 +404,7 @@ impl<K: Kernel> Manager<K> {
             mode,
             enforces,
             account: Arc::default(),
+            sent_before,
         })
     }
 
@@ -351,6 +440,14 @@ impl<K: Kernel> Manager<K> {
             match self.kernel.apply(compilation.objects) {
                 Ok(applied) => {
                     self.hooks = applied.hooks;
+                    for hook in &applied.unpinned {
+                        tracing::warn!(
+                            hook,
+                            "this hook ends with the agent, in spite of keep-sensors-on-exit: before 5.15 the kernel cannot pin it"
+                        );
+                    }
+                    self.former.clear();
+                    self.free_slots()?;
                     self.retire(known.iter().filter(|tag| !tags.contains(tag)));
                     return Ok(());
                 }
@@ -367,6 +464,16 @@ impl<K: Kernel> Manager<K> {
                 }
             }
         }
+    }
+
+    /// Tells the kernel which slots have no policy any more.
+    fn free_slots(&self) -> Result<(), ManagerError> {
+        for (slot, _) in self.kernel.identities()? {
+            if self.entries.values().all(|entry| entry.slot != slot) {
+                self.kernel.free_slot(slot)?;
+            }
+        }
+        Ok(())
     }
 
     /// Marks the policies that diagnostics of the loader are about; whether there is any.
@@ -414,6 +521,7 @@ pub struct ClosingAccount {
     key: PolicyKey,
     account: Arc<Account>,
     counters: PolicyCounters,
+    sent_before: u64,
 }
 
 /// Says where a policy's records went.
@@ -424,6 +532,7 @@ pub fn log_account(closing: &ClosingAccount) {
         policy = %closing.key,
         domain = closing.key.domain,
         sent = kernel(PolicyCounter::PostSent),
+        sent_before = closing.sent_before,
         ring_lost = kernel(PolicyCounter::PostLost),
         received = a.received,
         halves = a.halves,
@@ -436,6 +545,15 @@ pub fn log_account(closing: &ClosingAccount) {
         export_lost = a.lost,
         "records of a policy"
     );
+}
+
+/// Tells policies apart over the end of an agent: FNV-1a of what makes two of them the same.
+fn identity_of(key: &PolicyKey, policy: &Policy) -> u64 {
+    let text = format!("{key:?} {:?}", policy.spec);
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    hash.max(1)
 }
 
 fn key_of(policy: &Policy, domain: &str) -> PolicyKey {

@@ -50,6 +50,10 @@ pub struct PipelineConfig {
     pub table: TableConfig,
     /// Where processes are found that ran before.
     pub procfs: ProcFs,
+    /// The sensor was attached before this agent came: what it knows has been reported, by a former agent or in the rings.
+    pub taken_over: bool,
+    /// The sensor stays attached when this agent ends.
+    pub keeps: bool,
 }
 
 /// Something another thread wants of the pipeline.
@@ -124,7 +128,8 @@ impl Pipeline {
         self.handle.clone()
     }
 
-    /// Reads what is left in the rings, flushes the sinks and ends. To be called when nothing is attached any more.
+    /// Reads what is left in the rings, flushes the sinks and ends. To be called when nothing is attached any more, or what is
+    /// attached stays.
     pub fn finish(self) -> Option<PipelineReport> {
         // Release: what was detached before is seen as detached by the last pass.
         self.stop.store(true, Ordering::Release);
@@ -139,6 +144,8 @@ struct Worker {
     assembler: Assembler,
     sinks: Sinks,
     procfs: ProcFs,
+    taken_over: bool,
+    keeps: bool,
     inbox: Receiver<Request>,
     clock: SystemClock,
     /// Reused between passes.
@@ -161,6 +168,8 @@ impl Worker {
                 clock: SystemClock,
             },
             procfs: config.procfs,
+            taken_over: config.taken_over,
+            keeps: config.keeps,
             inbox,
             clock: SystemClock,
             events: Vec::new(),
@@ -173,9 +182,17 @@ impl Worker {
     fn scan(&mut self) -> std::io::Result<()> {
         self.events
             .extend(self.assembler.table_mut().insert_scanned(Process::kernel()));
-        for scanned in self.procfs.scan()? {
+        for mut scanned in self.procfs.scan()? {
             let key = scanned.process.key;
             match self.maps.processes().insert(key.tgid, &kernel_record(&scanned.process)) {
+                Ok(false) if self.taken_over => {
+                    if let Ok(Some(known)) = self.maps.processes().lookup(key.tgid) {
+                        scanned.process.identify(&known);
+                        // its event is a former agent's, or comes from the rings
+                        drop(self.assembler.table_mut().insert_scanned(scanned.process));
+                    }
+                    continue;
+                }
                 // the sensor has seen it execute or fork in the meantime
                 Ok(false) => continue,
                 Ok(true) => {}
@@ -291,7 +308,8 @@ impl Worker {
     }
 
     fn finish(mut self) -> PipelineReport {
-        self.pass(true);
+        // what is sent from now on is for the next agent, if there is to be one
+        self.pass(!self.keeps);
         self.assembler.finish(&mut self.events);
         self.sinks.deliver(&mut self.events);
         if let Some(exporter) = self.sinks.exporter.take() {

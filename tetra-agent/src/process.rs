@@ -126,6 +126,15 @@ impl Process {
         }
     }
 
+    /// Takes the identity that the sensor has given it, so that its records are recognised: `/proc` knows when a process began, the
+    /// sensor when its image did.
+    pub fn identify(&mut self, known: &ebpf::record::Process) {
+        self.key = ProcessKey::new(self.key.tgid, known.start_ktime);
+        self.parent = ProcessKey::new(known.parent_tgid, known.parent_start_ktime);
+        self.flags
+            .set_if(known.flags & ebpf::record::PROCESS_EXECED == 0, ImageFlags::FORKED);
+    }
+
     /// Stands for a process that no record described.
     pub fn unknown(key: ProcessKey) -> Self {
         Self {
@@ -145,5 +154,27 @@ impl Process {
     /// Whether no record described it; then it has no parent either.
     pub fn is_unknown(&self) -> bool {
         self.parent == self.key && self.key != ProcessKey::KERNEL
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_takes_the_identity_that_the_sensor_knows() {
+        let mut process = Process::unknown(ProcessKey::new(7, 100));
+        process.identify(&ebpf::record::Process {
+            start_ktime: 150,
+            parent_tgid: 3,
+            parent_start_ktime: 50,
+            ..Default::default()
+        });
+        assert_eq!(process.key, ProcessKey::new(7, 150));
+        assert_eq!(process.parent, ProcessKey::new(3, 50));
+        assert!(
+            process.flags.contains(ImageFlags::FORKED),
+            "it has executed nothing yet"
+        );
     }
 }

@@ -59,7 +59,7 @@ use Support::{Honoured, Ignored, Refused};
 /// All settings, by name.
 #[rustfmt::skip]
 pub const FLAGS: &[Flag] = &[
-    flag("bpf-dir", Text, "tetragon", Ignored("nothing is pinned"), "Directory below /sys/fs/bpf for pinned objects"),
+    flag("bpf-dir", Text, "tetragon", Honoured, "Directory below /sys/fs/bpf for pinned objects, see keep-sensors-on-exit"),
     flag("bpf-lib", Text, "/var/lib/tetragon/", Ignored("eBPF objects are built into the agent"), "Location of eBPF objects"),
     flag("btf", Text, "", Refused("the running kernel's BTF is used; it must be at /sys/kernel/btf/vmlinux"), "File with the kernel's BTF"),
     flag("cgroup-rate", Text, "", Refused("event rates per cgroup are not limited yet"), "Limit of base events per cgroup, as EVENTS,INTERVAL"),
@@ -119,7 +119,7 @@ pub const FLAGS: &[Flag] = &[
     flag("health-server-interval", Number, "10", Refused("the health service is not served yet"), "Seconds between health checks"),
     flag("k8s-controlplane-retry", Number, "1", Refused("the Kubernetes API is not watched yet"), "Attempts to reach the Kubernetes API"),
     flag("k8s-kubeconfig-path", Text, "", Refused("the Kubernetes API is not watched yet"), "Kubeconfig file"),
-    flag("keep-sensors-on-exit", Boolean, "false", Refused("enforcement ends with the agent"), "Leave programs attached when the agent ends"),
+    flag("keep-sensors-on-exit", Boolean, "false", Honoured, "Pin programs, hooks and maps below bpf-dir: policies stay in force when the agent ends or is killed, and the next agent takes over without a gap; `tetra-agent uninstall` ends it"),
     flag("kernel", Text, "", Refused("features are probed, never derived from a version"), "Version of the kernel"),
     flag("log-file", Text, "", Refused("the log goes to standard error"), "File for the log"),
     flag("log-format", Text, "text", Honoured, "Form of the log: text or json"),
@@ -141,7 +141,7 @@ pub const FLAGS: &[Flag] = &[
     flag("rb-size", Text, "0", Honoured, "Bytes of ring buffer per CPU; 0: chosen"),
     flag("rb-size-total", Text, "0", Honoured, "Bytes of each ring buffer; 0: chosen"),
     flag("redaction-filters", Text, "", Refused("arguments are not redacted yet"), "Redaction filters, in JSON"),
-    flag("release-pinned-bpf", Boolean, "true", Ignored("nothing is pinned"), "Remove pinned objects at start"),
+    flag("release-pinned-bpf", Boolean, "true", Ignored("what is pinned is taken over without a gap; `tetra-agent uninstall` removes it"), "Remove pinned objects at start"),
     flag("retprobes-cache-size", Number, "4096", Ignored("returns are matched in user space"), "Entries of the map of calls under way"),
     flag("run-dir", Text, "/var/run/tetragon", Honoured, "Directory of pid file and info file"),
     flag("server-address", Text, "unix:///var/run/tetragon/tetragon.sock", Honoured, "Where the API is served: unix:///PATH; empty: nowhere"),
@@ -157,12 +157,18 @@ pub const FLAGS: &[Flag] = &[
     flag("verbose", Number, "0", Ignored("a rejected program is reported with its log"), "Level of the verifier's log"),
 ];
 
+/// The command that removes what is pinned.
+pub const UNINSTALL: &str = "uninstall";
+
 /// The command line.
 pub fn command() -> Command {
     let version = env!("CARGO_PKG_VERSION");
     let command = Command::new("tetra-agent")
         .version(version)
-        .about("Observes and enforces TracingPolicies on this machine");
+        .about("Observes and enforces TracingPolicies on this machine")
+        .subcommand(Command::new(UNINSTALL).about(
+            "Detaches and removes what an agent with --keep-sensors-on-exit has left in force below --bpf-dir; options go before the word",
+        ));
     FLAGS.iter().fold(command, |command, flag| {
         let mut arg = Arg::new(flag.name)
             .long(flag.name)

@@ -55,6 +55,9 @@ fn unknown_settings_and_wrong_values_are_refused() {
     check_refused(&[("enable-ancestors", "kprobe")], "`base` must be among them");
     check_refused(&[("tracing-policy-dir", "policies")], "absolute");
     check_refused(&[("export-allowlist", "{")], "export-allowlist");
+    for name in ["", "/sys/fs/bpf/tetragon", "../tetragon", "a/"] {
+        check_refused(&[("bpf-dir", name)], "a name below /sys/fs/bpf");
+    }
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! What the manager needs of the kernel, so that it can be tested without one.
 
+use std::path::Path;
+
 use kprobes::probe::{self, Needs};
-use kprobes::{AppliedSet, HookSet, LoadError, PolicyCounters, PolicyMode, SharedMaps};
+use kprobes::sys::SysError;
+use kprobes::{AppliedSet, HookSet, LoadError, PinDirectory, PolicyCounters, PolicyMode, SharedMaps};
 use policy_compiler::output::HookObject;
 use policy_compiler::{Compilation, Options, PolicySet, tracepoints_needed};
 
@@ -19,11 +22,24 @@ pub trait Kernel {
     /// As [`HookSet::apply`]: then the old programs are in force.
     fn apply(&mut self, objects: Vec<HookObject>) -> Result<AppliedSet, LoadError>;
 
-    /// Makes a slot ready for a new policy: counters are zero, the mode is set.
+    /// Makes a slot ready for a new policy: counters are zero, the mode is set, and which policy it is, is noted for whoever
+    /// takes over.
     ///
     /// # Errors
     /// What the kernel says.
-    fn prepare_slot(&self, slot: u32, mode: PolicyMode) -> Result<(), LoadError>;
+    fn prepare_slot(&self, slot: u32, mode: PolicyMode, identity: u64) -> Result<(), LoadError>;
+
+    /// Notes that a slot has no policy any more.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    fn free_slot(&self, slot: u32) -> Result<(), LoadError>;
+
+    /// The slots with a policy, and which one it is.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    fn identities(&self) -> Result<Vec<(u32, u64)>, LoadError>;
 
     /// Sets the mode of the policy in a slot.
     ///
@@ -61,6 +77,30 @@ impl LiveKernel {
     }
 }
 
+impl LiveKernel {
+    /// Over maps that a former agent has left, with the hooks that it has left in force; how many.
+    ///
+    /// # Errors
+    /// As [`HookSet::adopt`].
+    pub fn adopt(maps: &SharedMaps, directory: &PinDirectory) -> Result<(Self, usize), LoadError> {
+        let hooks = HookSet::adopt(maps, directory)?;
+        let count = hooks.attached();
+        let kernel = Self {
+            hooks,
+            maps: maps.clone(),
+        };
+        Ok((kernel, count))
+    }
+
+    /// As [`HookSet::set_pins`].
+    ///
+    /// # Errors
+    /// As [`HookSet::set_pins`].
+    pub fn set_pins(&mut self, directory: Option<&Path>) -> Result<(), SysError> {
+        self.hooks.set_pins(directory)
+    }
+}
+
 impl Kernel for LiveKernel {
     fn compile(&self, set: &PolicySet) -> Result<Compilation, LoadError> {
         let policies = || set.entries.iter().map(|entry| &entry.policy);
@@ -85,9 +125,18 @@ impl Kernel for LiveKernel {
         self.hooks.apply(objects)
     }
 
-    fn prepare_slot(&self, slot: u32, mode: PolicyMode) -> Result<(), LoadError> {
+    fn prepare_slot(&self, slot: u32, mode: PolicyMode, identity: u64) -> Result<(), LoadError> {
         self.maps.clear_policy_counters(slot)?;
-        self.set_mode(slot, mode)
+        self.set_mode(slot, mode)?;
+        Ok(self.maps.set_policy_identity(slot, identity)?)
+    }
+
+    fn free_slot(&self, slot: u32) -> Result<(), LoadError> {
+        Ok(self.maps.set_policy_identity(slot, 0)?)
+    }
+
+    fn identities(&self) -> Result<Vec<(u32, u64)>, LoadError> {
+        Ok(self.maps.policy_identities()?)
     }
 
     fn set_mode(&self, slot: u32, mode: PolicyMode) -> Result<(), LoadError> {

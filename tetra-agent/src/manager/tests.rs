@@ -15,6 +15,7 @@ use super::*;
 pub(crate) struct FakeKernel {
     applied: Mutex<Vec<Vec<u32>>>,
     modes: Mutex<Map<u32, PolicyMode>>,
+    identities: Mutex<Map<u32, u64>>,
     broken: bool,
     /// Diagnostics of the policies that the last compilation would make unloadable.
     unloadable: Mutex<Vec<Diagnostic>>,
@@ -96,8 +97,18 @@ impl Kernel for FakeKernel {
         Ok(AppliedSet::default())
     }
 
-    fn prepare_slot(&self, slot: u32, mode: PolicyMode) -> Result<(), LoadError> {
+    fn prepare_slot(&self, slot: u32, mode: PolicyMode, identity: u64) -> Result<(), LoadError> {
+        self.identities.lock().unwrap().insert(slot, identity);
         self.set_mode(slot, mode)
+    }
+
+    fn free_slot(&self, slot: u32) -> Result<(), LoadError> {
+        self.identities.lock().unwrap().remove(&slot);
+        Ok(())
+    }
+
+    fn identities(&self) -> Result<Vec<(u32, u64)>, LoadError> {
+        Ok(self.identities.lock().unwrap().clone().into_iter().collect())
     }
 
     fn set_mode(&self, slot: u32, mode: PolicyMode) -> Result<(), LoadError> {
@@ -263,6 +274,64 @@ fn only_enforcing_policies_have_a_mode_to_set() {
     assert_eq!(manager.kernel.modes.lock().unwrap()[&1], PolicyMode::Monitor);
     let modes: Vec<i32> = manager.list("").iter().map(|status| status.mode).collect();
     assert_eq!(modes, [Mode::TpModeMonitorOnly as i32, Mode::TpModeMonitor as i32]);
+}
+
+fn texts(names: &[&str]) -> Vec<(String, String)> {
+    names
+        .iter()
+        .map(|name| ((*name).to_owned(), yaml_with(name, "Sigkill")))
+        .collect()
+}
+
+#[test]
+fn several_texts_are_put_in_force_by_one_change() {
+    let mut manager = manager();
+    let loaded = manager
+        .load(&texts(&["a", "uncompilable", "b", "a"]), DOMAIN_STATIC)
+        .unwrap();
+    let ok: Vec<bool> = loaded.iter().map(Result::is_ok).collect();
+    assert_eq!(ok, [true, false, true, false]);
+    assert_eq!(*manager.kernel.applied.lock().unwrap(), [[0, 2]]);
+    manager.kernel.broken = true;
+    assert!(manager.load(&texts(&["c"]), DOMAIN_STATIC).is_err());
+    assert_eq!(manager.list("").len(), 3);
+}
+
+#[test]
+fn a_policy_that_a_former_agent_has_left_goes_on_in_its_slot() {
+    let mut former = manager();
+    former.load(&texts(&["a", "b"]), DOMAIN_STATIC).unwrap();
+    former
+        .set_mode(
+            &PolicyKey {
+                domain: DOMAIN_STATIC.to_owned(),
+                ..key("a")
+            },
+            PolicyMode::Monitor,
+        )
+        .unwrap();
+
+    let mut manager = Manager::new(former.kernel, Arc::default());
+    manager.take_over().unwrap();
+    manager.load(&texts(&["c", "b", "d"]), DOMAIN_STATIC).unwrap();
+    let modes = manager.kernel.modes.lock().unwrap().clone();
+    assert_eq!(
+        modes[&0],
+        PolicyMode::Monitor,
+        "a was in force until the change: its slot is not touched"
+    );
+    assert_eq!(manager.kernel.applied.lock().unwrap().last().unwrap(), &[1, 2, 3]);
+    let slots: Vec<u32> = manager
+        .kernel
+        .identities()
+        .unwrap()
+        .iter()
+        .map(|(slot, _)| *slot)
+        .collect();
+    assert_eq!(slots, [1, 2, 3]);
+    // from now on its slot is free
+    manager.add("f", &yaml("e"), DOMAIN_GRPC).unwrap();
+    assert_eq!(in_force(&manager), [0, 1, 2, 3]);
 }
 
 #[test]
