@@ -168,6 +168,23 @@ static long op_open_until(char **argument)
 	return opened;
 }
 
+/*
+ * attempt-until PATH STOP: opens PATH about every half millisecond until the file STOP exists; how many attempts
+ * there were, on a line of its own, then how many of them succeeded
+ */
+static long op_attempt_until(char **argument)
+{
+	long attempts = 0, opened = 0;
+	while (access(argument[1], F_OK)) {
+		struct timespec pause = { 0, 500 * 1000 };
+		opened += op_open(argument) == 0;
+		attempts++;
+		nanosleep(&pause, NULL);
+	}
+	printf("attempts %ld\n", attempts);
+	return opened;
+}
+
 static int spawn(char **arguments)
 {
 	int status;
@@ -219,6 +236,7 @@ static const struct operation {
 	{ "repeat-open", 2, op_repeat_open },
 	{ "mapped-open", 3, op_mapped_open },
 	{ "open-until", 2, op_open_until },
+	{ "attempt-until", 2, op_attempt_until },
 	{ "spawn", 2, op_spawn },
 	{ "exit", 0, op_exit },
 	{ "raise", 1, op_raise },

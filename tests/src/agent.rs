@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -16,6 +17,7 @@ use crate::{await_some, output_of, program, try_output_of};
 pub struct Agent {
     child: Child,
     scratch: Scratch,
+    options: Vec<String>,
     sentinels: u32,
     /// Held as long as this agent lives; the kernel releases it, whatever happens to us.
     _turn: File,
@@ -37,34 +39,83 @@ impl Agent {
     pub fn start_with(name: &str, options: &[&str]) -> Self {
         let turn = turn();
         let scratch = Scratch::new(&format!("{name}-agent"));
-        let log = File::create(scratch.path("log")).expect("the log can be written");
-        let child = Command::new(program("tetra-agent"))
-            .arg("--export-filename")
-            .arg(scratch.path("events.json"))
-            .args(["--export-file-max-size-mb", "4000"])
-            .arg("--run-dir")
-            .arg(scratch.directory())
-            .arg("--server-address")
-            .arg(format!("unix://{}", scratch.text("sock")))
-            .args(options)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("the log can be shared"))
-            .stderr(log)
-            .spawn()
-            .expect("the agent starts");
+        let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+        let child = spawn(&scratch, &options);
         let mut agent = Self {
             child,
             scratch,
+            options,
             sentinels: 0,
             _turn: turn,
         };
-        await_some("the agent answers", || {
-            if let Some(status) = agent.child.try_wait().expect("the agent can be asked for its status") {
-                panic!("the agent ended: {status}\n{}", agent.log());
-            }
-            agent.try_tetra(&["status"]).0.then_some(())
-        });
+        agent.await_answer();
         agent
+    }
+
+    fn await_answer(&mut self) {
+        await_some("the agent answers", || {
+            if let Some(status) = self.child.try_wait().expect("the agent can be asked for its status") {
+                panic!("the agent ended: {status}\n{}", self.log());
+            }
+            self.try_tetra(&["status"]).0.then_some(())
+        });
+    }
+
+    /// Ends it with SIGKILL: it can do nothing about it.
+    ///
+    /// # Panics
+    /// If it cannot be killed.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("the agent can be killed");
+        self.child.wait().expect("the agent can be waited for");
+    }
+
+    /// Starts the next agent with the same options and files, after [`Self::kill`] or [`Self::stop`].
+    ///
+    /// # Panics
+    /// If it does not answer.
+    pub fn start_again(&mut self) {
+        self.child = spawn(&self.scratch, &self.options);
+        self.await_answer();
+    }
+
+    /// Starts the next agent and ends it with SIGKILL after some time, whatever it has come to by then.
+    ///
+    /// # Panics
+    /// If it cannot be started or killed.
+    pub fn start_and_kill(&mut self, after: Duration) {
+        let start = Instant::now();
+        self.child = spawn(&self.scratch, &self.options);
+        await_some("some time has passed", || (start.elapsed() >= after).then_some(()));
+        self.kill();
+    }
+
+    /// Adds an option for the next agent.
+    pub fn push_option(&mut self, option: &str) {
+        self.options.push(option.to_owned());
+    }
+
+    /// Takes an option from the next agent.
+    pub fn remove_option(&mut self, option: &str) {
+        self.options.retain(|known| known != option);
+    }
+
+    /// Runs `tetra-agent uninstall` with its options; what it prints.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn uninstall(&self) -> String {
+        output_of(command(&self.scratch, &self.options).arg("uninstall"))
+    }
+
+    /// All events exported up to now, without waiting for any.
+    ///
+    /// # Panics
+    /// If the export cannot be read.
+    pub fn exported(&self) -> Vec<Event> {
+        let text = std::fs::read_to_string(self.scratch.path("events.json")).expect("the export can be read");
+        let complete = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
+        complete.lines().map(Event::parse).collect()
     }
 
     /// Process id.
@@ -164,9 +215,7 @@ impl Agent {
     /// If the export cannot be read.
     pub fn events(&mut self) -> Vec<Event> {
         self.await_export();
-        let text = std::fs::read_to_string(self.scratch.path("events.json")).expect("the export can be read");
-        let complete = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
-        complete.lines().map(Event::parse).collect()
+        self.exported()
     }
 
     /// Waits until `count` policies are in force.
@@ -203,6 +252,25 @@ impl Agent {
             exec: sum(1),
             exit: sum(5),
         }
+    }
+
+    /// Counters of the policy in a slot, by `enum policy_counter`, all CPUs together.
+    ///
+    /// # Panics
+    /// If the map cannot be read.
+    pub fn policy_counters(&self, slot: usize) -> Vec<u64> {
+        const WORD: usize = 8;
+        let counters = dump_map("tetra_policy_counters");
+        let values = counters[slot]["values"].as_array().expect("a per-CPU map");
+        let mut sums = Vec::new();
+        for value in values {
+            let bytes = value["value"].as_array().expect("bpftool prints bytes");
+            sums.resize(bytes.len() / WORD, 0);
+            for (sum, word) in sums.iter_mut().zip(bytes.chunks(WORD)) {
+                *sum += integer(&Value::Array(word.to_vec()));
+            }
+        }
+        sums
     }
 
     /// Events of hooks (not exec and exit) of processes of `activity`.
@@ -258,6 +326,35 @@ impl Drop for Agent {
             );
         }
     }
+}
+
+/// The agent's command line: files in `scratch`, then `options`.
+fn command(scratch: &Scratch, options: &[String]) -> Command {
+    let mut command = Command::new(program("tetra-agent"));
+    command
+        .arg("--export-filename")
+        .arg(scratch.path("events.json"))
+        .args(["--export-file-max-size-mb", "4000"])
+        .arg("--run-dir")
+        .arg(scratch.directory())
+        .arg("--server-address")
+        .arg(format!("unix://{}", scratch.text("sock")))
+        .args(options)
+        .stdin(Stdio::null());
+    command
+}
+
+fn spawn(scratch: &Scratch, options: &[String]) -> Child {
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(scratch.path("log"))
+        .expect("the log can be written");
+    command(scratch, options)
+        .stdout(log.try_clone().expect("the log can be shared"))
+        .stderr(log)
+        .spawn()
+        .expect("the agent starts")
 }
 
 /// Records the base sensor could not send.

@@ -7,6 +7,7 @@ mod many;
 mod network;
 mod objects;
 mod override_result;
+mod persistence;
 mod process;
 mod quickstart;
 mod replacement;
