@@ -1,30 +1,15 @@
-//! Questions about the agent itself: `tetra status`, `version`, `info` and `loglevel`.
+//! Questions about the agent itself: `tetra version`, `info` and `loglevel`.
 
 use std::io::{self, Write as _};
 
 use serde_json::{Map, Value, json};
 use tetra_api::tetragon::{
-    ConfigFlag, GetDebugRequest, GetHealthStatusRequest, GetInfoRequest, GetVersionRequest, HealthStatusResult,
-    SetDebugRequest, get_debug_response, set_debug_request,
+    ConfigFlag, GetDebugRequest, GetInfoRequest, GetVersionRequest, SetDebugRequest, get_debug_response,
+    set_debug_request,
 };
 
 use crate::arguments::{Connection, Level, LogLevel, Version};
 use crate::client::Client;
-
-/// `tetra status`.
-pub(crate) async fn status(connection: &Connection) -> anyhow::Result<()> {
-    let client = Client::connect(connection).await?;
-    let answer = client
-        .call(|mut stub| async move { stub.get_health(GetHealthStatusRequest::default()).await })
-        .await?;
-    let mut healthy = !answer.health_status.is_empty();
-    for status in &answer.health_status {
-        say(&format!("Health Status: {}", status.details))?;
-        healthy &= status.status() == HealthStatusResult::HealthStatusRunning;
-    }
-    anyhow::ensure!(healthy, "the agent is not running as it should\nhelp: see its log");
-    Ok(())
-}
 
 /// `tetra version`.
 pub(crate) async fn version(connection: &Connection, options: &Version) -> anyhow::Result<()> {

@@ -69,8 +69,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Policy,
     },
-    /// Say whether the agent runs
-    Status,
+    /// Say whether the agent runs, and what it can enforce on its kernel
+    Status(Status),
     /// Print the version of this program, and of the agent
     Version(Version),
     /// Print version, kernel features and settings of the agent as JSON
@@ -283,6 +283,13 @@ pub(crate) struct Version {
     /// Say how this program was built
     #[arg(short, long)]
     pub(crate) build: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t = ListFormat::Text)]
+    pub(crate) output: ListFormat,
 }
 
 #[derive(Debug, Args)]

@@ -16,6 +16,7 @@ mod getevents;
 mod paragraph;
 mod policy;
 mod probe;
+mod status;
 mod syscall;
 mod table;
 mod tracingpolicy;
@@ -65,7 +66,7 @@ fn run_command(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 match command {
                     Command::Getevents(options) => getevents::run(connection, options).await,
                     Command::Tracingpolicy { command } => tracingpolicy::run(connection, command).await,
-                    Command::Status => agent::status(connection).await,
+                    Command::Status(options) => status::run(connection, options).await,
                     Command::Version(options) => agent::version(connection, options).await,
                     Command::Info => agent::info(connection).await,
                     Command::Loglevel { command } => agent::log_level(connection, command).await,

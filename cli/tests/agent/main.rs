@@ -280,7 +280,23 @@ fn the_agent_tells_about_itself() {
         ..Default::default()
     });
     let version = env!("CARGO_PKG_VERSION");
-    assert_eq!(agent.run(&["status"]), ok("Health Status: running\n"));
+    let status = agent.run(&["status"]);
+    assert!(
+        status.stdout.starts_with("Health Status: running\n"),
+        "{}",
+        status.stdout
+    );
+    assert!(
+        status.stdout.contains("  lsm              does not work ")
+            && status.stdout.contains("  fmodret          not tried "),
+        "{}",
+        status.stdout
+    );
+    assert!(status.stdout.contains("can only observe and kill"), "{}", status.stdout);
+    let status: serde_json::Value = serde_json::from_str(&agent.run(&["status", "-o", "json"]).stdout).unwrap();
+    assert_eq!(status["healthy"], true);
+    assert_eq!(status["enforcement"]["deny"]["lsm"], false);
+    assert!(status["enforcement"]["kill"]["signal"].is_null());
     assert_eq!(agent.run(&["version"]), ok(&format!("CLI version: v{version}\n")));
     assert_eq!(
         agent.run(&["version", "-s"]),
