@@ -61,6 +61,15 @@ pub fn allows(test: &str, needs: &[Need]) -> bool {
     false
 }
 
+/// Prints a figure that a test has measured, also if the test passes.
+///
+/// # Panics
+/// If standard error is closed.
+pub fn note(text: &str) {
+    // the test harness keeps what goes through the macros of a test that passes
+    writeln!(std::io::stderr(), "note: {text}").expect("standard error is open");
+}
+
 /// Says that `test` is skipped and why, and counts it in the file `$TETRA_SKIPS` if there is one.
 ///
 /// # Panics

@@ -1,12 +1,13 @@
 //! Enforcement that outlives the agent: whatever ends it, no attempt succeeds from the moment the policy is in force until it is
 //! uninstalled, and every attempt is accounted for.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tests::activity::{Activity, Running};
 use tests::agent::Agent;
-use tests::guard::Need;
+use tests::guard::{self, Need};
 use tests::scratch::Scratch;
 use tests::{output_of, policy, requires};
 
@@ -16,7 +17,9 @@ const ROUNDS: usize = 50;
 /// Rounds whatever they take: under emulation a start takes seconds.
 const LEAST_ROUNDS: usize = 8;
 /// Time in which rounds are started.
-const TIME: Duration = Duration::from_secs(70);
+const TIME: Duration = Duration::from_mins(1);
+/// Records that an agent may have read and not written: a batch of each ring, and what waits for the export.
+const IN_HANDS: usize = 4096;
 
 /// Counters of a policy, by `enum policy_counter` of `ebpf/c/record.h`.
 const POST_SENT: usize = 0;
@@ -98,7 +101,8 @@ impl Siege {
             .iter()
             .filter(|event| event.is_of_policy("refuse-open"))
             .inspect(|event| {
-                assert_eq!(event.binary(), self.activity.binary());
+                // of a process that ended before an agent came, its records tell the id alone
+                assert!([self.activity.binary(), ""].contains(&event.binary()), "{event:#?}");
                 assert_eq!(event.text("/action"), "KPROBE_ACTION_OVERRIDE");
             })
             .map(|event| (event.time().to_owned(), event.text("/process/exec_id").to_owned()))
@@ -177,18 +181,32 @@ fn no_attempt_succeeds_while_agents_are_killed() {
         made,
         "records, sent or counted as lost"
     );
-    let exported = siege.refusals().len() as u64;
-    // what an agent had read and not yet written when it was killed is lost, or written again by the next one
-    let in_hand = killed as u64 * 100;
-    let sent = counters[POST_SENT];
+    let refusals = siege.refusals();
+    let once: BTreeSet<&(String, String)> = refusals.iter().collect();
+    let processes: BTreeSet<&str> = refusals.iter().map(|(_, process)| process.as_str()).collect();
+    assert_eq!(
+        processes.len(),
+        1,
+        "all agents give the process the same id: {processes:?}"
+    );
+    let (sent, exported, doubled) = (
+        counters[POST_SENT],
+        once.len() as u64,
+        (refusals.len() - once.len()) as u64,
+    );
+    // what an agent had in its hands when it was killed is lost, or exported again by the next one
+    let in_hands = (killed * IN_HANDS) as u64;
     assert!(
-        exported <= sent + in_hand && exported + in_hand >= sent,
-        "{exported} refusals exported, {sent} sent, {killed} agents killed"
+        exported <= sent && sent - exported <= in_hands && doubled <= in_hands,
+        "{exported} of {sent} refusals exported, {doubled} twice, {killed} agents killed"
     );
     assert!(exported > 0);
     siege.agent.stop();
     siege.uninstall();
-    eprintln!("{killed} agents killed under {made} attempts, {exported} of {sent} records exported");
+    guard::note(&format!(
+        "{killed} agents killed under {made} attempts, {} records lost in full rings, {exported} of {sent} exported, {doubled} twice",
+        counters[POST_LOST]
+    ));
 }
 
 #[test]
