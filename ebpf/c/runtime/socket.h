@@ -30,6 +30,28 @@ INLINE int read_sock_head(struct sock_head *head, const struct sock *sk)
 	return !head->family;
 }
 
+/* The fields whose place or meaning depends on the family. */
+INLINE void put_sock_head(struct argument_sock *to, const struct sock *sk, struct sock_head *head)
+{
+	to->cookie = (__u64)sk;
+	to->family = head->family;
+	to->state = head->state;
+	to->pad = 0;
+	__builtin_memset(to->saddr, 0, sizeof to->saddr + sizeof to->daddr);
+	if (head->family == AF_INET6) {
+		bpf_probe_read_kernel(to->saddr, sizeof to->saddr, &sk->__sk_common.skc_v6_rcv_saddr);
+		bpf_probe_read_kernel(to->daddr, sizeof to->daddr, &sk->__sk_common.skc_v6_daddr);
+	} else if (head->family == AF_INET) {
+		*(__u32 *)to->saddr = head->saddr;
+		*(__u32 *)to->daddr = head->daddr;
+	} else { /* the fields mean something else there */
+		head->sport = 0;
+		head->dport = 0;
+	}
+	to->sport = head->sport;
+	to->dport = __builtin_bswap16(head->dport);
+}
+
 LIBRARY int tetra_read_sock(struct scratch *s, __u32 i, const void *address)
 {
 	const struct sock *sk = address;
@@ -38,27 +60,33 @@ LIBRARY int tetra_read_sock(struct scratch *s, __u32 i, const void *address)
 
 	if (read_sock_head(&head, sk))
 		return -ARG_FAULT;
-	to->cookie = (__u64)sk;
 	to->mark = READ(sk, sk_mark);
 	to->priority = READ(sk, sk_priority);
-	to->family = head.family;
 	to->type = READ(sk, sk_type);
 	to->protocol = READ(sk, sk_protocol);
-	to->state = head.state;
-	to->pad = 0;
-	__builtin_memset(to->saddr, 0, sizeof to->saddr + sizeof to->daddr);
-	if (head.family == AF_INET6) {
-		bpf_probe_read_kernel(to->saddr, sizeof to->saddr, &sk->__sk_common.skc_v6_rcv_saddr);
-		bpf_probe_read_kernel(to->daddr, sizeof to->daddr, &sk->__sk_common.skc_v6_daddr);
-	} else if (head.family == AF_INET) {
-		*(__u32 *)to->saddr = head.saddr;
-		*(__u32 *)to->daddr = head.daddr;
-	} else { /* the fields mean something else there */
-		head.sport = 0;
-		head.dport = 0;
-	}
-	to->sport = head.sport;
-	to->dport = __builtin_bswap16(head.dport);
+	put_sock_head(to, sk, &head);
+	return 0;
+}
+
+LIBRARY int tetra_read_sock_trusted(struct scratch *s, __u32 i, void *pointer)
+{
+	struct sock *sk = pointer;
+	struct argument_sock *to = &s->sock[i & 1];
+	struct sock_head head;
+
+	if (may_be_null(sk) || !sk)
+		return tetra_read_sock(s, i, sk);
+	head.daddr = sk->__sk_common.skc_daddr;
+	head.saddr = sk->__sk_common.skc_rcv_saddr;
+	head.dport = sk->__sk_common.skc_dport;
+	head.sport = sk->__sk_common.skc_num;
+	head.family = sk->__sk_common.skc_family;
+	head.state = sk->__sk_common.skc_state;
+	to->mark = sk->sk_mark;
+	to->priority = sk->sk_priority;
+	to->type = sk->sk_type;
+	to->protocol = sk->sk_protocol;
+	put_sock_head(to, sk, &head);
 	return 0;
 }
 

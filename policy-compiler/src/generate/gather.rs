@@ -241,7 +241,11 @@ impl Generator<'_> {
         let is_user = self.plan.has_user_pointers();
         let failed = if operand.argument_type == ArgumentType::Sock {
             let number = (index - self.plan.texts.len()) as u32;
-            self.call("tetra_read_sock", &[self.scratch.into(), number.into(), address.into()])
+            let function = match self.b.type_of(address) {
+                Type::Trusted(_) => "tetra_read_sock_trusted",
+                _ => "tetra_read_sock",
+            };
+            self.call(function, &[self.scratch.into(), number.into(), address.into()])
         } else {
             let number = (index - self.plan.texts.len() - self.plan.socks.len()) as u32;
             let args = [
