@@ -163,6 +163,6 @@ LIBRARY int tetra_submit(struct scratch *s, __u32 policy_slot, __u32 lane)
 {
 	int error = send_record(s, lane);
 
-	tetra_count(policy_slot, error ? POLICY_POST_LOST : POLICY_POST_SENT);
+	count_policy(policy_slot, error ? POLICY_POST_LOST : POLICY_POST_SENT);
 	return error ? -1 : 0;
 }

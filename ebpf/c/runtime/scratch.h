@@ -25,10 +25,15 @@ LIBRARY struct text *tetra_text(struct scratch *s, __u32 index)
 	return scratch_text(s, index);
 }
 
-LIBRARY void tetra_count(__u32 policy_slot, __u32 counter)
+INLINE void count_policy(__u32 policy_slot, __u32 counter)
 {
 	struct policy_counters *counters = bpf_map_lookup_elem(&tetra_policy_counters, &policy_slot);
 
 	if (counters && counter < POLICY_COUNTERS)
 		__sync_fetch_and_add(&counters->counter[counter], 1); /* atomic: another program may interrupt here */
+}
+
+LIBRARY void tetra_count(__u32 policy_slot, __u32 counter)
+{
+	count_policy(policy_slot, counter);
 }

@@ -10,8 +10,11 @@ use crate::ir::{AluOp, BlockId, CmpOp, Operand as IrOperand, Size, Type, Value, 
 use crate::output::{ArgumentType, AttachPoint};
 use crate::plan::{Instance, PlannedSelector};
 
-use super::layout::ARG_FAULT;
+use super::layout::{ARG_FAULT, ARGUMENT_HEADER, CURSOR, RECORD, RECORD_ARGUMENT_COUNT, RECORD_ARGUMENTS};
 use super::{GenerateError, Generator, classifier, helper, state, winner};
+
+/// Bytes of a number's payload.
+const NUMBER: u32 = 8;
 
 /// Which event is sent.
 #[derive(Clone, Copy)]
@@ -369,13 +372,22 @@ impl Generator<'_> {
             call,
         ];
         self.call("tetra_record_begin", &args);
-        if event.arguments {
-            for argument in &instance.hook.arguments {
+        let arguments = instance.hook.arguments.iter().filter(|_| event.arguments);
+        let returned = instance.hook.returned.iter().filter(|_| event.returned);
+        let arguments: Vec<&Argument> = arguments.chain(returned).collect();
+        // numbers before anything of variable length stand at places known here
+        let fixed = arguments.iter().take_while(|a| is_number(a)).count();
+        for (i, argument) in arguments.iter().enumerate() {
+            if i < fixed {
+                self.put_fixed(argument, i as u32)?;
+                if i + 1 == fixed {
+                    let end = RECORD_ARGUMENTS + fixed as u32 * (ARGUMENT_HEADER + NUMBER);
+                    self.frame_store(CURSOR, Size::B4, end);
+                    self.frame_store(RECORD_ARGUMENT_COUNT, Size::B4, fixed as u32);
+                }
+            } else {
                 self.put(argument)?;
             }
-        }
-        if let Some(returned) = instance.hook.returned.as_ref().filter(|_| event.returned) {
-            self.put(returned)?;
         }
         if rate_limited {
             let (limited, send) = (self.b.create_block(), self.b.create_block());
@@ -403,6 +415,22 @@ impl Generator<'_> {
         let lane = u32::from(instance.hook.enforces());
         self.call("tetra_submit", &[self.scratch.into(), slot.into(), lane.into()]);
         self.b.jump(done);
+        Ok(())
+    }
+
+    /// Writes a number as the `index`-th argument of the event, with only numbers before it.
+    fn put_fixed(&mut self, argument: &Argument, index: u32) -> Result<(), GenerateError> {
+        self.at(&argument.line);
+        let at = RECORD + (RECORD_ARGUMENTS + index * (ARGUMENT_HEADER + NUMBER)) as i32;
+        // status ARG_OK in the lower half, the length in the upper one
+        self.frame_store(at, Size::B8, i64::from(NUMBER) << 32);
+        let place = at + ARGUMENT_HEADER as i32;
+        if argument.operand.argument_type == ArgumentType::Nop {
+            self.frame_store(place, Size::B8, 0);
+        } else {
+            let value = self.integer(&argument.operand)?;
+            self.frame_store(place, Size::B8, value);
+        }
         Ok(())
     }
 
@@ -456,4 +484,9 @@ impl Generator<'_> {
 /// Whether any selector does something at the return beside posting.
 fn acts_at_return(instance: &Instance) -> bool {
     instance.selectors.iter().any(|s| s.return_actions.enforces())
+}
+
+/// Whether an argument takes eight bytes, whatever it holds.
+fn is_number(argument: &Argument) -> bool {
+    !argument.operand.is_text() && !argument.operand.is_socket()
 }

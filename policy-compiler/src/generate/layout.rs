@@ -2,7 +2,7 @@
 
 use std::mem::{offset_of, size_of};
 
-use ebpf::record::{ArgumentSock, ArgumentSockaddr, Process, Scratch, Text};
+use ebpf::record::{ArgumentSock, ArgumentSockaddr, Process, RecordArgument, RecordPolicy, Scratch, Text};
 
 pub(super) use ebpf::record::{ARG_FAULT, TEXT_MAX};
 
@@ -16,6 +16,13 @@ pub(super) const TEXT_SIZE: u32 = size_of::<Text>() as u32;
 pub(super) const SCRATCH_SIZE: u32 = size_of::<Scratch>() as u32;
 pub(super) const FRAME_BYTES: u32 = ebpf::record::FRAME_WORDS as u32 * 8;
 pub(super) const FRAME: i32 = offset_of!(Scratch, frame) as i32;
+
+pub(super) const CURSOR: i32 = offset_of!(Scratch, cursor) as i32;
+pub(super) const RECORD: i32 = offset_of!(Scratch, record) as i32;
+pub(super) const RECORD_ARGUMENT_COUNT: i32 = RECORD + offset_of!(RecordPolicy, argument_count) as i32;
+/// Where the arguments of a record begin.
+pub(super) const RECORD_ARGUMENTS: u32 = size_of::<RecordPolicy>() as u32;
+pub(super) const ARGUMENT_HEADER: u32 = size_of::<RecordArgument>() as u32;
 
 pub(super) const PROCESS_SIZE: u32 = size_of::<Process>() as u32;
 pub(super) const PROCESS_NSPID: i32 = offset_of!(Process, nspid) as i32;
