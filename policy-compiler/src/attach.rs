@@ -560,7 +560,41 @@ fn returns_int(function: &str, btf: &Btf) -> bool {
     })
 }
 
-fn tracepoint(_hook: &Hook, subsystem: &str, event: &str, facts: &KernelFacts) -> Result<Choice, Refusal> {
+/// Bytes before the number of the call in the record of `raw_syscalls/sys_enter`, and before the second argument in the context
+/// of the raw tracepoint, which is the number too.
+const SYSCALL_NUMBER_AT: u32 = 8;
+
+/// Whether a hook on `raw_syscalls/sys_enter` looks at the number of the call only: it then finds it at the same place in the
+/// context of the raw tracepoint, which costs a third.
+fn reads_syscall_number_only(hook: &Hook, subsystem: &str, event: &str) -> bool {
+    let is_number = |operand: &Operand| {
+        matches!(
+            operand.source,
+            OperandSource::Field {
+                offset: SYSCALL_NUMBER_AT,
+                size: 8,
+                ..
+            }
+        )
+    };
+    (subsystem, event) == ("raw_syscalls", "sys_enter") && hook.operands().all(is_number)
+}
+
+fn tracepoint(hook: &Hook, subsystem: &str, event: &str, facts: &KernelFacts) -> Result<Choice, Refusal> {
+    // raw tracepoints leave calls out where programs may be preempted
+    let raw_sees_all = facts.features.tp_btf && !facts.features.preemptible_programs;
+    if raw_sees_all
+        && reads_syscall_number_only(hook, subsystem, event)
+        && facts.btf.typedef("btf_trace_sys_enter").is_some()
+    {
+        return Ok(Choice {
+            parts: vec![Part {
+                attach: AttachPoint::TpBtf { event: event.into() },
+                role: Role::Entry,
+            }],
+            reason: "raw tracepoint, which has the number of the call too".into(),
+        });
+    }
     if !facts.features.tracepoint {
         return Err(Refusal {
             is_override: false,
