@@ -17,7 +17,7 @@
 #include "bpf.h"
 #include "record.h"
 
-struct scratch; struct text; struct process;
+struct scratch; struct text; struct process; struct outline;
 
 /* Takes a scratch element for this run; NULL if programs nest too deep. Every taken element is given back by tetra_leave. */
 LIBRARY struct scratch *tetra_enter(void);
@@ -42,8 +42,21 @@ LIBRARY int tetra_walk_binprm(struct text *t, const void *bprm);          /* str
 LIBRARY int tetra_walk_binprm_trusted(struct text *t, void *bprm);
 LIBRARY int tetra_walk_exe(struct text *t);                               /* current->mm->exe_file; none: -ARG_FAULT */
 
+/*
+ * The two ends of a path, see runtime/outline.h: 1, or 0 if only the whole path can tell. The pointer is one that the
+ * verifier knows. mount is what tetra_*_mount gave for it, unless that was 0: then there is no outline. The `_trusted`
+ * ones take it as a pointer to a struct mount that the verifier lets programs follow (bpf_rdonly_cast).
+ */
+LIBRARY __u64 tetra_file_mount(void *file);
+LIBRARY __u64 tetra_path_mount(void *path);
+LIBRARY int tetra_outline_file(struct outline *o, void *file, const void *mount);
+LIBRARY int tetra_outline_path(struct outline *o, void *path, const void *mount);
+LIBRARY int tetra_outline_file_trusted(struct outline *o, void *file, void *mount);
+LIBRARY int tetra_outline_path_trusted(struct outline *o, void *path, void *mount);
+
 /* Fills s->sock[i] / s->sockaddr[i]; 0, or -ARG_FAULT. i is 0 or 1. */
 LIBRARY int tetra_read_sock(struct scratch *s, __u32 i, const void *sk);
+LIBRARY int tetra_read_sock_trusted(struct scratch *s, __u32 i, void *sk);
 LIBRARY int tetra_read_sockaddr(struct scratch *s, __u32 i, const void *address, __u32 is_user);
 
 /*

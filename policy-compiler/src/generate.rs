@@ -28,6 +28,7 @@ mod layout;
 mod operand;
 mod process;
 mod prologue;
+mod screen;
 mod socket;
 
 pub(crate) use classifier::LINEAR as COMPARED_IN_A_ROW;
@@ -200,6 +201,7 @@ impl<'a> Generator<'a> {
     }
 
     fn program(&mut self) -> Result<(), GenerateError> {
+        self.screen()?;
         let leave = self.b.create_block();
         self.prologue(leave)?;
         if !self.plan.binary_words.is_empty() {

@@ -119,6 +119,8 @@ pub enum Width {
 pub enum Callee {
     /// A kernel helper by number (`enum bpf_func_id`).
     Helper(u32),
+    /// A kernel function by the number of its `BTF_KIND_FUNC` in the target's BTF.
+    Kfunc(u32),
     /// A function of the runtime library (`ebpf/c/runtime.h`), by name.
     Runtime(&'static str),
     /// Another function of this program.

@@ -34,6 +34,8 @@ pub const PSEUDO_MAP_VALUE: u8 = 2;
 pub const PSEUDO_FUNC: u8 = 4;
 /// `src` of a call of another function of the program.
 pub const PSEUDO_CALL: u8 = 1;
+/// `src` of a call of a kernel function.
+pub const PSEUDO_KFUNC_CALL: u8 = 2;
 
 /// A register.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -262,6 +264,16 @@ impl Instruction {
         Self {
             code: opcode::CALL,
             imm: helper as i32,
+            ..Self::default()
+        }
+    }
+
+    /// Call of a kernel function, by the number of its type in the kernel's BTF.
+    pub fn call_kfunc(function: u32) -> Self {
+        Self {
+            code: opcode::CALL,
+            src: PSEUDO_KFUNC_CALL,
+            imm: function as i32,
             ..Self::default()
         }
     }

@@ -52,6 +52,17 @@ static long op_read(char **argument)
 	return result;
 }
 
+static long op_read_unlinked(char **argument)
+{
+	char byte;
+	int fd = open_raw(argument[0], O_RDONLY);
+	if (fd < 0 || unlink(argument[0]))
+		return fail();
+	long result = pread(fd, &byte, 1, 0) < 0 ? fail() : 0;
+	close(fd);
+	return result;
+}
+
 static long op_write(char **argument)
 {
 	int fd = open_raw(argument[0], O_WRONLY | O_CREAT);
@@ -225,6 +236,7 @@ static const struct operation {
 } operations[] = {
 	{ "open", 1, op_open },
 	{ "read", 1, op_read },
+	{ "read-unlinked", 1, op_read_unlinked },
 	{ "write", 1, op_write },
 	{ "truncate", 1, op_truncate },
 	{ "map-shared", 1, op_map_shared },

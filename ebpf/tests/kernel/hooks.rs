@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use aya::programs::{FEntry, FExit, KProbe, Lsm, ProgramError};
@@ -14,20 +16,22 @@ use zerocopy::FromBytes;
 
 use crate::harness::{self, Loaded, kernel_allows_bpf, object};
 
-const LSM: [(&str, &str); 5] = [
+const LSM: [(&str, &str); 6] = [
     ("lsm_file", "file_open"),
     ("lsm_binprm", "bprm_check_security"),
     ("lsm_path", "inode_getattr"),
     ("lsm_dentry", "inode_unlink"),
     ("lsm_maybe_null", "mmap_file"),
+    ("lsm_outline", "file_permission"),
 ];
-const FENTRY: [(&str, &str); 6] = [
+const FENTRY: [(&str, &str); 7] = [
     ("fentry_file", "security_file_open"),
     ("fentry_binprm", "security_bprm_check"),
     ("fentry_path", "security_inode_getattr"),
     ("fentry_dentry", "security_inode_unlink"),
     ("fentry_all", "security_file_permission"),
     ("fentry_sock", "tcp_connect"),
+    ("fentry_outline", "security_inode_getattr"),
 ];
 const KPROBES: [(&str, &str); 7] = [
     ("kprobe_file", "security_file_open"),
@@ -117,6 +121,102 @@ fn path((status, payload): &(u32, Vec<u8>)) -> String {
     String::from_utf8(text.to_vec()).unwrap()
 }
 
+/// The two ends of a text, as `runtime/outline.h` defines them.
+fn ends(text: &str) -> (u64, u64) {
+    let mut head = [0; 8];
+    let first = text.len().min(8);
+    head[..first].copy_from_slice(&text.as_bytes()[..first]);
+    let component = text.rfind('/').map_or("", |at| &text[at..]).as_bytes();
+    let last = component.len().min(8);
+    let mut tail = [0; 8];
+    tail[8 - last..].copy_from_slice(&component[component.len() - last..]);
+    (u64::from_le_bytes(head), u64::from_le_bytes(tail))
+}
+
+/// Compares each outline that is there with its path; gives the paths that had one and those that had none.
+fn check_outlines(found: &BTreeMap<u64, Vec<Payloads>>, program: u64) -> (Vec<String>, Vec<String>) {
+    let (mut told, mut untold) = (Vec::new(), Vec::new());
+    for arguments in found.get(&program).into_iter().flatten() {
+        let number = |i: usize| u64::from_le_bytes(arguments[i].1.as_slice().try_into().unwrap());
+        let text = path(&arguments[3]);
+        if number(0) == 0 {
+            untold.push(text);
+            continue;
+        }
+        assert_eq!((number(1), number(2)), ends(&text), "program {program}: {text}");
+        told.push(text);
+    }
+    (told, untold)
+}
+
+#[test]
+fn outlines_are_the_ends_of_their_paths_or_missing() {
+    if !kernel_allows_bpf() {
+        return;
+    }
+    let Some(mut hooks) = load_all() else { return };
+    hooks.set_watched(std::process::id());
+    collect(&mut hooks);
+    let directory = tempfile::Builder::new().prefix("o").tempdir().unwrap();
+    let base = directory.path().canonicalize().unwrap();
+    let mut below = base.clone();
+    let mut files = Vec::new();
+    for length in (1..=17).chain([22, 23, 24, 25, 30, 31, 32, 33, 255]) {
+        files.push(base.join("n".repeat(length)));
+        files.push(base.join(format!(
+            "{}.c",
+            "0123456789abcdef".repeat(20).split_at(length.min(250)).0
+        )));
+    }
+    for name in ["a", "bc", "defghijk", "lm", "n", "opq", "r", "s", "t"] {
+        below.push(name);
+        std::fs::create_dir(&below).unwrap();
+        files.push(below.join("file"));
+    }
+    // short components from the root on, and mounts below it
+    let short = Path::new("/tetra-o");
+    std::fs::create_dir_all(short.join("a/b/c")).unwrap();
+    files.extend(["f", "a/f", "a/b/f", "a/b/c/f"].map(|name| short.join(name)));
+    files.push("/o".into());
+    files.extend(["/run/o", "/tmp/o", "/dev/shm/o", "/run/oooooooooooo"].map(PathBuf::from));
+    for file in &files {
+        if std::fs::write(file, "x").is_ok() {
+            assert_eq!(std::fs::read(file).unwrap(), b"x");
+            let _ = std::fs::metadata(file).unwrap();
+        }
+    }
+    for file in [
+        "/proc/sys/kernel/osrelease",
+        "/proc/self/stat",
+        "/sys/kernel/mm/transparent_hugepage/enabled",
+    ] {
+        drop(std::fs::read(file));
+    }
+    // what has no place in a file system, or none any more
+    let mut opened = File::options().read(true).write(true).open(&files[0]).unwrap();
+    std::fs::remove_file(&files[0]).unwrap();
+    opened.write_all(b"y").unwrap();
+    let (mut from, mut to) = std::io::pipe().unwrap();
+    to.write_all(b"z").unwrap();
+    from.read_exact(&mut [0]).unwrap();
+    for file in &files[1..] {
+        drop(std::fs::remove_file(file));
+    }
+    std::fs::remove_dir_all(short).unwrap();
+
+    let found = collect(&mut hooks);
+    for program in [20, 21] {
+        let (told, untold) = check_outlines(&found, program);
+        let usual = base.join("nnnnn").to_str().unwrap().to_owned();
+        assert!(told.contains(&usual), "program {program}: {told:?}, none: {untold:?}");
+        assert!(told.iter().any(|path| path == "/o"), "program {program}: {told:?}");
+        if program == 20 {
+            assert!(told.iter().any(String::is_empty), "a pipe: {told:?}");
+            assert!(untold.iter().any(|path| path.ends_with(" (deleted)")), "{untold:?}");
+        }
+    }
+}
+
 #[test]
 fn every_function_loads_and_works_in_every_kind_of_hook() {
     if !kernel_allows_bpf() {
@@ -196,10 +296,10 @@ fn every_function_loads_and_works_in_every_kind_of_hook() {
     let mut child = child.process_group(0).spawn().unwrap();
     hooks.set_watched(child.id());
     collect(&mut hooks);
-    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"go\n").unwrap();
+    Write::write_all(&mut child.stdin.take().unwrap(), b"go\n").unwrap();
     child.wait().unwrap();
     let found = collect(&mut hooks);
-    let env = std::path::Path::new("/usr/bin/env").canonicalize().unwrap();
+    let env = Path::new("/usr/bin/env").canonicalize().unwrap();
     for program in [2, 8, 13, 5] {
         let paths = paths(&found, program);
         assert!(

@@ -521,6 +521,7 @@ impl Emitter<'_> {
         }
         match callee {
             Callee::Helper(helper) => self.push(Instruction::call_helper(*helper)),
+            Callee::Kfunc(function) => self.push(Instruction::call_kfunc(*function)),
             Callee::Runtime(name) => {
                 let symbol = Symbol::Function((*name).to_owned());
                 self.push_with(Instruction::call_function(-1), Some(Target::Symbol(symbol)));

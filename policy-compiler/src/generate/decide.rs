@@ -219,7 +219,7 @@ impl Generator<'_> {
     }
 
     /// Evaluates one filter.
-    fn filter(&mut self, filter: &PlannedFilter, to: Outcomes) -> Result<(), GenerateError> {
+    pub(super) fn filter(&mut self, filter: &PlannedFilter, to: Outcomes) -> Result<(), GenerateError> {
         let swapped = |negated: bool| if negated { (to.no, to.yes) } else { (to.yes, to.no) };
         match &filter.predicate {
             Predicate::Integer { operand, test, negated } => {

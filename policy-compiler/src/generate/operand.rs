@@ -187,6 +187,16 @@ impl Generator<'_> {
         }
     }
 
+    /// Whether [`Self::raw`] gives a trusted pointer.
+    pub(super) fn is_trusted(&self, operand: &Operand) -> bool {
+        match (convention(self.plan), &operand.source) {
+            (Convention::Slots, OperandSource::Parameter(index)) => {
+                matches!(self.slot_type(operand, *index as usize), Type::Trusted(_))
+            }
+            _ => false,
+        }
+    }
+
     /// Type of a context slot: a trusted pointer where the kernel's type is exactly the one meant.
     fn slot_type(&self, operand: &Operand, index: usize) -> Type {
         if !operand.exact_type || matches!(self.plan.attach, AttachPoint::RawTracepoint { .. }) {

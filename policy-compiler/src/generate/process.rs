@@ -76,6 +76,11 @@ impl Generator<'_> {
             .position(|w| w.word == bit.word)
             .unwrap_or_default();
         let bits = self.frame_load(self.places.binary + position as i32 * 8, Size::B4);
+        self.bit_test(bits, bit, negated, yes, no);
+    }
+
+    /// As [`Self::binary_test`], on a word that is at hand.
+    pub(super) fn bit_test(&mut self, bits: Value, bit: BinaryBit, negated: bool, yes: BlockId, no: BlockId) {
         if negated {
             let known = self.b.create_block();
             // bit 31 would be sign-extended as an immediate of a 64-bit test

@@ -276,6 +276,11 @@ impl FunctionBuilder {
         self.call_for(Callee::Helper(helper), args, result)
     }
 
+    /// Calls a kernel function that returns a pointer of this type.
+    pub fn call_kfunc_typed(&mut self, function: u32, args: &[Operand], result: Type) -> Value {
+        self.call_for(Callee::Kfunc(function), args, result)
+    }
+
     /// Calls a function of the runtime library that returns a number.
     pub fn call_runtime(&mut self, name: &'static str, args: &[Operand]) -> Value {
         self.call_for(Callee::Runtime(name), args, Type::Scalar)

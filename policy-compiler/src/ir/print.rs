@@ -163,6 +163,7 @@ fn print_inst(f: &mut Formatter<'_>, inst: &Inst, program: Option<&Program>) -> 
         Inst::Call { callee, args, .. } => {
             match callee {
                 Callee::Helper(number) => write!(f, "call helper {number}")?,
+                Callee::Kfunc(number) => write!(f, "call kfunc {number}")?,
                 Callee::Runtime(name) => write!(f, "call {name}")?,
                 Callee::Local(id) => match program.and_then(|program| program.functions.get(id.0 as usize)) {
                     Some(function) => write!(f, "call local {}", function.name)?,

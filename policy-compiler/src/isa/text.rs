@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Form, Instruction, PSEUDO_CALL, Width};
+use super::{Form, Instruction, PSEUDO_CALL, PSEUDO_KFUNC_CALL, Width};
 
 impl Instruction {
     /// The text. `next` is the following slot, which holds the upper half of a `ld_imm64`.
@@ -115,6 +115,7 @@ impl fmt::Display for Text {
             Form::Goto => write!(f, "goto {off:+}"),
             Form::GotoLong => write!(f, "gotol {imm:+}"),
             Form::Call if src == PSEUDO_CALL => write!(f, "call pc{imm:+}"),
+            Form::Call if src == PSEUDO_KFUNC_CALL => write!(f, "call kfunc {imm}"),
             Form::Call => write!(f, "call {imm}"),
             Form::Exit => write!(f, "exit"),
         }

@@ -8,6 +8,7 @@ mod network;
 mod objects;
 mod override_result;
 mod persistence;
+mod paths;
 mod process;
 mod quickstart;
 mod replacement;
