@@ -44,11 +44,9 @@ LIBRARY int tetra_walk_exe(struct text *t);                               /* cur
 
 /*
  * The two ends of a path, see runtime/outline.h: 1, or 0 if only the whole path can tell. The pointer is one that the
- * verifier knows. mount is what tetra_*_mount gave for it, unless that was 0: then there is no outline. The `_trusted`
- * ones take it as a pointer to a struct mount that the verifier lets programs follow (bpf_rdonly_cast).
+ * verifier knows, and not NULL; mount is the struct mount around its mnt. The `_trusted` ones take that as a pointer that
+ * the verifier lets programs follow (bpf_rdonly_cast).
  */
-LIBRARY __u64 tetra_file_mount(void *file);
-LIBRARY __u64 tetra_path_mount(void *path);
 LIBRARY int tetra_outline_file(struct outline *o, void *file, const void *mount);
 LIBRARY int tetra_outline_path(struct outline *o, void *path, const void *mount);
 LIBRARY int tetra_outline_file_trusted(struct outline *o, void *file, void *mount);

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use policy_compiler::output::AttachPoint;
 
-use crate::assembler::{TAIL_CALL, call, exit, load_map, load_map_value, load32, mov, mov_immediate};
+use crate::assembler::{TAIL_CALL, call, exit, load_map, load_map_value, load32, mov_immediate};
 use crate::link::{Link, describe, read_spelling, spelling};
 use crate::pins;
 use crate::program::{LoadedProgram, ProgramKind};
@@ -237,10 +237,9 @@ fn read_attach(path: &Path) -> Result<AttachPoint, SysError> {
 
 /// The stub's instructions. It needs no BTF and is the same for every program type.
 fn stub(programs: &Map, active: &Map) -> Vec<Instruction> {
-    let mut code = vec![mov(6, 1)];
-    code.extend(load_map_value(1, active.as_fd()));
-    code.push(load32(3, 1, 0));
-    code.push(mov(1, 6));
+    // the context stays in r1
+    let mut code = load_map_value(3, active.as_fd()).to_vec();
+    code.push(load32(3, 3, 0));
     code.extend(load_map(2, programs.as_fd()));
     code.extend([call(TAIL_CALL), mov_immediate(0, 0), exit()]);
     code

@@ -2,6 +2,8 @@
 //!
 //! State that must survive a join lives in the frame of the scratch element, never in registers or on the stack: the kernel's
 //! verifier then sees equal states where paths meet and visits what follows once, whatever the number of policies.
+//!
+//! Before all that stands the screen, which keeps no state: most calls are of no interest to any selector, and leave there.
 
 use std::collections::BTreeMap;
 

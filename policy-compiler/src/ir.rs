@@ -143,6 +143,8 @@ pub enum Inst {
     },
     /// Swaps the low `size` bytes of `a` and zero-extends (`to big endian` on a little-endian machine).
     ByteSwap { dest: Value, size: Size, a: Value },
+    /// The lower 32 bits of a value, zero-extended: of a pointer too, as a number of which the verifier knows nothing.
+    Low32 { dest: Value, a: Value },
     /// `dest = *(size *)(base + offset)` where the verifier allows it: context, map value, stack, trusted pointer.
     Load {
         dest: Value,
@@ -229,6 +231,7 @@ impl Inst {
             Self::Const { dest, .. }
             | Self::Alu { dest, .. }
             | Self::ByteSwap { dest, .. }
+            | Self::Low32 { dest, .. }
             | Self::Load { dest, .. }
             | Self::LoadKernel { dest, .. }
             | Self::StackAddr { dest, .. }
@@ -246,7 +249,7 @@ impl Inst {
                 (None, None, &[])
             }
             Self::Alu { a, b, .. } => (Some(*a), Some(*b), &[]),
-            Self::ByteSwap { a, .. } => (Some(Operand::Value(*a)), None, &[]),
+            Self::ByteSwap { a, .. } | Self::Low32 { a, .. } => (Some(Operand::Value(*a)), None, &[]),
             Self::Load { base, .. } | Self::LoadKernel { base, .. } => (Some(Operand::Value(*base)), None, &[]),
             Self::Store { base, value, .. } => (Some(Operand::Value(*base)), Some(*value), &[]),
             Self::Call { args, .. } => (None, None, args),

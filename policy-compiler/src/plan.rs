@@ -2,6 +2,7 @@
 //!
 //! The program that a plan describes runs in phases, so that what is dear is done at one place and only if it is needed:
 //!
+//! 0. *screen*: where it takes little to see that no selector can hold, the program leaves (see [`crate::generate`]);
 //! 1. *prologue*: scratch memory, calls under way, policy bits of the process;
 //! 2. *cheap*: the filters on registers, the process and its credentials; leaves the set of selectors that are still live;
 //! 3. *gather*: strings, paths and sockets that a live selector tests, each read once, whatever the number of selectors;

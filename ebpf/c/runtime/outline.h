@@ -6,6 +6,9 @@
  *     /usr/share/zoneinfo/Europe/Zurich
  *     ^^^^^^^^ head             ^^^^^^^^ tail
  *
+ * Names are read from within the dentries: the compiler asks for outlines only where short names lie right behind
+ * d_inode, as they do in every kernel seen.
+ *
  * Whatever is not the common case (an unlinked file, many or long components, a mount in a mount) has no outline. Then
  * the whole path decides, so an outline may be missing but never wrong.
  */
@@ -23,11 +26,21 @@ struct outline {
 /* The topmost component so far, and the one below it. */
 struct outline_top {
 	__u64 word, below;         /* first bytes of the names, and what stands behind them */
-	__u32 len, below_len;      /* 0: there is none */
-	__u32 depth;
+	__u32 len, below_len;
+	__u32 depth;               /* how many components there are */
 };
 
-INLINE void outline_add(struct outline_top *top, __u64 word, __u32 len)
+/*
+ * All state of a walk is in memory and volatile: kept in registers, clang would move it around at every step for the
+ * sake of the last one.
+ */
+struct outline_walk {
+	volatile __u64 words[OUTLINE_STEPS];
+	volatile __u32 lens[OUTLINE_STEPS];
+	volatile struct outline_top top;
+};
+
+INLINE void outline_add(volatile struct outline_top *top, __u64 word, __u32 len)
 {
 	top->below = top->word;
 	top->below_len = top->len;
@@ -36,9 +49,20 @@ INLINE void outline_add(struct outline_top *top, __u64 word, __u32 len)
 	top->depth++;
 }
 
+/* depth: a constant */
+INLINE void outline_top(struct outline_walk *w, int depth)
+{
+	w->top.depth = depth;
+	w->top.word = depth > 0 ? w->words[depth - 1] : 0;
+	w->top.len = depth > 0 ? w->lens[depth - 1] : 0;
+	w->top.below = depth > 1 ? w->words[depth - 2] : 0;
+	w->top.below_len = depth > 1 ? w->lens[depth - 2] : 0;
+}
+
 INLINE const __u64 *inline_name(struct dentry *dentry)
 {
-	return (const __u64 *)((void *)dentry + inline_name_offset());
+	return (const __u64 *)((void *)&dentry->d_parent + __builtin_offsetof(struct dentry_link, inline_name) -
+			       __builtin_offsetof(struct dentry_link, parent));
 }
 
 INLINE __u64 low_bytes(__u64 word, __u32 bits)
@@ -47,7 +71,7 @@ INLINE __u64 low_bytes(__u64 word, __u32 bits)
 }
 
 /* Returns 0 if three components would be needed. */
-INLINE int outline_head(struct outline *o, struct outline_top *top)
+INLINE int outline_head(struct outline *o, volatile struct outline_top *top)
 {
 	__u64 head = '/' | top->word << 8;
 	__u32 bits = top->len * 8 + 8;
@@ -57,12 +81,12 @@ INLINE int outline_head(struct outline *o, struct outline_top *top)
 		if (top->depth > 1) {
 			head |= (__u64)'/' << bits;
 			bits += 8;
-			__u32 end = bits + top->below_len * 8;
+			__u32 below = top->below_len * 8, end = bits + below;
 			if (end >= 64) {
 				if (bits < 64)
 					head |= top->below << bits;
 			} else {
-				head |= low_bytes(top->below, end - bits) << bits;
+				head |= low_bytes(top->below, below) << bits;
 				if (top->depth > 2) {
 					if (end < 56)
 						return 0;
@@ -75,20 +99,19 @@ INLINE int outline_head(struct outline *o, struct outline_top *top)
 	return 1;
 }
 
-INLINE void outline_tail(struct outline *o, struct dentry *dentry)
+/* word, len: of the dentry's name */
+INLINE void outline_tail(struct outline *o, struct dentry *dentry, __u64 word, __u32 len)
 {
-	const __u64 *name = inline_name(dentry);
-	__u32 len = dentry->d_name.len;
-
 	if (len < 8) {
 		__u32 shift = 64 - len * 8;
-		o->tail = name[0] << shift | (__u64)'/' << (shift - 8);
+		o->tail = word << shift | (__u64)'/' << (shift - 8);
 		return;
 	}
+	const __u64 *name = inline_name(dentry);
 	__u32 shift = len % 8 * 8;
 	__u64 low, high;
 	if (len < 16) {
-		low = name[0];
+		low = word;
 		high = name[1];
 	} else if (len < 24) {
 		low = name[1];
@@ -100,19 +123,8 @@ INLINE void outline_tail(struct outline *o, struct dentry *dentry)
 	o->tail = low >> shift | high << 1 << (63 - shift);
 }
 
-/* Where the mount of a path begins, or 0 if the path cannot be followed through pointers. */
-INLINE __u64 path_mount(struct path *path)
-{
-	struct dentry *dentry = path->dentry;
-	struct vfsmount *mnt = path->mnt;
-
-	if (may_be_null(dentry) || may_be_null(mnt) || !dentry || !mnt)
-		return 0;
-	return (__u64)((void *)mnt - KERNEL_OFFSET(struct mount, mnt));
-}
-
 /* The mountpoint's components, up to the root. follows: `mount` is a pointer that the verifier lets programs follow. */
-INLINE int outline_lead(struct outline_top *top, struct mount *mount, struct root *root, int follows)
+INLINE int outline_lead(volatile struct outline_top *top, struct mount *mount, struct root *root, int follows)
 {
 	if (follows) {
 		struct mount *parent = mount->mnt_parent;
@@ -152,56 +164,55 @@ INLINE int outline_lead(struct outline_top *top, struct mount *mount, struct roo
 	return 1;
 }
 
-/* 1, or 0 if the path has no outline. mount: what path_mount gave. */
+/* 1, or 0 if the path has no outline. mount: the struct mount around the path's. */
 INLINE int outline_path(struct outline *o, struct path *path, struct mount *mount, int follows)
 {
 	struct dentry *last = path->dentry, *dentry = last;
 	struct vfsmount *mnt = path->mnt;
-	struct dentry *mnt_root = mnt->mnt_root;
-	struct outline_top top = {};
+	struct outline_walk w;
 	struct root root;
 
-	if (!has_inline_names() || (!dentry->d_hash.pprev && dentry != dentry->d_parent))
+	if (may_be_null(dentry) || may_be_null(mnt) || !dentry || !mnt)
 		return 0;
+	if (!dentry->d_hash.pprev && dentry != dentry->d_parent)
+		return 0;
+	struct dentry *mnt_root = mnt->mnt_root;
 	read_root(&root);
-	o->head = 0;
-	o->tail = 0;
 #pragma unroll
 	for (int i = 0; i < OUTLINE_STEPS; i++) {
-		if (dentry == root.dentry && mnt == root.mnt)
+		if (dentry == root.dentry && mnt == root.mnt) {
+			outline_top(&w, i);
 			goto whole;
+		}
+		if (dentry == mnt_root) {
+			outline_top(&w, i);
+			goto lead;
+		}
 		struct dentry *parent = dentry->d_parent;
-		if (dentry == mnt_root || dentry == parent) {
-			if (outline_lead(&top, mount, &root, follows))
-				goto whole;
-			return 0;
+		if (dentry == parent) {
+			outline_top(&w, i);
+			goto lead;
 		}
 		__u32 len = dentry->d_name.len;
 		if (len >= NAME_INLINE)
 			return 0;
-		outline_add(&top, inline_name(dentry)[0], len);
+		w.lens[i] = len;
+		w.words[i] = inline_name(dentry)[0];
 		dentry = parent;
 	}
 	return 0;
+lead:
+	if (!outline_lead(&w.top, mount, &root, follows))
+		return 0;
 whole:
-	if (!top.depth)
+	if (!w.top.depth) {
+		o->head = 0;
+		o->tail = 0;
 		return 1;
-	outline_tail(o, last);
-	return outline_head(o, &top);
-}
-
-LIBRARY __u64 tetra_file_mount(void *pointer)
-{
-	struct file *file = pointer;
-
-	return may_be_null(file) || !file ? 0 : path_mount(&file->f_path);
-}
-
-LIBRARY __u64 tetra_path_mount(void *pointer)
-{
-	struct path *path = pointer;
-
-	return may_be_null(path) || !path ? 0 : path_mount(path);
+	}
+	/* a component of the mountpoint is never the last one */
+	outline_tail(o, last, w.words[0], w.lens[0]);
+	return outline_head(o, &w.top);
 }
 
 LIBRARY int tetra_outline_file(struct outline *o, void *pointer, const void *mount)

@@ -86,18 +86,19 @@ int fentry_all(__u64 *context)
 }
 
 /* What the outline says of a path, and the path. */
-#define OUTLINE(number, mount_of, outline_of, walk)                                                \
+#define OUTLINE(number, path_of, outline_of, walk)                                                 \
 	do {                                                                                       \
 		void *pointer = (void *)context[0];                                                \
 		struct scratch *s = wanted() ? tetra_enter() : 0;                                  \
 		if (!s)                                                                            \
 			return 0;                                                                  \
 		struct text *t = tetra_text(s, 7);                                                 \
-		__u64 mount = mount_of(pointer);                                                   \
+		struct path *path = path_of(pointer);                                              \
+		const void *mount = (void *)path->mnt - KERNEL_OFFSET(struct mount, mnt);          \
 		struct outline o = {};                                                             \
 		if (t) {                                                                           \
 			tetra_record_begin(s, 1, 0, 0, number);                                    \
-			tetra_put_integer(s, mount ? outline_of(&o, pointer, (void *)mount) : 0, ARG_OK); \
+			tetra_put_integer(s, outline_of(&o, pointer, mount), ARG_OK);              \
 			tetra_put_integer(s, o.head, ARG_OK);                                      \
 			tetra_put_integer(s, o.tail, ARG_OK);                                      \
 			walk(t, pointer);                                                          \
@@ -108,11 +109,13 @@ int fentry_all(__u64 *context)
 		return 0;                                                                          \
 	} while (0)
 
+#define PATH_OF_FILE(pointer) (&((struct file *)(pointer))->f_path)
+
 SEC("lsm/file_permission")
-int lsm_outline(__u64 *context) { OUTLINE(20, tetra_file_mount, tetra_outline_file, tetra_walk_file_trusted); }
+int lsm_outline(__u64 *context) { OUTLINE(20, PATH_OF_FILE, tetra_outline_file, tetra_walk_file_trusted); }
 
 SEC("fentry/security_inode_getattr")
-int fentry_outline(__u64 *context) { OUTLINE(21, tetra_path_mount, tetra_outline_path, tetra_walk_path_trusted); }
+int fentry_outline(__u64 *context) { OUTLINE(21, (struct path *), tetra_outline_path, tetra_walk_path_trusted); }
 
 SEC("kprobe/security_file_open")
 int kprobe_file(struct pt_regs *regs) { WALK(12, tetra_walk_file(t, (void *)regs->di)); }

@@ -320,6 +320,12 @@ impl Emitter<'_> {
             // made where they are read
             Inst::StackAddr { .. } | Inst::MapRef { .. } => {}
             Inst::Alu { dest, op, width, a, b } => self.alu(*dest, *op, *width, *a, *b),
+            Inst::Low32 { dest, a } => {
+                let to = self.destination(*dest);
+                let from = self.register_of(*a, SCRATCH);
+                self.push(Instruction::mov(isa::Width::W32, to, from));
+                self.finish(*dest, to);
+            }
             Inst::ByteSwap { dest, size, a } => {
                 let to = self.destination(*dest);
                 self.value_into(to, *a);

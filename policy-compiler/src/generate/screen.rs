@@ -14,7 +14,7 @@ use crate::plan::PlannedFilter;
 
 use super::decide::Outcomes;
 use super::layout::{PROCESS_POLICY_WORDS, PROCESS_SIZE};
-use super::{GenerateError, Generator, classifier, evaluates_all};
+use super::{GenerateError, Generator, classifier, evaluates_all, helper};
 
 /// More selectors, or values of paths, and there is no screen: it would take longer than what it saves.
 const MAX_SELECTORS: usize = 16;
@@ -27,10 +27,20 @@ const OUTLINE_SIZE: u32 = 16;
 const OUTLINE_HEAD: i32 = 0;
 const OUTLINE_TAIL: i32 = 8;
 
-/// What can be asked of a selector.
+/// A test of the path, and the filter it belongs to.
+type PathTest<'p> = (&'p TextTest, &'p PlannedFilter);
+
+/// What can be asked of selectors that have the same guards.
 struct Screened<'p> {
     guards: Vec<&'p PlannedFilter>,
-    tests: Vec<(&'p TextTest, &'p PlannedFilter)>,
+    /// Of each selector; without tests it may hold once the guards do.
+    selectors: Vec<Vec<PathTest<'p>>>,
+}
+
+impl Screened<'_> {
+    fn tests_all(&self) -> bool {
+        self.selectors.iter().all(|tests| !tests.is_empty())
+    }
 }
 
 /// The ends of a path, if any selector tests it.
@@ -44,16 +54,16 @@ impl<'a> Generator<'a> {
     /// Leaves if no selector can hold; else goes on in a new block.
     pub(super) fn screen(&mut self) -> Result<(), GenerateError> {
         let path = self.screened_path();
-        let Some(selectors) = self.screened(path) else {
+        let Some(groups) = self.screened(path) else {
             return Ok(());
         };
         let (go_on, leave) = (self.b.create_block(), self.b.create_block());
-        let words = self.screened_words(&selectors, go_on);
+        let words = self.screened_words(&groups, go_on);
         let ends = match path {
-            Some(path) if selectors.iter().any(|s| !s.tests.is_empty()) => {
+            Some(path) if groups.iter().any(Screened::tests_all) => {
                 let outline = self.b.create_block();
-                if selectors.iter().all(|s| !s.guards.is_empty()) {
-                    self.screen_selectors(&selectors, &words, None, outline, go_on)?;
+                if groups.iter().all(|g| !g.guards.is_empty()) {
+                    self.screen_groups(&groups, &words, None, outline, go_on)?;
                     self.b.jump(leave);
                 } else {
                     self.b.jump(outline);
@@ -63,7 +73,7 @@ impl<'a> Generator<'a> {
             }
             _ => None,
         };
-        self.screen_selectors(&selectors, &words, ends, go_on, go_on)?;
+        self.screen_groups(&groups, &words, ends, go_on, go_on)?;
         self.b.jump(leave);
         self.b.switch_to(leave);
         self.b.set_source(None);
@@ -74,70 +84,71 @@ impl<'a> Generator<'a> {
 
     /// Goes to `may_hold` for the first selector with tests of which nothing that can be asked fails, to `holds` for one
     /// without; else on. Without `ends`, tests are not asked.
-    fn screen_selectors(
+    fn screen_groups(
         &mut self,
-        selectors: &[Screened<'a>],
+        groups: &[Screened<'a>],
         words: &[Value],
         ends: Option<Ends>,
         may_hold: BlockId,
         holds: BlockId,
     ) -> Result<(), GenerateError> {
-        for selector in selectors {
-            let next = self.b.create_block();
-            for guard in &selector.guards {
+        for group in groups {
+            let next_group = self.b.create_block();
+            for guard in &group.guards {
                 self.at(&guard.line);
                 let passed = self.b.create_block();
-                self.screen_guard(guard, words, passed, next)?;
+                self.screen_guard(guard, words, passed, next_group)?;
                 self.b.switch_to(passed);
             }
-            for (test, filter) in selector.tests.iter().filter(|_| ends.is_some()) {
-                let Some(ends) = ends else { continue };
-                self.at(&filter.line);
-                let passed = self.b.create_block();
-                self.end_test(ends, test, passed, next);
-                self.b.switch_to(passed);
+            match ends {
+                _ if !group.tests_all() => self.b.jump(holds),
+                None => self.b.jump(may_hold),
+                Some(ends) => {
+                    for tests in &group.selectors {
+                        let next = self.b.create_block();
+                        for (test, filter) in tests {
+                            self.at(&filter.line);
+                            let passed = self.b.create_block();
+                            self.end_test(ends, test, passed, next);
+                            self.b.switch_to(passed);
+                        }
+                        self.b.jump(may_hold);
+                        self.b.switch_to(next);
+                    }
+                    self.b.jump(next_group);
+                }
             }
-            self.b.jump(if selector.tests.is_empty() { holds } else { may_hold });
-            self.b.switch_to(next);
+            self.b.switch_to(next_group);
         }
         Ok(())
     }
 
-    /// What can be asked of each selector; `None` if there is one of which nothing can.
+    /// What can be asked of the selectors; `None` if there is one of which nothing can.
     fn screened(&self, path: Option<&'a Operand>) -> Option<Vec<Screened<'a>>> {
         let plan = self.plan;
         if !plan.instances.iter().all(|i| evaluates_all(i.role)) {
             return None;
         }
-        let selectors: Vec<Screened<'a>> = plan
-            .instances
-            .iter()
-            .flat_map(|i| &i.selectors)
-            .map(|selector| Screened {
-                guards: selector.cheap.iter().filter(|f| self.is_guard(f)).collect(),
-                tests: selector
-                    .dear
-                    .iter()
-                    .filter_map(|f| match &f.predicate {
-                        Predicate::Text {
-                            operand,
-                            test,
-                            negated: false,
-                        } if path == Some(operand) && test.values.iter().all(|v| !v.is_empty()) => Some((test, f)),
-                        _ => None,
-                    })
-                    .collect(),
-            })
-            .collect();
-        let values: usize = selectors
-            .iter()
-            .flat_map(|s| &s.tests)
-            .map(|(test, _)| test.values.len())
-            .sum();
-        let worth_it = selectors.len() <= MAX_SELECTORS
-            && values <= MAX_VALUES
-            && selectors.iter().all(|s| !s.guards.is_empty() || !s.tests.is_empty());
-        worth_it.then_some(selectors)
+        let mut groups: Vec<Screened<'a>> = Vec::new();
+        let (mut count, mut values) = (0, 0);
+        for selector in plan.instances.iter().flat_map(|i| &i.selectors) {
+            let guards: Vec<&PlannedFilter> = selector.cheap.iter().filter(|f| self.is_guard(f)).collect();
+            let tests: Vec<PathTest<'a>> = selector.dear.iter().filter_map(|f| path_test(f, path)).collect();
+            if guards.is_empty() && tests.is_empty() {
+                return None;
+            }
+            count += 1;
+            values += tests.iter().map(|(test, _)| test.values.len()).sum::<usize>();
+            let predicates = |guards: &[&'a PlannedFilter]| guards.iter().map(|g| &g.predicate).collect::<Vec<_>>();
+            match groups.iter_mut().find(|g| predicates(&g.guards) == predicates(&guards)) {
+                Some(group) => group.selectors.push(tests),
+                None => groups.push(Screened {
+                    guards,
+                    selectors: vec![tests],
+                }),
+            }
+        }
+        (count <= MAX_SELECTORS && values <= MAX_VALUES).then_some(groups)
     }
 
     /// Whether a cheap filter can be evaluated without scratch memory.
@@ -162,6 +173,7 @@ impl<'a> Generator<'a> {
                 && matches!(operand.source, OperandSource::Parameter(_))
                 && self.places.registers.is_none()
                 && (self.is_trusted(operand) || self.cast().is_some())
+                && self.mount_at(operand).is_ok()
         };
         let tested = |operand: &Operand| {
             plan.instances
@@ -170,22 +182,53 @@ impl<'a> Generator<'a> {
                 .flat_map(|s| &s.dear)
                 .any(|f| matches!(&f.predicate, Predicate::Text { .. }) && f.predicate.operand() == Some(operand))
         };
-        plan.texts.iter().find(|o| can_follow(o) && tested(o))
+        let outlines = self.names_lie_in_dentries();
+        plan.texts.iter().find(|o| outlines && can_follow(o) && tested(o))
+    }
+
+    /// Whether the kernel's `struct dentry` is as the outline takes it: around `d_parent`, with short names inside.
+    fn names_lie_in_dentries(&self) -> bool {
+        let at = |member: &str| self.offset("dentry", member).ok();
+        let name = at("d_iname").or(at("d_shortname"));
+        let expected = |distance: i32| at("d_parent").map(|parent| parent + distance);
+        at("d_parent").is_some()
+            && at("d_hash.pprev") == expected(-8)
+            && at("d_name") == expected(8)
+            && at("d_inode") == expected(24)
+            && name == expected(32)
+    }
+
+    /// Offset of the mount in what a path's argument points to, and of what that points to in `struct mount`.
+    fn mount_at(&self, path: &Operand) -> Result<(i32, i32), GenerateError> {
+        let at = match path.argument_type {
+            ArgumentType::File => self.offset("file", "f_path.mnt")?,
+            _ => self.offset("path", "mnt")?,
+        };
+        Ok((at, self.offset("mount", "mnt")?))
     }
 
     /// Loads the words of stage 1 that guards look at, by their position in the plan; goes to `unknown` if one is not there.
-    fn screened_words(&mut self, selectors: &[Screened<'a>], unknown: BlockId) -> Vec<Value> {
+    fn screened_words(&mut self, groups: &[Screened<'a>], unknown: BlockId) -> Vec<Value> {
         let plan = self.plan;
-        let asks = selectors
+        let asks = groups
             .iter()
-            .flat_map(|s| &s.guards)
+            .flat_map(|g| &g.guards)
             .any(|f| matches!(f.predicate, Predicate::Binary { .. }));
         if !asks {
             return Vec::new();
         }
-        let process = self
-            .b
-            .call_runtime_typed("tetra_process", &[], Type::MapValueOrNull { size: PROCESS_SIZE });
+        // what tetra_process does, without the call
+        let pid_tgid = self.b.call_helper(helper::GET_CURRENT_PID_TGID, &[]);
+        let tgid = self.b.alu(AluOp::Rsh, Width::W64, pid_tgid, 32i64);
+        let key = self.b.stack_slot(8);
+        let key = self.b.stack_addr(key);
+        self.b.store(key, 0, Size::B4, tgid);
+        let map = self.b.map_ref(ebpf::maps::PROCESSES.name);
+        let process = self.b.call_helper_typed(
+            helper::MAP_LOOKUP_ELEM,
+            &[map.into(), key.into()],
+            Type::MapValueOrNull { size: PROCESS_SIZE },
+        );
         self.require(CmpOp::Ne, process, 0, unknown);
         let mut words = Vec::new();
         for word in &plan.binary_words {
@@ -229,24 +272,22 @@ impl<'a> Generator<'a> {
         if !matches!(self.b.type_of(pointer), Type::Trusted(_)) {
             pointer = self.cast_to(pointer, if is_file { "file" } else { "path" })?;
         }
-        let beginning = if is_file {
-            "tetra_file_mount"
-        } else {
-            "tetra_path_mount"
-        };
-        let mut mount = self.call(beginning, &[pointer.into()]);
-        self.require(CmpOp::Ne, mount, 0, unknown);
-        let mut function = match is_file {
-            true => "tetra_outline_file",
-            false => "tetra_outline_path",
-        };
-        if self.cast().is_some() {
+        // the verifier may be wrong about a pointer that it takes for valid (see may_be_null in ebpf/c/bpf.h)
+        let low = self.b.low32(pointer);
+        self.require(CmpOp::Ne, low, 0, unknown);
+        let (at, within) = self.mount_at(path)?;
+        let mount = self.b.load_kernel(pointer, at, Size::B8, false);
+        let mut mount = self.b.alu(AluOp::Sub, Width::W64, mount, i64::from(within));
+        let can_cast = self.cast().is_some();
+        if can_cast {
             mount = self.cast_to(mount, "mount")?;
-            function = match is_file {
-                true => "tetra_outline_file_trusted",
-                false => "tetra_outline_path_trusted",
-            };
         }
+        let function = match (is_file, can_cast) {
+            (true, true) => "tetra_outline_file_trusted",
+            (true, false) => "tetra_outline_file",
+            (false, true) => "tetra_outline_path_trusted",
+            (false, false) => "tetra_outline_path",
+        };
         let slot = self.b.stack_slot(OUTLINE_SIZE);
         let outline = self.b.stack_addr(slot);
         let told = self.call(function, &[outline.into(), pointer.into(), mount.into()]);
@@ -306,6 +347,18 @@ impl<'a> Generator<'a> {
             self.b.switch_to(next);
         }
         self.b.jump(no);
+    }
+}
+
+/// A filter as a test of the outline of `path`, if it is one.
+fn path_test<'p>(filter: &'p PlannedFilter, path: Option<&Operand>) -> Option<PathTest<'p>> {
+    match &filter.predicate {
+        Predicate::Text {
+            operand,
+            test,
+            negated: false,
+        } if path == Some(operand) && test.values.iter().all(|v| !v.is_empty()) => Some((test, filter)),
+        _ => None,
     }
 }
 

@@ -171,6 +171,11 @@ impl FunctionBuilder {
         self.define(Type::Scalar, |dest| Inst::ByteSwap { dest, size, a })
     }
 
+    /// The lower half of a value, as a number.
+    pub fn low32(&mut self, a: Value) -> Value {
+        self.define(Type::Scalar, |dest| Inst::Low32 { dest, a })
+    }
+
     /// Direct load of an unsigned number.
     pub fn load(&mut self, base: Value, offset: i32, size: Size) -> Value {
         self.load_typed(base, offset, size, false, Type::Scalar)

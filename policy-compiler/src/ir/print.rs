@@ -102,6 +102,7 @@ fn print_inst(f: &mut Formatter<'_>, inst: &Inst, program: Option<&Program>) -> 
     match inst {
         Inst::Const { value, .. } => write!(f, "{value}"),
         Inst::Alu { op, width, a, b, .. } => write!(f, "{a} {op}{width} {b}"),
+        Inst::Low32 { a, .. } => write!(f, "low half of {a}"),
         Inst::ByteSwap { size, a, .. } => write!(
             f,
             "swap {a} as {}",

@@ -426,6 +426,7 @@ impl Checker<'_> {
                 }
             }
             Inst::ByteSwap { a, .. } => self.scalar(facts, block, Operand::Value(a)),
+            Inst::Low32 { a, .. } => self.usable(facts, block, Operand::Value(a), false),
             Inst::Load { base, offset, size, .. } => self.access(facts, block, base, offset, size, false),
             Inst::LoadKernel { base, .. } => match self.type_at(facts, block, base) {
                 Type::Trusted(_) | Type::Scalar => {}

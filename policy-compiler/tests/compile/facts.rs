@@ -102,9 +102,28 @@ fn types() -> Vec<u8> {
     let char_type = w.int("char", 1, true);
     let void_ptr = w.ptr(TypeId::VOID);
     let string = w.ptr(char_type);
-    let file = w.struct_type("file", 232, &[("f_inode", void_ptr, 0)]);
+    let path = w.struct_type("path", 16, &[("mnt", void_ptr, 0), ("dentry", void_ptr, 8 * 8)]);
+    let file = w.struct_type("file", 232, &[("f_inode", void_ptr, 0), ("f_path", path, 64 * 8)]);
     let file_ptr = w.ptr(file);
-    let dentry = w.struct_type("dentry", 192, &[("d_parent", void_ptr, 24 * 8)]);
+    let mnt = w.struct_type("vfsmount", 32, &[("mnt_root", void_ptr, 0)]);
+    w.struct_type("mount", 320, &[("mnt_parent", void_ptr, 16 * 8), ("mnt", mnt, 32 * 8)]);
+    let hash = w.struct_type(
+        "hlist_bl_node",
+        16,
+        &[("next", void_ptr, 0), ("pprev", void_ptr, 8 * 8)],
+    );
+    let name = w.struct_type("qstr", 16, &[("hash_len", u64_type, 0), ("name", void_ptr, 8 * 8)]);
+    let dentry = w.struct_type(
+        "dentry",
+        192,
+        &[
+            ("d_hash", hash, 8 * 8),
+            ("d_parent", void_ptr, 24 * 8),
+            ("d_name", name, 32 * 8),
+            ("d_inode", void_ptr, 48 * 8),
+            ("d_iname", u64_type, 56 * 8),
+        ],
+    );
     let dentry_ptr = w.ptr(dentry);
     let inode = w.struct_type("inode", 600, &[("i_mode", u32_type, 0)]);
     let inode_ptr = w.ptr(inode);
@@ -151,6 +170,7 @@ fn types() -> Vec<u8> {
             &[("dir", inode_ptr), ("dentry", dentry_ptr), ("mode", u32_type)],
         ),
         ("tcp_connect", &[("sk", sock_ptr)]),
+        ("bpf_rdonly_cast", &[("obj__ign", void_ptr), ("btf_id__k", u32_type)]),
         ("request_module", &[("name", string)]),
         (
             "seven",

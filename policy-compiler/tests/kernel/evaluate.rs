@@ -161,6 +161,10 @@ impl Machine<'_> {
                 let number = frame.values[a.0 as usize].number() & mask(*size);
                 Content::Number(number.swap_bytes() >> (64 - size.bytes() * 8))
             }
+            Inst::Low32 { a, .. } => {
+                let number = frame.values[a.0 as usize].number();
+                Content::Number(number & 0xffff_ffff)
+            }
             Inst::Load {
                 base,
                 offset,

@@ -28,6 +28,7 @@ enum Step {
     Const(i64),
     Alu(AluOp, Width, Source, Source),
     ByteSwap(Size, Choice),
+    Low32(Choice),
     LoadContext(Choice, Size, bool),
     LoadState(Choice, Size, bool),
     StoreState(Choice, Size, Source),
@@ -120,6 +121,7 @@ fn plain_step() -> impl Strategy<Value = Step> {
         1 => imm().prop_map(Step::Const),
         6 => (alu_op(), width(), source(), source()).prop_map(|(op, w, a, b)| Step::Alu(op, w, a, b)),
         1 => (size(), choice()).prop_map(|(s, c)| Step::ByteSwap(s, c)),
+        1 => choice().prop_map(Step::Low32),
         3 => (choice(), size(), any::<bool>()).prop_map(|(c, s, g)| Step::LoadContext(c, s, g)),
         2 => (choice(), size(), any::<bool>()).prop_map(|(c, s, g)| Step::LoadState(c, s, g)),
         2 => (choice(), size(), source()).prop_map(|(c, s, v)| Step::StoreState(c, s, v)),
@@ -249,6 +251,7 @@ impl Builder {
                 self.b.alu(*op, *width, x, y)
             }
             Step::ByteSwap(size, value) => self.b.byte_swap(*size, self.value(*value)),
+            Step::Low32(value) => self.b.low32(self.value(*value)),
             Step::LoadContext(at, size, signed) => {
                 let ctx = self.ctx?;
                 self.b
