@@ -108,6 +108,12 @@ impl BtfWriter {
         self.push_once(vec![0, kind::PTR << 24, to.0])
     }
 
+    /// Another name for a type.
+    pub fn typedef(&mut self, name: &str, of: TypeId) -> TypeId {
+        let name = self.string(name);
+        self.push_once(vec![name, kind::TYPEDEF << 24, of.0])
+    }
+
     /// Array.
     pub fn array(&mut self, element: TypeId, index: TypeId, count: u32) -> TypeId {
         self.push_once(vec![0, kind::ARRAY << 24, 0, element.0, index.0, count])

@@ -122,6 +122,25 @@ fn overrides_go_where_the_kernel_allows_them() {
 }
 
 #[test]
+fn the_number_of_every_system_call_is_read_raw_where_no_call_is_left_out() {
+    let number =
+        "  tracepoints:\n  - {subsystem: raw_syscalls, event: sys_enter, args: [{index: 4, type: syscall64}]}\n";
+    check_attached(number, &modern(), &["tp_btf/sys_enter"]);
+    for facts in [with(|f| f.preemptible_programs = true), with(|f| f.tp_btf = false)] {
+        check_attached(number, &facts, &["tp/raw_syscalls/sys_enter"]);
+    }
+    // the arguments stand elsewhere in the raw context
+    let arguments = "  tracepoints:\n  - {subsystem: raw_syscalls, event: sys_enter, args: [{index: 5}]}\n";
+    let compilation = compiled(arguments, &modern());
+    assert!(
+        compilation
+            .objects
+            .iter()
+            .all(|o| describe(&o.attach) != "tp_btf/sys_enter")
+    );
+}
+
+#[test]
 fn lsm_hooks_are_used_only_where_they_run() {
     let hook = "  lsmhooks:\n  - hook: file_open\n    args: [{index: 0, type: file}]\n";
     check_attached(hook, &modern(), &["lsm/file_open"]);

@@ -189,6 +189,12 @@ fn types() -> Vec<u8> {
         ("__x64_sys_setuid", &[("regs", pt_regs_ptr)]),
         ("__x64_sys_exit_group", &[("regs", pt_regs_ptr)]),
     ];
+    let sys_enter = w.func_proto(
+        TypeId::VOID,
+        &[("__data", void_ptr), ("regs", pt_regs_ptr), ("id", u64_type)],
+    );
+    let sys_enter_ptr = w.ptr(sys_enter);
+    w.typedef("btf_trace_sys_enter", sys_enter_ptr);
     for (name, params) in functions {
         let proto = w.func_proto(int, params);
         w.func(name, proto, Linkage::Static);
