@@ -8,18 +8,22 @@ use tests::requires;
 use tests::scratch::Scratch;
 
 fn policy(selectors: &[(&str, Vec<String>)]) -> String {
-    let mut text = "apiVersion: cilium.io/v1alpha1\nkind: TracingPolicy\nmetadata:\n  name: paths\nspec:\n  kprobes:\n    \
+    let selectors: Vec<String> = selectors
+        .iter()
+        .map(|(operator, values)| {
+            let values = json!(values);
+            format!(
+                "        - matchArgs:\n            - index: 0\n              operator: {operator}\n              \
+                 values: {values}\n            - index: 1\n              operator: Equal\n              values: [\"4\"]\n"
+            )
+        })
+        .collect();
+    format!(
+        "apiVersion: cilium.io/v1alpha1\nkind: TracingPolicy\nmetadata:\n  name: paths\nspec:\n  kprobes:\n    \
          - call: security_file_permission\n      syscall: false\n      args:\n        - index: 0\n          type: file\n        \
-         - index: 1\n          type: int\n      selectors:\n"
-        .to_owned();
-    for (operator, values) in selectors {
-        text += &format!(
-            "        - matchArgs:\n            - index: 0\n              operator: {operator}\n              values: {}\n            \
-             - index: 1\n              operator: Equal\n              values: [\"4\"]\n",
-            json!(values)
-        );
-    }
-    text
+         - index: 1\n          type: int\n      selectors:\n{}",
+        selectors.concat()
+    )
 }
 
 #[test]
