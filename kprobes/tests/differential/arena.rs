@@ -319,6 +319,15 @@ impl Arena {
         }
     }
 
+    /// The smallest policy on it.
+    #[allow(dead_code, reason = "not for runs, whose facts are given")]
+    pub(crate) fn smallest(&self) -> String {
+        format!(
+            "apiVersion: cilium.io/v1alpha1\nkind: TracingPolicy\nmetadata:\n  name: smallest\nspec:\n{}",
+            self.yaml_head()
+        )
+    }
+
     /// Name of its kind, for tables.
     pub(crate) fn kind(&self) -> &'static str {
         match (self.section, self.returns) {

@@ -19,6 +19,12 @@ const STRICT: &str = "tests";
 /// How long one kernel may take.
 const TIMEOUT: Duration = Duration::from_mins(25);
 
+/// How many random sets of policies each kernel must load.
+const LOAD_SETS: &str = "300";
+
+/// Pairs of a policy set and a call for each hook of the differential tests: most are made on this machine's kernel.
+const DIFFERENTIAL_PAIRS: &str = "40";
+
 /// Line that separates the list of skips from what test programs print.
 const SKIPS: &str = "=== skips";
 
@@ -121,6 +127,8 @@ pub(super) fn run(
     let mut environment = vec![
         ("TETRA_PROGRAMS".to_owned(), directory.display().to_string()),
         ("RUST_BACKTRACE".to_owned(), "0".to_owned()),
+        ("TETRA_LOAD_SETS".to_owned(), LOAD_SETS.to_owned()),
+        ("TETRA_DIFFERENTIAL_PAIRS".to_owned(), DIFFERENTIAL_PAIRS.to_owned()),
     ];
     if let Ok(corpus) = std::env::var("TETRA_CORPUS") {
         environment.push(("TETRA_CORPUS".to_owned(), corpus));
