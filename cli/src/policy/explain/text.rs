@@ -14,6 +14,8 @@ use crate::paragraph::paragraph;
 const KILOBYTE: u64 = 1024;
 /// Characters of a test that are shown; the JSON form has all.
 const TEST_LENGTH: usize = 150;
+/// Tests, and dimensions, that are listed before they are counted.
+const LISTED: usize = 24;
 /// Names of policies that are listed before they are counted.
 const NAMES: usize = 12;
 
@@ -97,7 +99,7 @@ fn describe_hook(hook: &HookReport, style: Style) -> String {
     if hook.tests.is_empty() {
         out.push_str("  tests      none\n");
     }
-    for (position, test) in hook.tests.iter().enumerate() {
+    for (position, test) in hook.tests.iter().take(LISTED).enumerate() {
         let first = if position == 0 {
             "  tests      "
         } else {
@@ -105,7 +107,8 @@ fn describe_hook(hook: &HookReport, style: Style) -> String {
         };
         out.push_str(&describe_test(test, first));
     }
-    for (position, dimension) in hook.dimensions.iter().enumerate() {
+    out.push_str(&and_more(hook.tests.len()));
+    for (position, dimension) in hook.dimensions.iter().take(LISTED).enumerate() {
         let first = if position == 0 {
             "  decided    "
         } else {
@@ -122,6 +125,7 @@ fn describe_hook(hook: &HookReport, style: Style) -> String {
             &format!("{}: {values}{shared}, {}", dimension.what, dimension.how),
         ));
     }
+    out.push_str(&and_more(hook.dimensions.len()));
     out.push_str(&paragraph(
         "  estimate   ",
         &format!(
@@ -206,6 +210,14 @@ fn summary(report: &Report, findings: &[Diagnostic]) -> String {
         out.push_str("`tetra policy explain TPnnnn` says more about a warning\n");
     }
     out
+}
+
+/// What was not listed of so many.
+fn and_more(count: usize) -> String {
+    match count.checked_sub(LISTED) {
+        Some(more @ 1..) => format!("             and {more} more (-o json has all)\n"),
+        _ => String::new(),
+    }
 }
 
 /// Names, or the first of them and how many more there are.
