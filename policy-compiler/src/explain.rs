@@ -157,13 +157,11 @@ fn dimensions(tests: &[Test]) -> Vec<Dimension> {
     let mut dimensions: Vec<Dimension> = Vec::new();
     let mut trees: Vec<(Stage, Operand, TextComparison)> = Vec::new();
     for test in tests {
-        let (of, text) = match &test.predicate {
-            Predicate::Text { operand, test, .. } => (operand.clone(), test),
-            Predicate::Binary { test, .. } => (executable(), test),
-            other => {
-                add(&mut dimensions, single(other));
-                continue;
+        let Some((of, text)) = text_of(&test.predicate) else {
+            if let Some(single) = single(&test.predicate) {
+                add(&mut dimensions, single);
             }
+            continue;
         };
         let tree = (test.stage, of, text.comparison);
         if trees.contains(&tree) {
@@ -173,6 +171,15 @@ fn dimensions(tests: &[Test]) -> Vec<Dimension> {
         trees.push(tree);
     }
     dimensions
+}
+
+/// The text that a predicate is about, and the test of it.
+fn text_of(predicate: &Predicate) -> Option<(Operand, &TextTest)> {
+    match predicate {
+        Predicate::Text { operand, test, .. } => Some((operand.clone(), test)),
+        Predicate::Binary { test, .. } => Some((executable(), test)),
+        _ => None,
+    }
 }
 
 /// Adds a test that is made by itself to those of the same thing in the same way.
@@ -192,10 +199,8 @@ fn add(dimensions: &mut Vec<Dimension>, single: Dimension) {
 fn tree_of((stage, of, comparison): &(Stage, Operand, TextComparison), tests: &[Test]) -> Dimension {
     let mut distinct: BTreeSet<&TextTest> = BTreeSet::new();
     for test in tests.iter().filter(|test| test.stage == *stage) {
-        let (operand, text) = match &test.predicate {
-            Predicate::Text { operand, test, .. } => (operand.clone(), test),
-            Predicate::Binary { test, .. } => (executable(), test),
-            _ => continue,
+        let Some((operand, text)) = text_of(&test.predicate) else {
+            continue;
         };
         if operand == *of && text.comparison == *comparison {
             distinct.insert(text);
@@ -227,8 +232,8 @@ fn search(values: usize) -> &'static str {
     }
 }
 
-/// A predicate that is tested by itself.
-fn single(test: &Predicate) -> Dimension {
+/// A predicate that is tested by itself; texts are not.
+fn single(test: &Predicate) -> Option<Dimension> {
     let (what, how, values) = match test {
         Predicate::Integer { operand: of, test, .. } => {
             let (how, values) = match test {
@@ -267,16 +272,14 @@ fn single(test: &Predicate) -> Dimension {
             "one test of bits",
             mask.count_ones() as usize,
         ),
-        // both are dimensions of texts
-        Predicate::Text { operand: of, .. } => (operand(of), "", 0),
-        Predicate::Binary { .. } => (operand(&executable()), "", 0),
+        Predicate::Text { .. } | Predicate::Binary { .. } => return None,
     };
-    Dimension {
+    Some(Dimension {
         what,
         how,
         values,
         tests: 1,
-    }
+    })
 }
 
 /// What becomes of one hook of a policy on a kernel.
