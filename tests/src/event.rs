@@ -51,11 +51,6 @@ impl Event {
         self.at("/process/pid").as_u64().map_or(0, |pid| pid as u32)
     }
 
-    /// When it happened, as exported.
-    pub fn time(&self) -> &str {
-        self.0["time"].as_str().unwrap_or_default()
-    }
-
     /// Whether it comes from a hook of the policy `name`.
     pub fn is_of_policy(&self, name: &str) -> bool {
         self.text("/policy_name") == name

@@ -9,7 +9,7 @@ use tests::activity::{Activity, Running};
 use tests::agent::Agent;
 use tests::guard::{self, Need};
 use tests::scratch::Scratch;
-use tests::{output_of, policy, requires};
+use tests::{await_some, output_of, policy, requires};
 
 /// Agents that are killed, one after the other, if time allows; `$TETRA_PERSISTENCE_ROUNDS` sets another number, without limit of
 /// time.
@@ -94,18 +94,18 @@ impl Siege {
         assert!(self.agent.uninstall().contains("nothing is pinned"));
     }
 
-    /// Exported refusals, by time and thread: a duplicate would be of the same.
-    fn refusals(&self) -> Vec<(String, String)> {
+    /// For each exported refusal the id of the process; empty for one that ended before an agent came, of which only pid and time
+    /// of its start are known.
+    fn refusals(&self) -> Vec<String> {
         let events = self.agent.exported();
         events
             .iter()
             .filter(|event| event.is_of_policy("refuse-open"))
             .inspect(|event| {
-                // of a process that ended before an agent came, its records tell the id alone
                 assert!([self.activity.binary(), ""].contains(&event.binary()), "{event:#?}");
                 assert_eq!(event.text("/action"), "KPROBE_ACTION_OVERRIDE");
             })
-            .map(|event| (event.time().to_owned(), event.text("/process/exec_id").to_owned()))
+            .map(|event| event.text("/process/exec_id").to_owned())
             .collect()
     }
 }
@@ -181,30 +181,21 @@ fn no_attempt_succeeds_while_agents_are_killed() {
         made,
         "records, sent or counted as lost"
     );
-    let refusals = siege.refusals();
-    let once: BTreeSet<&(String, String)> = refusals.iter().collect();
-    let processes: BTreeSet<&str> = refusals.iter().map(|(_, process)| process.as_str()).collect();
-    assert_eq!(
-        processes.len(),
-        1,
-        "all agents give the process the same id: {processes:?}"
-    );
-    let (sent, exported, doubled) = (
-        counters[POST_SENT],
-        once.len() as u64,
-        (refusals.len() - once.len()) as u64,
-    );
+    let processes = siege.refusals();
+    let known: BTreeSet<&String> = processes.iter().filter(|process| !process.is_empty()).collect();
+    assert_eq!(known.len(), 1, "all agents give the process the same id: {known:?}");
+    let (sent, exported) = (counters[POST_SENT], processes.len() as u64);
     // what an agent had in its hands when it was killed is lost, or exported again by the next one
     let in_hands = (killed * IN_HANDS) as u64;
     assert!(
-        exported <= sent && sent - exported <= in_hands && doubled <= in_hands,
-        "{exported} of {sent} refusals exported, {doubled} twice, {killed} agents killed"
+        exported <= sent + in_hands && sent <= exported + in_hands,
+        "{exported} of {sent} refusals exported, {killed} agents killed"
     );
     assert!(exported > 0);
     siege.agent.stop();
     siege.uninstall();
     guard::note(&format!(
-        "{killed} agents killed under {made} attempts, {} records lost in full rings, {exported} of {sent} exported, {doubled} twice",
+        "{killed} agents killed under {made} attempts, {} records lost in full rings, {sent} sent, {exported} exported",
         counters[POST_LOST]
     ));
 }
@@ -255,8 +246,10 @@ fn without_the_setting_an_agent_takes_over_and_leaves_nothing() {
         [0],
         "nothing outlives the agent"
     );
-    let loaded = output_of(std::process::Command::new("bpftool").args(["prog", "show"]));
-    assert!(!loaded.contains("tetra_stub"), "{loaded}");
+    await_some("no program is left", || {
+        let loaded = output_of(std::process::Command::new("bpftool").args(["prog", "show"]));
+        (!loaded.contains("tetra_stub")).then_some(())
+    });
 }
 
 #[test]
