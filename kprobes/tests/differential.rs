@@ -5,7 +5,7 @@
 //! where the hook's attach type has them: registers, slots, fields, user memory, kernel memory that the test fills.
 //!
 //! `TETRA_DIFFERENTIAL_PAIRS` says how many pairs of a set and a call each hook gets, `TETRA_DIFFERENTIAL_SEED` which ones. A
-//! failure is shrunk and printed as policies and a call.
+//! failure is shrunk and printed as policies and a call. Coverage is printed, and appended to the file `TETRA_COVERAGE`.
 
 #![allow(clippy::print_stderr, reason = "seeds and coverage are worth reading")]
 
@@ -23,6 +23,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 
 use ebpf::record::Record;
@@ -613,7 +614,18 @@ fn differential(arena: &Arena) {
         };
         panic!("TETRA_DIFFERENTIAL_SEED={seed}\n{text}");
     }
-    eprintln!("{}", coverage.lock().unwrap_or_else(PoisonError::into_inner));
+    let coverage = coverage.lock().unwrap_or_else(PoisonError::into_inner);
+    eprintln!("{coverage}");
+    if let Some(path) = std::env::var_os("TETRA_COVERAGE") {
+        let mut file = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .expect("the coverage file");
+        // in one piece: other tests write to it, too
+        file.write_all(coverage.lines(arena.kind()).as_bytes())
+            .expect("the coverage is written");
+    }
 }
 
 macro_rules! hooks {

@@ -106,6 +106,21 @@ fn name(predicate: &Predicate) -> (String, String) {
     }
 }
 
+impl Coverage {
+    /// One line for each operator on a type and for each action, for whoever sums up several hooks: the hook's kind, what it is,
+    /// and how often it held, did not hold, and could not be told.
+    pub(crate) fn lines(&self, kind: &str) -> String {
+        let operators = self.operators.iter().map(|((operator, of), [no, undecided, yes])| {
+            format!("{kind}\t{of}\t{operator}\t{yes}\t{no}\t{undecided}\n")
+        });
+        let actions = self
+            .actions
+            .iter()
+            .map(|(action, count)| format!("{kind}\taction\t{action}\t{count}\t0\t0\n"));
+        operators.chain(actions).collect()
+    }
+}
+
 impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [none, undecided, selected] = self.selections;

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
+use super::coverage;
 use super::tally::{Libtest, Tally};
 use crate::build::Programs;
 use crate::process;
@@ -135,8 +136,10 @@ pub(super) fn tests(programs: &Programs) -> Result<Tally> {
     let skips = SkipList::new();
     let directory = programs.agent.parent().context("the agent is in a directory")?;
     let mut command = process::cargo();
+    let coverage = coverage::File::new();
     command
         .env("TETRA_SKIPS", &skips.0)
+        .env("TETRA_COVERAGE", coverage.path())
         .env("TETRA_PROGRAMS", directory)
         .env("TETRA_DIFFERENTIAL_PAIRS", DIFFERENTIAL_PAIRS);
     let mut tally = if process::find("cargo-nextest").is_some() {
@@ -157,6 +160,7 @@ pub(super) fn tests(programs: &Programs) -> Result<Tally> {
         Libtest::read(&run_and_read(&mut command, true)?)
     };
     tally.take_skips(&skips.read());
+    eprintln!("{}", coverage.table());
     Ok(tally)
 }
 
