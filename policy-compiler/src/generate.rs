@@ -60,6 +60,11 @@ impl From<FrameFull> for GenerateError {
     }
 }
 
+/// Whether the state of a hook's program fits its memory.
+pub fn fits(plan: &HookPlan, facts: &KernelFacts) -> bool {
+    !matches!(Generator::new(plan, facts), Err(GenerateError::TooManySelectors))
+}
+
 /// Generates the program of a hook.
 pub fn generate(plan: &HookPlan, facts: &KernelFacts) -> Result<Generated, GenerateError> {
     let mut generator = Generator::new(plan, facts)?;

@@ -140,15 +140,18 @@ pub fn compile(policies: &PolicySet, facts: &KernelFacts, options: &Options) -> 
                 compilation.plans = built.plans;
                 return compilation;
             }
-            Err((slot, code, line, message, help)) => {
-                let entry = policies.entries.iter().find(|e| e.slot == slot);
-                if let Some(entry) = entry {
-                    compilation
-                        .diagnostics
-                        .push(located(entry, &line, code, message).help(help));
+            Err(refusals) => {
+                let mut removed = false;
+                for refused in refusals {
+                    if let Some(entry) = policies.entries.iter().find(|e| e.slot == refused.slot) {
+                        compilation
+                            .diagnostics
+                            .push(located(entry, &refused.line, refused.code, refused.message).help(refused.help));
+                    }
+                    compilation.failed.insert(refused.slot);
+                    removed |= hooks.remove(&refused.slot).is_some();
                 }
-                compilation.failed.insert(slot);
-                if hooks.remove(&slot).is_none() {
+                if !removed {
                     return compilation;
                 }
             }
@@ -157,6 +160,7 @@ pub fn compile(policies: &PolicySet, facts: &KernelFacts, options: &Options) -> 
 }
 
 type Attached = BTreeMap<AttachPoint, Vec<(Arc<Hook>, Role, String)>>;
+
 /// What was made of all hooks.
 #[derive(Default)]
 struct Built {
@@ -165,7 +169,14 @@ struct Built {
     plans: Vec<HookPlan>,
 }
 
-type BuildError = (u32, tracingpolicy_crd::Code, output::SourceLine, String, &'static str);
+/// Why a policy cannot be part of the set.
+struct Refused {
+    slot: u32,
+    code: tracingpolicy_crd::Code,
+    line: output::SourceLine,
+    message: String,
+    help: &'static str,
+}
 
 /// Finds the attach points of all hooks; policies with a hook that has none are taken out.
 fn choose_attach_points(
@@ -219,16 +230,25 @@ fn build(
     attached: &Attached,
     facts: &KernelFacts,
     options: &Options,
-) -> Result<Built, BuildError> {
+) -> Result<Built, Vec<Refused>> {
     let table = BinaryTable::new(hooks.values().flatten().map(|h| &**h));
     let mut built = Built::default();
+    let parts_of = |parts: &[(Arc<Hook>, Role, String)]| -> Vec<(Arc<Hook>, Role, String)> {
+        let is_in = |(hook, ..): &&(Arc<Hook>, Role, String)| hooks.contains_key(&hook.policy_slot);
+        parts.iter().filter(is_in).cloned().collect()
+    };
+    // before any code is made, which takes far longer
     for (attach, parts) in attached {
-        let parts: Vec<_> = parts
-            .iter()
-            .filter(|(hook, ..)| hooks.contains_key(&hook.policy_slot))
-            .cloned()
-            .collect();
-        let Some((first, ..)) = parts.first() else { continue };
+        let refused = beyond_memory(attach, &parts_of(parts), &table, facts);
+        if !refused.is_empty() {
+            return Err(refused);
+        }
+    }
+    for (attach, parts) in attached {
+        let parts = parts_of(parts);
+        let Some((first, ..)) = parts.first().cloned() else {
+            continue;
+        };
         let (slot, line) = (first.policy_slot, first.line.clone());
         let reasons = parts
             .iter()
@@ -244,38 +264,28 @@ fn build(
                 "a program can hold {} {} at once, this hook needs more",
                 too_large.limit, too_large.what
             );
-            (
-                too_large.policy_slot,
-                codes::HOOK_TOO_LARGE,
-                too_large.line,
+            vec![Refused {
+                slot: too_large.policy_slot,
+                code: codes::HOOK_TOO_LARGE,
+                line: too_large.line,
                 message,
-                "split the hook's policies by argument",
-            )
+                help: "split the hook's policies by argument",
+            }]
         })?;
         let generated = generate::generate(&plan, facts).map_err(|error| match error {
             generate::GenerateError::TooManySelectors => {
-                let last = plan
-                    .instances
-                    .last()
-                    .map_or((slot, line.clone()), |i| (i.hook.policy_slot, i.hook.line.clone()));
-                let message = "the hook has more selectors than a program's memory can hold".to_owned();
-                (
-                    last.0,
-                    codes::HOOK_TOO_LARGE,
-                    last.1,
-                    message,
-                    "merge selectors with equal actions: values of a filter are not limited",
-                )
+                let last = plan.instances.last().map_or(&first, |i| &i.hook);
+                vec![too_many_selectors(last)]
             }
             generate::GenerateError::MissingType(name) => {
                 let message = format!("this kernel's type information has no `{name}`");
-                (
+                vec![Refused {
                     slot,
-                    codes::NOT_ATTACHABLE,
-                    line.clone(),
+                    code: codes::NOT_ATTACHABLE,
+                    line: line.clone(),
                     message,
-                    "leave the filter that needs it out",
-                )
+                    help: "leave the filter that needs it out",
+                }]
             }
         })?;
         let target = codegen::Target {
@@ -285,13 +295,13 @@ fn build(
         let compiled = codegen::compile_program(&generated.program, &target, &generated.source_lines);
         let elf = compiled.map_err(|error| {
             let message = format!("no code could be made for {}: {error}", attach::describe(attach));
-            (
+            vec![Refused {
                 slot,
-                codes::COMPILER_DEFECT,
-                line.clone(),
+                code: codes::COMPILER_DEFECT,
+                line: line.clone(),
                 message,
-                "this is a defect of the compiler; please report the policy",
-            )
+                help: "this is a defect of the compiler; please report the policy",
+            }]
         })?;
         if options.emit_passes {
             built.plans.push(plan.clone());
@@ -324,6 +334,51 @@ fn build(
         });
     }
     Ok(built)
+}
+
+/// The policies behind the last one that a program's memory has room for, in the set's order.
+fn beyond_memory(
+    attach: &AttachPoint,
+    parts: &[(Arc<Hook>, Role, String)],
+    table: &BinaryTable,
+    facts: &KernelFacts,
+) -> Vec<Refused> {
+    let fits = |count: usize| {
+        let hooks = parts[..count]
+            .iter()
+            .map(|(hook, role, _)| (hook.clone(), *role))
+            .collect();
+        // what else may be wrong with a plan is said where code is made
+        HookPlan::new(attach.clone(), hooks, table).map_or(true, |plan| generate::fits(&plan, facts))
+    };
+    if fits(parts.len()) {
+        return Vec::new();
+    }
+    let (mut room, mut too_many) = (0, parts.len());
+    while room + 1 < too_many {
+        let middle = room.midpoint(too_many);
+        if fits(middle) {
+            room = middle;
+        } else {
+            too_many = middle;
+        }
+    }
+    let mut refused: Vec<Refused> = parts[room..]
+        .iter()
+        .map(|(hook, ..)| too_many_selectors(hook))
+        .collect();
+    refused.dedup_by_key(|refused| refused.slot);
+    refused
+}
+
+fn too_many_selectors(hook: &Hook) -> Refused {
+    Refused {
+        slot: hook.policy_slot,
+        code: codes::HOOK_TOO_LARGE,
+        line: hook.line.clone(),
+        message: "the hook has more selectors than a program's memory can hold".to_owned(),
+        help: "merge selectors with equal actions: values of a filter are not limited",
+    }
 }
 
 /// An error on a line of a policy.

@@ -1,7 +1,7 @@
 //! The set is the unit: one program per hook, equal bytes for equal input, a policy whole or absent.
 
 use crate::facts::modern;
-use crate::{compiled, policies};
+use crate::{compiled, policies, policy};
 use policy_compiler::{Options, PolicySet, compile};
 
 fn watching(name: &str, path: &str) -> String {
@@ -64,6 +64,30 @@ fn a_hook_that_needs_too_much_takes_only_its_policy_out() {
         compilation.diagnostics
     );
     assert!(compilation.objects.is_empty());
+}
+
+/// Those that there is no memory for are refused all at once, and the others are compiled.
+#[test]
+fn policies_beyond_a_programs_memory_are_refused_one_by_one() {
+    let text: Vec<String> = (0..900)
+        .map(|i| {
+            policy(&format!(
+                "  kprobes:\n  - call: sys_openat\n    args: [{{index: 1, type: string}}]\n    selectors:\n    - matchArgs:\n      - {{index: 1, operator: Equal, values: [\"/{i}\"]}}\n"
+            ))
+            .replace("name: test", &format!("name: test-{i}"))
+        })
+        .collect();
+    let set = PolicySet::from_policies(policies(&text.join("---\n")));
+    let compilation = compile(&set, &modern(), &Options::default());
+    let refused = compilation.diagnostics.iter().filter(|d| d.code.0 == 517).count();
+    assert!(refused > 0 && refused < 900, "{refused}");
+    assert_eq!(compilation.failed.len(), refused);
+    // in the set's order: what was there before stays
+    let first = *compilation.failed.first().expect("some are refused");
+    assert!((first..900).eq(compilation.failed.iter().copied()));
+    for object in &compilation.objects {
+        assert_eq!(object.policy_slots.len(), 900 - refused);
+    }
 }
 
 #[test]
