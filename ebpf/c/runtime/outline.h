@@ -4,7 +4,7 @@
  * and before any memory is taken.
  *
  *     /usr/share/zoneinfo/Europe/Zurich
- *     ^^^^^^^^ head             ^^^^^^^^ tail
+ *     ^^^^^^^^ head             ^^^^^^^ tail
  *
  * Names are read from within the dentries: the compiler asks for outlines only where short names lie right behind
  * d_inode, as they do in every kernel seen.
