@@ -273,6 +273,22 @@ impl Agent {
         sums
     }
 
+    /// Calls, of any process, for which the kernel ran no program of a hook, by its own count. Where it preempts tasks inside of
+    /// programs or of bpf(2), it leaves calls out on that CPU meanwhile.
+    ///
+    /// # Panics
+    /// If programs cannot be listed.
+    pub fn left_out_by_kernel(&self) -> u64 {
+        let text = output_of(Command::new("bpftool").args(["-j", "prog", "show", "name", "tetra_stub"]));
+        let programs: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("bpftool: {error}\n{text}"));
+        let programs = programs.as_array().cloned().unwrap_or_else(|| vec![programs]);
+        // left out where it is 0
+        programs
+            .iter()
+            .filter_map(|program| program["recursion_misses"].as_u64())
+            .sum()
+    }
+
     /// Events of hooks (not exec and exit) of processes of `activity`.
     pub fn hook_events(&mut self, activity: &Activity) -> Vec<Event> {
         let mut events = self.events();

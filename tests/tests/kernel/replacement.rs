@@ -4,7 +4,7 @@ use tests::activity::Activity;
 use tests::agent::Agent;
 use tests::guard::Need;
 use tests::scratch::Scratch;
-use tests::{await_some, policy, requires};
+use tests::{policy, requires};
 
 const REPLACEMENTS: usize = 100;
 
@@ -35,14 +35,14 @@ fn a_hundred_replacements_under_load_lose_and_double_nothing() {
     let opened = load.wait().results[0];
     assert!(opened > 0);
 
-    let of_constant = await_some("all opens are reported", || {
-        let events = agent.hook_events(&activity);
-        (events.len() as i64 >= opened).then_some(events)
-    });
-    assert_eq!(
-        of_constant.len() as i64,
-        opened,
-        "opens of a path that one policy always watches"
+    let of_constant = agent.hook_events(&activity);
+    let reported = of_constant.len() as i64;
+    // Where the kernel preempts a task inside of bpf(2), it runs no kprobe on that CPU meanwhile (`bpf_disable_instrumentation`):
+    // seen on 7.3 where the machine under it stands still for some ticks. Its count is for all processes, so it is a bound.
+    let left_out = agent.left_out_by_kernel() as i64;
+    assert!(
+        reported <= opened && opened <= reported + left_out,
+        "of {opened} opens of a path that one policy always watches {reported} were reported, {left_out} calls left out by the kernel"
     );
     assert!(of_constant.iter().all(|event| event.is_of_policy("constant")));
     agent.stop();
