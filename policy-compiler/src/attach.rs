@@ -3,7 +3,7 @@
 //! The choice depends only on facts found by doing. Its reason is part of the output, for `tetra policy explain`. A hook that
 //! cannot do what its policy asks on this kernel is refused, with what would.
 
-use crate::btf::{Btf, Kind};
+use crate::btf::{Btf, Kind, TypeId};
 use crate::facts::{Arch, KernelFacts};
 use crate::hir::{Hook, Operand, OperandSource, Target};
 use crate::output::{ArgumentType, AttachPoint};
@@ -116,9 +116,9 @@ fn never_returns(name: &str) -> bool {
     )
 }
 
-/// Whether BTF trampolines can reach a function: it is in BTF and the listing, has at most six parameters and all of them
-/// fit registers.
-fn has_trampoline(symbol: &str, facts: &KernelFacts) -> bool {
+/// Whether BTF trampolines can reach a function for a hook: it is in BTF and the listing, has at most six parameters, all of them
+/// fit registers, and what the hook reads of them may be read there.
+fn has_trampoline(symbol: &str, hook: &Hook, facts: &KernelFacts) -> bool {
     let btf = &*facts.btf;
     let Some(function) = btf.function(symbol) else {
         return false;
@@ -126,7 +126,40 @@ fn has_trampoline(symbol: &str, facts: &KernelFacts) -> bool {
     let listed = facts.functions.is_empty() || facts.functions.contains(symbol);
     let prototype = btf.prototype(function.proto);
     let fits = |type_id| !matches!(btf.kind(btf.resolve(type_id)), Kind::Struct { .. } | Kind::Union { .. });
-    listed && prototype.params.len() <= 6 && prototype.params.iter().all(|p| fits(p.type_id))
+    listed
+        && prototype.params.len() <= 6
+        && prototype.params.iter().all(|p| fits(p.type_id))
+        && unreadable_parameter(hook, &parameters_of(symbol, btf), btf).is_none()
+}
+
+/// Types of a function's parameters; none if it is not in BTF.
+fn parameters_of(function: &str, btf: &Btf) -> Vec<TypeId> {
+    let proto = btf.function(function).map(|function| function.proto);
+    proto.map_or_else(Vec::new, |proto| {
+        btf.prototype(proto).params.iter().map(|p| p.type_id).collect()
+    })
+}
+
+/// The first parameter that a hook reads and that the verifier lets no program with a typed context load: a pointer to anything
+/// but a struct, an integer or nothing (`btf_ctx_access` in kernel/bpf/btf.c). A struct may be known by name alone where the function
+/// was compiled, as `pt_regs` is in net/socket.c of 5.10.
+fn unreadable_parameter(hook: &Hook, parameters: &[TypeId], btf: &Btf) -> Option<u32> {
+    let index_of = |operand: &Operand| match operand.source {
+        // the first parameter of a wrapper points to all of them
+        OperandSource::Parameter(_) if matches!(hook.target, Target::Syscall(_)) => Some(0),
+        OperandSource::Parameter(index) => Some(index),
+        _ => None,
+    };
+    let is_unreadable = |index: &u32| {
+        let Some(Kind::Ptr(pointee)) = parameters.get(*index as usize).map(|id| btf.kind(btf.resolve(*id))) else {
+            return false;
+        };
+        !matches!(
+            btf.kind(btf.resolve(pointee)),
+            Kind::Void | Kind::Int { .. } | Kind::Struct { .. } | Kind::Union { .. }
+        )
+    };
+    hook.operands().filter_map(index_of).find(is_unreadable)
 }
 
 /// Entry and return of a function by means that see every call, where trampolines would leave calls out
@@ -137,7 +170,7 @@ struct Unpreempted {
     reason: &'static str,
 }
 
-fn unpreempted(symbol: &str, facts: &KernelFacts) -> Option<Unpreempted> {
+fn unpreempted(symbol: &str, hook: &Hook, facts: &KernelFacts) -> Option<Unpreempted> {
     let features = &facts.features;
     if !features.preemptible_programs {
         return None;
@@ -154,7 +187,7 @@ fn unpreempted(symbol: &str, facts: &KernelFacts) -> Option<Unpreempted> {
         })
     } else if features.kprobe {
         // a kretprobe holds a fixed number of calls at once and leaves out the others, at any load
-        let exit = if features.fentry && has_trampoline(symbol, facts) {
+        let exit = if features.fentry && has_trampoline(symbol, hook, facts) {
             AttachPoint::Fexit {
                 function: symbol.into(),
             }
@@ -187,7 +220,7 @@ fn same_parameters(a: &str, b: &str, btf: &Btf) -> bool {
 fn function(hook: &Hook, symbol: &str, facts: &KernelFacts) -> Result<Choice, Refusal> {
     let returns = hook.returned.is_some();
     if hook.overrides() {
-        let enforce = override_of_function(symbol, facts)?;
+        let enforce = override_of_function(symbol, hook, facts)?;
         let reason = format!("the result is replaced by {}", describe(&enforce));
         if !returns {
             return Ok(Choice {
@@ -201,7 +234,7 @@ fn function(hook: &Hook, symbol: &str, facts: &KernelFacts) -> Result<Choice, Re
         let exit = AttachPoint::Fexit {
             function: symbol.into(),
         };
-        if !(facts.features.fentry && has_trampoline(symbol, facts)) {
+        if !(facts.features.fentry && has_trampoline(symbol, hook, facts)) {
             return Err(Refusal {
                 is_override: true,
                 reason: format!("`{symbol}` cannot be watched at its return on this kernel"),
@@ -223,13 +256,13 @@ fn function(hook: &Hook, symbol: &str, facts: &KernelFacts) -> Result<Choice, Re
             reason: format!("{reason}; fexit sees the final result"),
         });
     }
-    if let Some(Unpreempted { entry, exit, reason }) = unpreempted(symbol, facts) {
+    if let Some(Unpreempted { entry, exit, reason }) = unpreempted(symbol, hook, facts) {
         return Ok(Choice {
             parts: entry_and_exit(entry, exit, returns, false),
             reason: reason.into(),
         });
     }
-    if facts.features.fentry && has_trampoline(symbol, facts) {
+    if facts.features.fentry && has_trampoline(symbol, hook, facts) {
         let entry = AttachPoint::Fentry {
             function: symbol.into(),
         };
@@ -271,7 +304,13 @@ fn function(hook: &Hook, symbol: &str, facts: &KernelFacts) -> Result<Choice, Re
             }
         });
     }
-    kprobe(symbol, returns, false, "no BTF trampoline reaches this function", facts)
+    kprobe(
+        symbol,
+        returns,
+        false,
+        "no BTF trampoline reaches this function and its arguments",
+        facts,
+    )
 }
 
 fn kprobe(symbol: &str, returns: bool, defers: bool, why: &str, facts: &KernelFacts) -> Result<Choice, Refusal> {
@@ -322,7 +361,7 @@ fn entry_and_exit(entry: AttachPoint, exit: AttachPoint, returns: bool, defers: 
     }
 }
 
-fn override_of_function(symbol: &str, facts: &KernelFacts) -> Result<AttachPoint, Refusal> {
+fn override_of_function(symbol: &str, hook: &Hook, facts: &KernelFacts) -> Result<AttachPoint, Refusal> {
     let Some(lsm_hook) = lsm_hook_of(symbol) else {
         return Err(Refusal {
             is_override: true,
@@ -332,10 +371,14 @@ fn override_of_function(symbol: &str, facts: &KernelFacts) -> Result<AttachPoint
             help: "hook the `security_*` function or LSM hook that guards the operation".into(),
         });
     };
-    if facts.features.lsm && same_parameters(symbol, &format!("bpf_lsm_{lsm_hook}"), &facts.btf) {
+    let typed = format!("bpf_lsm_{lsm_hook}");
+    if facts.features.lsm
+        && same_parameters(symbol, &typed, &facts.btf)
+        && unreadable_parameter(hook, &parameters_of(&typed, &facts.btf), &facts.btf).is_none()
+    {
         return Ok(AttachPoint::Lsm { hook: lsm_hook });
     }
-    if facts.features.fmod_ret && has_trampoline(symbol, facts) {
+    if facts.features.fmod_ret && has_trampoline(symbol, hook, facts) {
         return Ok(AttachPoint::FmodRet {
             function: symbol.into(),
         });
@@ -358,7 +401,7 @@ fn syscall(hook: &Hook, name: &str, facts: &KernelFacts) -> Result<Choice, Refus
     let returns = hook.returned.is_some() && !never_returns(name);
     let defers = !never_returns(name) && hook.operands().any(reads_user_memory);
     if hook.overrides() {
-        let enforce = if facts.features.fmod_ret_syscall && has_trampoline(&symbol, facts) {
+        let enforce = if facts.features.fmod_ret_syscall && has_trampoline(&symbol, hook, facts) {
             AttachPoint::FmodRet {
                 function: symbol.clone(),
             }
@@ -377,7 +420,7 @@ fn syscall(hook: &Hook, name: &str, facts: &KernelFacts) -> Result<Choice, Refus
                 "; this kernel preempts programs and may leave a call out under load, which an LSM hook (`lsmhooks`) does not",
             );
         }
-        let exit = unpreempted(&symbol, facts).map_or(AttachPoint::Fexit { function: symbol }, |by| by.exit);
+        let exit = unpreempted(&symbol, hook, facts).map_or(AttachPoint::Fexit { function: symbol }, |by| by.exit);
         let parts = if returns || defers {
             entry_and_exit(enforce, exit, returns, defers)
         } else {
@@ -385,13 +428,13 @@ fn syscall(hook: &Hook, name: &str, facts: &KernelFacts) -> Result<Choice, Refus
         };
         return Ok(Choice { parts, reason });
     }
-    if let Some(Unpreempted { entry, exit, reason }) = unpreempted(&symbol, facts) {
+    if let Some(Unpreempted { entry, exit, reason }) = unpreempted(&symbol, hook, facts) {
         return Ok(Choice {
             parts: entry_and_exit(entry, exit, returns, defers && facts.features.current_task_btf),
             reason: reason.into(),
         });
     }
-    if facts.features.fentry && has_trampoline(&symbol, facts) {
+    if facts.features.fentry && has_trampoline(&symbol, hook, facts) {
         let (entry, exit) = (
             AttachPoint::Fentry {
                 function: symbol.clone(),
@@ -437,7 +480,7 @@ fn syscall(hook: &Hook, name: &str, facts: &KernelFacts) -> Result<Choice, Refus
             &symbol,
             returns,
             can_defer,
-            "the syscall's wrapper is not in BTF",
+            "no BTF trampoline reaches the syscall's wrapper and its arguments",
             facts,
         );
     }
@@ -516,20 +559,28 @@ fn lsm(hook: &Hook, name: &str, facts: &KernelFacts) -> Result<Choice, Refusal> 
         })
     };
     let function = security_function(name);
-    if facts.features.lsm && facts.btf.function(&format!("bpf_lsm_{name}")).is_some() {
+    let typed = format!("bpf_lsm_{name}");
+    if let Some(index) = unreadable_parameter(hook, &parameters_of(&typed, &facts.btf), &facts.btf) {
+        return Err(Refusal {
+            is_override: false,
+            reason: format!("argument {index} of the LSM hook `{name}` points to something that cannot be read there"),
+            help: format!("leave the argument out, or hook `{function}` with `kprobes` and `syscall: false`"),
+        });
+    }
+    if facts.features.lsm && facts.btf.function(&typed).is_some() {
         return entry(
             AttachPoint::Lsm { hook: name.into() },
             "BPF LSM is active on this kernel",
         );
     }
     let same = same_parameters(&function, &format!("bpf_lsm_{name}"), &facts.btf);
-    if same && facts.features.fmod_ret && has_trampoline(&function, facts) && returns_int(&function, &facts.btf) {
+    if same && facts.features.fmod_ret && has_trampoline(&function, hook, facts) && returns_int(&function, &facts.btf) {
         return entry(
             AttachPoint::FmodRet { function },
             "BPF LSM programs would not run here (`bpf` is not an active LSM): fmod_ret on the hook's function instead",
         );
     }
-    if let Some(Unpreempted { entry: attach, .. }) = unpreempted(&function, facts)
+    if let Some(Unpreempted { entry: attach, .. }) = unpreempted(&function, hook, facts)
         && same
         && !hook.overrides()
     {
@@ -538,7 +589,7 @@ fn lsm(hook: &Hook, name: &str, facts: &KernelFacts) -> Result<Choice, Refusal> 
             "BPF LSM is not active; the hook's function is watched by a kprobe",
         );
     }
-    if same && !hook.overrides() && facts.features.fentry && has_trampoline(&function, facts) {
+    if same && !hook.overrides() && facts.features.fentry && has_trampoline(&function, hook, facts) {
         return entry(
             AttachPoint::Fentry { function },
             "BPF LSM is not active; the hook's function is watched by fentry",
@@ -615,8 +666,14 @@ fn tracepoint(hook: &Hook, subsystem: &str, event: &str, facts: &KernelFacts) ->
     })
 }
 
-fn raw_tracepoint(_hook: &Hook, event: &str, facts: &KernelFacts) -> Result<Choice, Refusal> {
-    let (attach, reason) = if facts.features.tp_btf && facts.btf.typedef(&format!("btf_trace_{event}")).is_some() {
+fn raw_tracepoint(hook: &Hook, event: &str, facts: &KernelFacts) -> Result<Choice, Refusal> {
+    let btf = &*facts.btf;
+    let typed = btf.typedef(&format!("btf_trace_{event}")).is_some_and(|id| {
+        // the prototype begins with the program's private data
+        let parameters: Vec<TypeId> = btf.prototype(id).params.iter().skip(1).map(|p| p.type_id).collect();
+        unreadable_parameter(hook, &parameters, btf).is_none()
+    });
+    let (attach, reason) = if facts.features.tp_btf && typed {
         (
             AttachPoint::TpBtf { event: event.into() },
             "raw tracepoint with typed arguments",

@@ -179,3 +179,14 @@ fn where_programs_are_preempted_hooks_go_where_no_call_is_left_out() {
     let open = "  kprobes:\n  - call: security_file_open\n    syscall: false\n    args: [{index: 0, type: file}]\n";
     check_attached(&format!("{open}{DENY}"), &preempting, &["lsm/file_open"]);
 }
+
+/// The verifier lets programs with a typed context load no pointer to a struct that is known by name alone.
+#[test]
+fn what_a_trampoline_cannot_read_is_read_by_a_kprobe() {
+    let reading = |index: u32, of: &str| {
+        format!("  kprobes:\n  - call: opaque\n    syscall: false\n    args: [{{index: {index}, type: {of}}}]\n")
+    };
+    check_attached(&reading(0, "uint64"), &modern(), &["kprobe/opaque"]);
+    check_attached(&reading(1, "int"), &modern(), &["fentry/opaque"]);
+    check_attached(&reading(2, "string"), &modern(), &["fentry/opaque"]);
+}

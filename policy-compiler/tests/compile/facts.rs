@@ -160,6 +160,7 @@ fn types() -> Vec<u8> {
         9000,
         &[("nsproxy", proxy_ptr, 3000 * 8), ("cred", cred_ptr, 2900 * 8)],
     );
+    let strings = w.ptr(string);
     let functions: &[(&str, &[(&str, TypeId)])] = &[
         ("security_file_open", &[("file", file_ptr)]),
         ("bpf_lsm_file_open", &[("file", file_ptr)]),
@@ -172,6 +173,7 @@ fn types() -> Vec<u8> {
         ("tcp_connect", &[("sk", sock_ptr)]),
         ("bpf_rdonly_cast", &[("obj__ign", void_ptr), ("btf_id__k", u32_type)]),
         ("request_module", &[("name", string)]),
+        ("opaque", &[("a", strings), ("b", int), ("c", string)]),
         (
             "seven",
             &[
