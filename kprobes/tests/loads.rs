@@ -105,7 +105,7 @@ fn random_sets_are_loaded() {
 
     let (mut loaded, mut refused, mut instructions) = (0, 0, 0u64);
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
-    let strategy = recipe::recipe(0);
+    let strategy = recipe::recipe_to_load();
     for run in 0u64.. {
         if loaded == wanted {
             break;

@@ -102,6 +102,21 @@ pub(crate) fn recipe(calls: usize) -> impl Strategy<Value = Recipe> {
         6 => prop::collection::vec(policy(), 1..4),
         1 => prop::collection::vec(policy(), 4..10),
     ];
+    of_policies(policies, calls)
+}
+
+/// Sets to be loaded and not run: many small ones, since what takes long in an emulated kernel is to verify large programs, and a
+/// large one now and then.
+#[allow(dead_code, reason = "not for runs")]
+pub(crate) fn recipe_to_load() -> impl Strategy<Value = Recipe> {
+    let policies = prop_oneof![
+        24 => prop::collection::vec(policy(), 1..3),
+        1 => prop::collection::vec(policy(), 3..8),
+    ];
+    of_policies(policies, 0)
+}
+
+fn of_policies(policies: impl Strategy<Value = Vec<PolicyRecipe>>, calls: usize) -> impl Strategy<Value = Recipe> {
     let call = (any::<[Choice; 6]>(), any::<Choice>()).prop_map(|(values, returned)| CallRecipe { values, returned });
     (policies, prop::collection::vec(call, calls), any::<bool>()).prop_map(|(policies, calls, known_process)| Recipe {
         policies,
