@@ -80,10 +80,13 @@ fn selector() -> impl Strategy<Value = SelectorRecipe> {
 }
 
 fn policy() -> impl Strategy<Value = PolicyRecipe> {
-    let selectors = prop_oneof![
+    with_selectors(prop_oneof![
         8 => prop::collection::vec(selector(), 0..4),
         1 => prop::collection::vec(selector(), 4..12),
-    ];
+    ])
+}
+
+fn with_selectors(selectors: impl Strategy<Value = Vec<SelectorRecipe>>) -> impl Strategy<Value = PolicyRecipe> {
     (
         any::<bool>(),
         prop::collection::vec(any::<(Choice, Choice)>(), 1..4),
@@ -110,7 +113,7 @@ pub(crate) fn recipe(calls: usize) -> impl Strategy<Value = Recipe> {
 #[allow(dead_code, reason = "not for runs")]
 pub(crate) fn recipe_to_load() -> impl Strategy<Value = Recipe> {
     let policies = prop_oneof![
-        24 => prop::collection::vec(policy(), 1..3),
+        24 => prop::collection::vec(with_selectors(prop::collection::vec(selector(), 0..3)), 1..3),
         1 => prop::collection::vec(policy(), 3..8),
     ];
     of_policies(policies, 0)
