@@ -1,7 +1,7 @@
 //! Configuration: flags, environment, files; each setting with the place it came from.
 //!
 //! Precedence, from the strongest: command line, `TETRAGON_*` environment, then files, later ones over earlier ones (see
-//! [`sources`]). A setting that this agent doesn't implement is refused, unless it has its default value.
+//! `sources`). A setting that this agent doesn't implement is refused, unless it has its default value.
 
 mod flags;
 mod sources;

@@ -1,6 +1,6 @@
 //! The set of policies of this node: which there are, in which state, and what the kernel runs because of them.
 //!
-//! Every change compiles the whole set anew and replaces all programs at one instant ([`HookSet::apply`]). A policy that can't
+//! Every change compiles the whole set anew and replaces all programs at one instant ([`HookSet::apply`](kprobes::HookSet::apply)). A policy that can't
 //! be compiled or loaded is listed with its diagnostics; the others are not touched. Calls block: the kernel verifies programs.
 
 mod kernel;
