@@ -20,7 +20,7 @@ const STRICT: &str = "tests";
 const TIMEOUT: Duration = Duration::from_mins(25);
 
 /// How many random sets of policies each kernel must load.
-const LOAD_SETS: &str = "300";
+const LOAD_SETS: &str = "200";
 
 /// Pairs of a policy set and a call for each hook of the differential tests: most are made on this machine's kernel.
 const DIFFERENTIAL_PAIRS: &str = "40";
