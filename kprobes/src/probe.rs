@@ -9,7 +9,6 @@
 mod canary;
 mod features;
 mod namespaces;
-mod preemption;
 mod tracefs;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +19,7 @@ use policy_compiler::facts::{Arch, Features, KernelFacts};
 
 use crate::error::LoadError;
 use crate::kernel::{kernel_btf, kernel_release};
+use crate::sys::programs_are_preemptible;
 
 /// What a compilation needs to know beside types and features.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -189,7 +189,7 @@ impl Report {
             current_task_btf: self.has(Feature::CurrentTaskBtf),
             sleepable_syscall: self.has(Feature::SleepableSyscall),
             syscall_program: self.has(Feature::SyscallProgram),
-            preemptible_programs: preemption::is_possible(),
+            preemptible_programs: programs_are_preemptible(),
         }
     }
 

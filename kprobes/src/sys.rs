@@ -17,6 +17,7 @@ mod mount;
 mod object;
 mod perf;
 mod poll;
+mod preemption;
 mod program;
 mod ring;
 mod rlimit;
@@ -36,6 +37,7 @@ pub use object::{
 };
 pub use perf::{perf_kprobe, perf_set_program, perf_tracepoint};
 pub use poll::Poll;
+pub use preemption::programs_are_preemptible;
 pub use program::{
     FuncInfo, Instruction, LineInfo, Loaded, ProgramLoad, ProgramType, Rejected, TestRun, attach_type, btf_load,
     prog_load, test_run, test_run_context,

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use super::attr::{self, MapCreate, MapElement, MapFreeze};
+use super::preemption::Unpreempted;
 use super::{SysError, bpf, bpf_fd, object_name};
 
 /// `enum bpf_map_type`, as far as it is used.
@@ -166,7 +167,7 @@ impl Map {
         self.check_key(key);
         assert_eq!(value.len(), self.user_value_size(), "value of map {}", self.name);
         let mut attr = self.element(key, value.as_mut_ptr() as u64);
-        match bpf(attr::BPF_MAP_LOOKUP_ELEM, &mut attr) {
+        match element_command(attr::BPF_MAP_LOOKUP_ELEM, &mut attr) {
             Ok(_) => Ok(true),
             Err(libc::ENOENT) => Ok(false),
             Err(errno) => Err(self.error("bpf(BPF_MAP_LOOKUP_ELEM)", errno)),
@@ -194,7 +195,7 @@ impl Map {
         assert_eq!(value.len(), self.user_value_size(), "value of map {}", self.name);
         let mut attr = self.element(key, value.as_ptr() as u64);
         attr.flags = mode as u64;
-        match bpf(attr::BPF_MAP_UPDATE_ELEM, &mut attr) {
+        match element_command(attr::BPF_MAP_UPDATE_ELEM, &mut attr) {
             Ok(_) => Ok(true),
             Err(libc::EEXIST) if mode == UpdateMode::Create => Ok(false),
             Err(libc::ENOENT) if mode == UpdateMode::Replace => Ok(false),
@@ -221,7 +222,7 @@ impl Map {
     pub fn delete(&self, key: &[u8]) -> Result<bool, SysError> {
         self.check_key(key);
         let mut attr = self.element(key, 0);
-        match bpf(attr::BPF_MAP_DELETE_ELEM, &mut attr) {
+        match element_command(attr::BPF_MAP_DELETE_ELEM, &mut attr) {
             Ok(_) => Ok(true),
             Err(libc::ENOENT) => Ok(false),
             Err(errno) => Err(self.error("bpf(BPF_MAP_DELETE_ELEM)", errno)),
@@ -283,6 +284,12 @@ impl Map {
             hint: None,
         }
     }
+}
+
+/// A command on one element, during which the kernel runs no kprobe program on this CPU: nobody else gets it meanwhile.
+fn element_command(command: u32, attr: &mut MapElement) -> Result<i64, i32> {
+    let _unpreempted = Unpreempted::begin();
+    bpf(command, attr)
 }
 
 impl AsFd for Map {
