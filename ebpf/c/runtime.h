@@ -90,9 +90,11 @@ LIBRARY int tetra_rate_limit(struct scratch *s, __u32 policy_slot, __u32 scope, 
 
 /*
  * Calls under way, for hooks whose decision or event needs both entry and return (map `tetra_pending`, LRU hash keyed by
- * pid_tgid and hook key). put: 0, or -1 if full (counted). take: the value (never 0) and removes it, or 0 if there is none.
+ * pid_tgid and a key). put: 0, or -1 if full (counted); it also sets the bit `policy_slot % 64` of the target's own value, so
+ * that an exit asks for that one first. get: the value, or 0 if there is none (no value is 0). take: removes it too.
  */
-LIBRARY int tetra_pending_put(__u32 hook_key, __u64 value, __u32 policy_slot);
-LIBRARY __u64 tetra_pending_take(__u32 hook_key);
+LIBRARY int tetra_pending_put(__u32 hook_key, __u64 value, __u32 policy_slot, __u32 target_key);
+LIBRARY __u64 tetra_pending_get(__u32 key);
+LIBRARY __u64 tetra_pending_take(__u32 key);
 
 #endif

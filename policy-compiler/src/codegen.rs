@@ -12,7 +12,7 @@
 use crate::disassemble;
 use crate::ir::order::reverse_post_order;
 use crate::ir::verify::{VerifyError, verify};
-use crate::ir::{FuncId, Function, Program};
+use crate::ir::{BlockId, FuncId, Function, Program};
 use crate::isa::Instruction;
 use crate::link::{self, LinkError};
 use crate::output::{SourceLine, SourceRef};
@@ -162,6 +162,17 @@ pub(crate) fn compile_function(function: &Function, target: Target) -> Result<Fu
     let liveness = liveness::analyze(&function, &order);
     let allocation = allocate::allocate(&function, &order, &liveness);
     let frame = frame::Frame::new(&function, &order, &allocation)?;
-    let emitted = emit::emit(&function, &order, &liveness, &allocation, &frame)?;
+    let emitted = emit::emit(&function, &layout(&function, &order), &liveness, &allocation, &frame)?;
     jumps::resolve(&function.name, &emitted, frame.size, target.jumps32)
+}
+
+/// Order of blocks in memory: by region, and there the colder, the later.
+fn layout(function: &Function, order: &[BlockId]) -> Vec<BlockId> {
+    let mut layout = order.to_vec();
+    // stable: among equals the order stays
+    layout.sort_by_key(|id| {
+        let block = &function.blocks[id.0 as usize];
+        (block.region, block.coldness)
+    });
+    layout
 }

@@ -5,10 +5,13 @@
 //!
 //! Before all that stands the screen, which keeps no state: most calls are of no interest to any selector, and leave there.
 
-use std::collections::BTreeMap;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use ebpf::record::PolicyCounter;
 
+use crate::Options;
 use crate::attach::Role;
 use crate::facts::KernelFacts;
 use crate::hir::{Operand, TextTest};
@@ -25,6 +28,8 @@ mod classify;
 mod decide;
 mod frame;
 mod gather;
+mod groups;
+mod index;
 mod integer;
 mod layout;
 mod operand;
@@ -35,6 +40,8 @@ mod socket;
 
 pub(crate) use classifier::LINEAR as COMPARED_IN_A_ROW;
 use frame::{Frame, FrameFull};
+use groups::Groups;
+use index::Index;
 
 /// The program of a hook and the policy lines its instructions refer to.
 #[derive(Clone, PartialEq, Debug)]
@@ -61,13 +68,16 @@ impl From<FrameFull> for GenerateError {
 }
 
 /// Whether the state of a hook's program fits its memory.
-pub fn fits(plan: &HookPlan, facts: &KernelFacts) -> bool {
-    !matches!(Generator::new(plan, facts), Err(GenerateError::TooManySelectors))
+pub fn fits(plan: &HookPlan, facts: &KernelFacts, options: &Options) -> bool {
+    !matches!(
+        Generator::new(plan, facts, options),
+        Err(GenerateError::TooManySelectors)
+    )
 }
 
 /// Generates the program of a hook.
-pub fn generate(plan: &HookPlan, facts: &KernelFacts) -> Result<Generated, GenerateError> {
-    let mut generator = Generator::new(plan, facts)?;
+pub fn generate(plan: &HookPlan, facts: &KernelFacts, options: &Options) -> Result<Generated, GenerateError> {
+    let mut generator = Generator::new(plan, facts, options)?;
     generator.program()?;
     Ok(generator.finish())
 }
@@ -102,6 +112,14 @@ mod winner {
     pub(super) const MAX: usize = 0x7fff;
 }
 
+/// What the entry of a call has left to its exit, in the frame. 0 is "nothing".
+mod taken {
+    /// Whether a selector holds.
+    pub(super) const UNDECIDED: i64 = 1;
+    /// Whether the return value bears the selector out.
+    pub(super) const DECIDED: i64 = 2;
+}
+
 /// Places in the frame.
 struct Places {
     /// u64: value to return, for programs that may deny.
@@ -109,7 +127,7 @@ struct Places {
     /// u64: what the live selectors need gathered: bit t for text t, then sockets, then socket addresses; from bit
     /// [`classify::FIRST_NEED`] on, the classifications of texts.
     need: i32,
-    /// u64: something is to be done in the act phase.
+    /// u64: groups with something to be done in the act phase, see [`groups::Groups::winner_bit`].
     any_winner: i32,
     /// The registers of the syscall (`struct pt_regs`), where they must be copied.
     registers: Option<i32>,
@@ -117,12 +135,14 @@ struct Places {
     binary: i32,
     /// u8 per gathered thing, in the order of `need`.
     states: i32,
-    /// Bits: selectors that the cheap phase left live, all instances in a row.
+    /// Bits: selectors that may still hold; where those of an instance begin stand in [`groups::Groups`].
     live: i32,
-    /// u16 per instance.
+    /// u16 per instance, likewise.
     winners: i32,
-    /// u64 per instance: what `tetra_pending_take` gave, for programs that take.
-    pending: i32,
+    /// u64: policy slots modulo 64 of which the entry program has marked the call, for programs that take.
+    marks: i32,
+    /// u8 per instance of such programs: what the entry program has left open, a [`taken`].
+    taken: i32,
     /// Bits: string tests that hold, by number.
     classes: i32,
     /// u64: action that the event under construction reports.
@@ -141,8 +161,12 @@ struct Generator<'a> {
     /// Pointers to the texts; set at the beginning of the gather phase.
     texts: Vec<Value>,
     places: Places,
-    /// First live bit of each instance.
-    first_live: Vec<usize>,
+    groups: Groups,
+    is_indexed: bool,
+    /// Finds the selectors that may hold, where there are many.
+    index: Option<Rc<Index>>,
+    /// See [`Generator::filtered`].
+    filtered: OnceCell<BTreeSet<usize>>,
     functions: Vec<Function>,
     /// Number of each string test on each text.
     class_numbers: BTreeMap<(usize, TextTest), usize>,
@@ -153,17 +177,15 @@ struct Generator<'a> {
 }
 
 impl<'a> Generator<'a> {
-    fn new(plan: &'a HookPlan, facts: &'a KernelFacts) -> Result<Self, GenerateError> {
+    fn new(plan: &'a HookPlan, facts: &'a KernelFacts, options: &Options) -> Result<Self, GenerateError> {
         let mut frame = Frame::default();
         if plan.instances.iter().any(|i| i.selectors.len() > winner::MAX) {
             return Err(GenerateError::TooManySelectors);
         }
-        let mut first_live = Vec::new();
-        let mut selectors = 0;
-        for instance in &plan.instances {
-            first_live.push(selectors);
-            selectors += instance.selectors.len();
-        }
+        let selectors: usize = plan.instances.iter().map(|i| i.selectors.len()).sum();
+        let is_large = selectors > options.selectors_in_a_row;
+        let is_indexed = is_large && plan.instances.iter().all(|i| evaluates_all(i.role));
+        let groups = if is_large { Groups::new(plan) } else { Groups::one(plan) };
         let class_numbers: BTreeMap<(usize, TextTest), usize> = plan
             .text_tests()
             .into_iter()
@@ -181,16 +203,19 @@ impl<'a> Generator<'a> {
                 .transpose()?,
             binary: frame.allocate(plan.binary_words.len(), 8)?,
             states: frame.allocate(gathered.next_multiple_of(8), 1)?,
-            live: frame.allocate(selectors.div_ceil(64), 8)?,
-            winners: frame.allocate(plan.instances.len(), 2)?,
-            pending: frame.allocate(if takes { plan.instances.len() } else { 0 }, 8)?,
+            // behind the classes, see `Generator::classify`
             classes: frame.allocate(class_numbers.len().div_ceil(64), 8)?,
+            live: frame.allocate(groups.live_words(), 8)?,
+            winners: frame.allocate(groups.winner_words(), 8)?,
+            marks: frame.allocate(usize::from(takes), 8)?,
+            taken: frame.allocate(if takes { plan.instances.len().div_ceil(8) } else { 0 }, 8)?,
             action: frame.allocate(1, 8)?,
             rate_limit: frame.allocate(2, 8)?,
         };
         let b = FunctionBuilder::new(symbol(&plan.attach), &[Type::Ctx]);
         let ctx = b.param(0);
         Ok(Self {
+            is_indexed,
             plan,
             facts,
             b,
@@ -198,7 +223,9 @@ impl<'a> Generator<'a> {
             scratch: ctx,
             texts: Vec::new(),
             places,
-            first_live,
+            groups,
+            index: None,
+            filtered: OnceCell::new(),
             functions: Vec::new(),
             class_numbers,
             mode_key: None,
@@ -209,12 +236,19 @@ impl<'a> Generator<'a> {
 
     fn program(&mut self) -> Result<(), GenerateError> {
         self.screen()?;
+        if self.is_indexed {
+            self.index = Some(Rc::new(Index::new(self)));
+        }
         let leave = self.b.create_block();
         self.prologue(leave)?;
         if !self.plan.binary_words.is_empty() {
             self.load_binary_words();
         }
-        self.cheap_phase()?;
+        if self.is_indexed {
+            self.index_phase()?;
+        } else {
+            self.cheap_phase()?;
+        }
         if self.plan.gathers() {
             self.text_pointers(leave);
             self.gather_phase()?;
@@ -303,6 +337,15 @@ impl<'a> Generator<'a> {
 
     fn takes_pending(&self) -> bool {
         self.plan.instances.iter().all(|i| i.role.takes_pending())
+    }
+
+    /// Words of [`Places::taken`].
+    fn taken_words(&self) -> usize {
+        if self.takes_pending() {
+            self.plan.instances.len().div_ceil(8)
+        } else {
+            0
+        }
     }
 
     /// Whether the returned value of the program is a verdict.

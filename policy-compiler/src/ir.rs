@@ -338,6 +338,15 @@ pub struct Block {
     pub terminator: Terminator,
     /// The policy line of the terminator.
     pub source: Option<SourceRef>,
+    /// Regions stand one behind the other, whatever jumps between them: code that belongs together stays within reach of short
+    /// jumps.
+    pub region: u32,
+    /// How seldom it runs: blocks of a higher level stand behind all of lower ones in the region, jumped to and from, not over.
+    ///
+    /// The kernel's verifier keeps a pending state for each branch it has not gone back to, at most 8,192
+    /// (`BPF_COMPLEXITY_LIMIT_JMP_SEQ`, kernel/bpf/verifier.c), and follows the code that comes next first: of a chain of tests
+    /// whose hits are colder it keeps one for each test, whatever the hits do.
+    pub coldness: u8,
 }
 
 /// Memory on the stack, at a multiple of 8 from the frame pointer.

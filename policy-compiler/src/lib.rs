@@ -49,10 +49,21 @@ pub use resolve::tracepoints_needed;
 pub use set::{PolicyEntry, PolicySet};
 
 /// What a compilation may be asked for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Keep the text of every pass in [`Compilation::passes`].
     pub emit_passes: bool,
+    /// Selectors of a hook that are asked one after the other; where there are more, an index finds those that may hold.
+    pub selectors_in_a_row: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            emit_passes: false,
+            selectors_in_a_row: 16,
+        }
+    }
 }
 
 /// What came of a compilation.
@@ -239,7 +250,7 @@ fn build(
     };
     // before any code is made, which takes far longer
     for (attach, parts) in attached {
-        let refused = beyond_memory(attach, &parts_of(parts), &table, facts);
+        let refused = beyond_memory(attach, &parts_of(parts), &table, facts, options);
         if !refused.is_empty() {
             return Err(refused);
         }
@@ -272,7 +283,7 @@ fn build(
                 help: "split the hook's policies by argument",
             }]
         })?;
-        let generated = generate::generate(&plan, facts).map_err(|error| match error {
+        let generated = generate::generate(&plan, facts, options).map_err(|error| match error {
             generate::GenerateError::TooManySelectors => {
                 let last = plan.instances.last().map_or(&first, |i| &i.hook);
                 vec![too_many_selectors(last)]
@@ -342,6 +353,7 @@ fn beyond_memory(
     parts: &[(Arc<Hook>, Role, String)],
     table: &BinaryTable,
     facts: &KernelFacts,
+    options: &Options,
 ) -> Vec<Refused> {
     let fits = |count: usize| {
         let hooks = parts[..count]
@@ -349,7 +361,7 @@ fn beyond_memory(
             .map(|(hook, role, _)| (hook.clone(), *role))
             .collect();
         // what else may be wrong with a plan is said where code is made
-        HookPlan::new(attach.clone(), hooks, table).map_or(true, |plan| generate::fits(&plan, facts))
+        HookPlan::new(attach.clone(), hooks, table).map_or(true, |plan| generate::fits(&plan, facts, options))
     };
     if fits(parts.len()) {
         return Vec::new();

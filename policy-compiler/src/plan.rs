@@ -69,6 +69,8 @@ pub struct Instance {
     pub templates: Templates,
     /// Identifies calls under way of this hook in `tetra_pending`.
     pub pending_key: u32,
+    /// Identifies, there too, calls under way of any hook with the same target. It is the same in every version of the programs.
+    pub target_key: u32,
 }
 
 /// First template of each kind that an instance sends.
@@ -190,12 +192,14 @@ impl HookPlan {
         }
         let templates = self.add_templates(&hook, role);
         let pending_key = hook.policy_slot << 12 | (hook.instance & 0xfff);
+        let target_key = target_key(&hook.target);
         self.instances.push(Instance {
             hook,
             role,
             selectors,
             templates,
             pending_key,
+            target_key,
         });
         Ok(())
     }
@@ -322,6 +326,13 @@ impl Instance {
     fn is_syscall(&self) -> bool {
         matches!(self.hook.target, Target::Syscall(_))
     }
+}
+
+/// Beside the keys of hooks, which have a policy slot in their upper half.
+fn target_key(target: &Target) -> u32 {
+    let mut hasher = StableHasher::default();
+    hasher.write(format!("{target:?}").as_bytes());
+    hasher.finish_u32() | 1 << 31
 }
 
 /// Whether a program with this role sends the arguments.

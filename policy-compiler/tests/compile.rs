@@ -42,6 +42,9 @@ fn compiled(spec: &str, facts: &KernelFacts) -> Compilation {
     compile(
         &PolicySet::from_policies(policies(&policy(spec))),
         facts,
-        &Options { emit_passes: true },
+        &Options {
+            emit_passes: true,
+            ..Options::default()
+        },
     )
 }

@@ -34,6 +34,7 @@ pub(super) fn run(
         &facts.kernel,
         &Options {
             emit_passes: !emit.is_empty(),
+            ..Options::default()
         },
     );
     loaded.diagnostics.extend(compilation.diagnostics);

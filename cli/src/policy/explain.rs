@@ -60,7 +60,14 @@ fn explain_files(files: &[PathBuf], arguments: &Explain) -> anyhow::Result<ExitC
     say_if_guessed(&facts)?;
     let others = kernels::collect(&loaded.policies, &kernels[1..]);
     let set = PolicySet::from_policies(std::mem::take(&mut loaded.policies));
-    let compilation = compile(&set, &facts.kernel, &Options { emit_passes: true });
+    let compilation = compile(
+        &set,
+        &facts.kernel,
+        &Options {
+            emit_passes: true,
+            ..Options::default()
+        },
+    );
     let mut report = Report::new(&set, &facts, &compilation)?;
     verify::verify(&facts, &compilation.objects, &mut report.hooks);
     if !others.is_empty() {

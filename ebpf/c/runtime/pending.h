@@ -8,24 +8,52 @@ struct {
 	MAP_TYPE(value, __u64);
 } tetra_pending SEC(".maps");
 
-LIBRARY int tetra_pending_put(__u32 hook_key, __u64 value, __u32 policy_slot)
+INLINE int pending_store(__u32 key, __u64 value, __u32 policy_slot)
 {
-	struct pending_key key = { bpf_get_current_pid_tgid(), hook_key, 0 };
+	struct pending_key k = { bpf_get_current_pid_tgid(), key, 0 };
 
-	if (!bpf_map_update_elem(&tetra_pending, &key, &value, BPF_ANY))
+	if (!bpf_map_update_elem(&tetra_pending, &k, &value, BPF_ANY))
 		return 0;
-	tetra_count(policy_slot, POLICY_PENDING_FULL);
+	count_policy(policy_slot, POLICY_PENDING_FULL);
 	return -1;
 }
 
-LIBRARY __u64 tetra_pending_take(__u32 hook_key)
+/* Which hooks of the target have an entry, by slot modulo 64: an exit with a thousand hooks looks once. */
+INLINE int pending_mark(__u32 target_key, __u32 policy_slot)
 {
-	struct pending_key key = { bpf_get_current_pid_tgid(), hook_key, 0 };
-	__u64 *found = bpf_map_lookup_elem(&tetra_pending, &key);
+	struct pending_key k = { bpf_get_current_pid_tgid(), target_key, 0 };
+	__u64 bit = 1ULL << (policy_slot & 63);
+	__u64 *marked = bpf_map_lookup_elem(&tetra_pending, &k);
+
+	if (!marked)
+		return pending_store(target_key, bit, policy_slot);
+	*marked |= bit; /* of this thread alone */
+	return 0;
+}
+
+LIBRARY int tetra_pending_put(__u32 hook_key, __u64 value, __u32 policy_slot, __u32 target_key)
+{
+	if (pending_store(hook_key, value, policy_slot))
+		return -1;
+	return pending_mark(target_key, policy_slot);
+}
+
+LIBRARY __u64 tetra_pending_get(__u32 key)
+{
+	struct pending_key k = { bpf_get_current_pid_tgid(), key, 0 };
+	__u64 *found = bpf_map_lookup_elem(&tetra_pending, &k);
+
+	return found ? *found : 0;
+}
+
+LIBRARY __u64 tetra_pending_take(__u32 key)
+{
+	struct pending_key k = { bpf_get_current_pid_tgid(), key, 0 };
+	__u64 *found = bpf_map_lookup_elem(&tetra_pending, &k);
 
 	if (!found)
 		return 0;
 	__u64 value = *found;
-	bpf_map_delete_elem(&tetra_pending, &key);
+	bpf_map_delete_elem(&tetra_pending, &k);
 	return value;
 }

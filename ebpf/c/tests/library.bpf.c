@@ -128,15 +128,20 @@ INLINE void run(struct scratch *s, struct text *t, __u32 operation, __u32 who, v
 		break;
 	case PENDING: {
 		__u64 none = tetra_pending_take(7);
-		int put = tetra_pending_put(7, who, 1);
+		int put = tetra_pending_put(7, who, 1, 9);
 		__u64 other = tetra_pending_take(8);
+		__u64 seen = tetra_pending_get(7);
 		__u64 some = tetra_pending_take(7);
 		__u64 gone = tetra_pending_take(7);
+		tetra_pending_put(8, who, 67, 9);
+		__u64 marks = tetra_pending_take(9);
 		tetra_put_integer(s, none, ARG_OK);
 		tetra_put_integer(s, put, ARG_OK);
 		tetra_put_integer(s, other, ARG_OK);
 		tetra_put_integer(s, some, ARG_OK);
 		tetra_put_integer(s, gone, ARG_OK);
+		tetra_put_integer(s, seen, ARG_OK);
+		tetra_put_integer(s, marks, ARG_OK);
 		tetra_submit(s, 1, 0);
 		break;
 	}

@@ -47,10 +47,10 @@ pub(super) struct Emitted {
     pub(super) starts: Vec<(BlockId, usize)>,
 }
 
-/// Emits a function.
+/// Emits a function, its blocks as they come in `layout`.
 pub(super) fn emit(
     function: &Function,
-    order: &[BlockId],
+    layout: &[BlockId],
     liveness: &Liveness,
     allocation: &Allocation,
     frame: &Frame,
@@ -64,8 +64,8 @@ pub(super) fn emit(
         block_start: 0,
         source: None,
     };
-    let mut starts = Vec::with_capacity(order.len());
-    for (position, &id) in order.iter().enumerate() {
+    let mut starts = Vec::with_capacity(layout.len());
+    for (position, &id) in layout.iter().enumerate() {
         starts.push((id, emitter.slots.len()));
         emitter.block_start = emitter.slots.len();
         let block = &function.blocks[id.0 as usize];
@@ -78,7 +78,7 @@ pub(super) fn emit(
             emitter.inst(inst)?;
         }
         emitter.source = block.source;
-        emitter.terminator(&block.terminator, order.get(position + 1).copied());
+        emitter.terminator(&block.terminator, layout.get(position + 1).copied());
     }
     Ok(Emitted {
         slots: emitter.slots,

@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 
 use crate::ir::BlockId;
-use crate::isa::Instruction;
+use crate::isa::{Form, Instruction};
 
 use super::emit::{Emitted, Slot, Target};
 use super::{CodegenError, FunctionCode};
@@ -37,6 +37,9 @@ struct Islands {
     chunk_starts: Vec<usize>,
     /// Entries of each island: final target and next hop.
     entries: Vec<BTreeMap<BlockId, Hop>>,
+    /// Whether what is before each island runs on into it, and must be led over it. The verifier refuses jumps that nothing
+    /// leads to.
+    runs_on: Vec<bool>,
     /// First slot and chunk of each block, by id.
     blocks: BTreeMap<BlockId, (usize, usize)>,
     jumps32: bool,
@@ -60,9 +63,17 @@ impl Islands {
             blocks.insert(id, (start, chunk_starts.len() - 1));
         }
         let entries = vec![BTreeMap::new(); chunk_starts.len()];
+        let chunk_ends = chunk_starts.iter().skip(1).copied().chain([emitted.slots.len()]);
+        let runs_on = chunk_ends
+            .map(|end: usize| {
+                let last = end.checked_sub(1).map(|last| emitted.slots[last].instruction.form());
+                !matches!(last, Some(Some(Form::Goto | Form::Exit)))
+            })
+            .collect();
         Self {
             chunk_starts,
             entries,
+            runs_on,
             blocks,
             jumps32,
         }
@@ -105,8 +116,13 @@ impl Islands {
     fn size(&self, island: usize) -> usize {
         match self.entries[island].len() {
             0 => 0,
-            entries => entries + 1,
+            entries => entries + self.jumps_over(island),
         }
+    }
+
+    /// Jumps over an island that has entries.
+    fn jumps_over(&self, island: usize) -> usize {
+        usize::from(self.runs_on[island])
     }
 
     /// Final position of what was at this slot.
@@ -122,7 +138,7 @@ impl Islands {
             }
             Hop::Island(island, block) => {
                 let rank = self.entries[island].keys().position(|key| *key == block).unwrap_or(0);
-                self.position(self.chunk_starts[island + 1], island) + 1 + rank
+                self.position(self.chunk_starts[island + 1], island) + self.jumps_over(island) + rank
             }
         }
     }
@@ -196,9 +212,11 @@ fn emit_island(code: &mut FunctionCode, islands: &Islands, island: usize) -> Opt
         return Some(());
     }
     let source = code.sources.last().copied().flatten();
-    code.instructions
-        .push(Instruction::goto(i16::try_from(entries.len()).ok()?));
-    code.sources.push(source);
+    if islands.runs_on[island] {
+        code.instructions
+            .push(Instruction::goto(i16::try_from(entries.len()).ok()?));
+        code.sources.push(source);
+    }
     for hop in entries.values() {
         let off = islands.position_of(*hop) as i64 - code.instructions.len() as i64 - 1;
         code.instructions.push(match i16::try_from(off) {
@@ -214,7 +232,7 @@ fn emit_island(code: &mut FunctionCode, islands: &Islands, island: usize) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::isa::{Form, Reg};
+    use crate::isa::Reg;
 
     /// `blocks` blocks of `size` slots; each ends in a jump to the block `step` further on, round about.
     fn ring(blocks: usize, size: usize, step: usize) -> Emitted {
@@ -242,6 +260,17 @@ mod tests {
     /// Follows the jumps from each block and checks where they lead.
     fn check(blocks: usize, size: usize, step: usize, jumps32: bool) {
         let code = resolve("f", &ring(blocks, size, step), 0, jumps32).expect("within reach");
+        let mut reached = vec![false; code.instructions.len()];
+        for (at, instruction) in code.instructions.iter().enumerate() {
+            let off = match instruction.form() {
+                Some(Form::Goto) => i64::from(instruction.off),
+                Some(Form::GotoLong) => i64::from(instruction.imm),
+                _ => 0,
+            };
+            reached[(at as i64 + 1 + off) as usize] = true;
+        }
+        let unreached: Vec<usize> = (1..reached.len()).filter(|at| !reached[*at]).collect();
+        assert!(unreached.is_empty(), "nothing leads to {unreached:?}");
         for (at, instruction) in code.instructions.iter().enumerate() {
             // a block's last payload says which block it is
             let is_end = instruction.form() == Some(Form::Goto)

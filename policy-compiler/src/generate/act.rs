@@ -30,33 +30,65 @@ struct Event {
 
 impl Generator<'_> {
     pub(super) fn act_phase(&mut self) -> Result<(), GenerateError> {
-        let plan = self.plan;
-        for (k, instance) in plan.instances.iter().enumerate() {
-            let done = self.b.create_block();
-            self.at(&instance.hook.line);
-            let won = self.frame_load(self.places.winners + k as i32 * 2, Size::B2);
-            self.require(CmpOp::Ne, won, 0, done);
-            if instance.may_be_undecided() {
-                let (undecided, decided) = (self.b.create_block(), self.b.create_block());
-                self.b
-                    .branch(CmpOp::Eq, Width::W64, won, winner::UNDECIDED, undecided, decided);
-                self.b.switch_to(undecided);
-                self.undecided(instance, done)?;
-                self.b.switch_to(decided);
+        for (number, group) in self.groups.all().to_vec().into_iter().enumerate() {
+            let next = self.b.create_block();
+            self.b.begin_region();
+            if self.is_indexed {
+                self.b.begin_cold();
+                self.require_winner(number, next);
             }
-            if instance.role == Role::ExitOfPair {
-                let value = self.frame_load(self.places.pending + k as i32 * 8, Size::B8);
-                let low = self.b.alu(AluOp::And, Width::W64, value, winner::UNDECIDED);
-                let (second_half, whole) = (self.b.create_block(), self.b.create_block());
-                self.b
-                    .branch(CmpOp::Ne, Width::W64, low, winner::UNDECIDED, second_half, whole);
-                self.b.switch_to(second_half);
-                self.second_half(instance, value, won, done)?;
-                self.b.switch_to(whole);
+            for k in group.instances {
+                self.act(k)?;
             }
-            self.matched(instance, won, done)?;
-            self.b.switch_to(done);
+            self.b.jump(next);
+            if self.is_indexed {
+                self.b.end_cold();
+            }
+            self.b.end_region();
+            self.b.switch_to(next);
         }
+        Ok(())
+    }
+
+    /// Goes on if there may be a winner in a group.
+    pub(super) fn require_winner(&mut self, group: usize, other: BlockId) {
+        let bit = self.groups.winner_bit(group);
+        let any = self.frame_load(self.places.any_winner + (bit / 32) as i32 * 4, Size::B4);
+        self.require(CmpOp::Set, any, 1i64 << (bit % 32), other);
+    }
+
+    fn act(&mut self, k: usize) -> Result<(), GenerateError> {
+        let plan = self.plan;
+        let instance = &plan.instances[k];
+        let done = self.b.create_block();
+        self.at(&instance.hook.line);
+        let won = self.frame_load(self.winner_place(k), Size::B2);
+        self.b.begin_cold();
+        self.require(CmpOp::Ne, won, 0, done);
+        let value = instance
+            .role
+            .takes_pending()
+            .then(|| self.call("tetra_pending_take", &[instance.pending_key.into()]));
+        if instance.may_be_undecided() {
+            let (undecided, decided) = (self.b.create_block(), self.b.create_block());
+            self.b
+                .branch(CmpOp::Eq, Width::W64, won, winner::UNDECIDED, undecided, decided);
+            self.b.switch_to(undecided);
+            self.undecided(instance, done)?;
+            self.b.switch_to(decided);
+        }
+        if let (Role::ExitOfPair, Some(value)) = (instance.role, value) {
+            let low = self.b.alu(AluOp::And, Width::W64, value, winner::UNDECIDED);
+            let (second_half, whole) = (self.b.create_block(), self.b.create_block());
+            self.b
+                .branch(CmpOp::Ne, Width::W64, low, winner::UNDECIDED, second_half, whole);
+            self.b.switch_to(second_half);
+            self.second_half(instance, value, won, done)?;
+            self.b.switch_to(whole);
+        }
+        self.matched(instance, won, done)?;
+        self.b.end_cold();
+        self.b.switch_to(done);
         Ok(())
     }
 
@@ -68,6 +100,7 @@ impl Generator<'_> {
                 instance.pending_key.into(),
                 IrOperand::Imm(winner::UNDECIDED),
                 slot.into(),
+                instance.target_key.into(),
             ];
             self.call("tetra_pending_put", &args);
             self.b.jump(done);
@@ -271,6 +304,7 @@ impl Generator<'_> {
             instance.pending_key.into(),
             won.into(),
             instance.hook.policy_slot.into(),
+            instance.target_key.into(),
         ];
         self.call("tetra_pending_put", &args);
     }
@@ -407,10 +441,13 @@ impl Generator<'_> {
             self.b.switch_to(send);
         }
         if let (Some(call_id), true) = (call_id, instance.role == Role::EntryOfPair) {
-            self.call(
-                "tetra_pending_put",
-                &[instance.pending_key.into(), call_id.into(), slot.into()],
-            );
+            let args = [
+                instance.pending_key.into(),
+                call_id.into(),
+                slot.into(),
+                instance.target_key.into(),
+            ];
+            self.call("tetra_pending_put", &args);
         }
         let lane = u32::from(instance.hook.enforces());
         self.call("tetra_submit", &[self.scratch.into(), slot.into(), lane.into()]);

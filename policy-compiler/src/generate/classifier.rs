@@ -262,6 +262,44 @@ pub(super) fn search(
     search_range(b, value, constants, 0, leaf, miss);
 }
 
+/// Emits a balanced search for the range that `value` lies in: to `leaf(i)` for the i-th, else to `miss`. The ranges, bounds
+/// included, ascend and do not overlap.
+pub(super) fn search_ranges(
+    b: &mut FunctionBuilder,
+    value: Value,
+    signed: bool,
+    ranges: &[(i64, i64)],
+    leaf: &dyn Fn(usize) -> BlockId,
+    miss: BlockId,
+) {
+    let below = if signed { CmpOp::Slt } else { CmpOp::Lt };
+    let at_most = if signed { CmpOp::Sle } else { CmpOp::Le };
+    if ranges.len() > LINEAR {
+        let middle = ranges.len() / 2;
+        let (low, high) = (b.create_block(), b.create_block());
+        b.branch(below, Width::W64, value, ranges[middle].0, low, high);
+        b.switch_to(low);
+        search_ranges(b, value, signed, &ranges[..middle], leaf, miss);
+        b.switch_to(high);
+        search_ranges(b, value, signed, &ranges[middle..], &|i| leaf(middle + i), miss);
+        return;
+    }
+    for (i, &(low, high)) in ranges.iter().enumerate() {
+        let next = b.create_block();
+        if low == high {
+            b.branch(CmpOp::Eq, Width::W64, value, low, leaf(i), next);
+        } else {
+            let above = b.create_block();
+            // below this range it is below all that follow
+            b.branch(below, Width::W64, value, low, miss, above);
+            b.switch_to(above);
+            b.branch(at_most, Width::W64, value, high, leaf(i), next);
+        }
+        b.switch_to(next);
+    }
+    b.jump(miss);
+}
+
 fn search_range(
     b: &mut FunctionBuilder,
     value: Value,

@@ -6,8 +6,8 @@ use crate::hir::{Predicate, TextComparison, TextTest};
 use crate::ir::{CmpOp, FuncId, Size, Value};
 use crate::plan::executable;
 
+use super::Generator;
 use super::classifier::{self, Classes};
-use super::{Generator, state};
 
 /// First bit of `need` that stands for a classification; those of text `t` are at `FIRST_NEED + 3 * t`.
 pub(super) const FIRST_NEED: usize = 16;
@@ -32,11 +32,16 @@ impl Generator<'_> {
     /// Classifies a text that has been read, as far as live selectors ask.
     pub(super) fn classify(&mut self, text: usize) {
         for comparison in COMPARISONS {
-            let tests: Vec<(usize, TextTest)> = self
+            let of_comparison = self
                 .class_numbers
                 .iter()
-                .filter(|((of, test), _)| *of == text && test.comparison == comparison)
-                .map(|((_, test), number)| (*number, test.clone()))
+                .filter(|((of, test), _)| *of == text && test.comparison == comparison);
+            // a test that holds makes the selectors live that hang on it
+            let tests: Vec<(usize, TextTest)> = of_comparison
+                .flat_map(|((_, test), number)| {
+                    let bits = [*number].into_iter().chain(self.live_bits_of(text, test));
+                    bits.map(|bit| (bit, test.clone()))
+                })
                 .collect();
             if tests.is_empty() {
                 continue;
@@ -45,8 +50,7 @@ impl Generator<'_> {
             let next = self.b.create_block();
             let need = self.frame_load(self.places.need, Size::B8);
             self.require(CmpOp::Set, need, 1i64 << need_bit(text, comparison), next);
-            let read = self.frame_load(self.state_place(text), Size::B1);
-            self.require(CmpOp::Eq, read, state::READ, next);
+            self.when_text_read(text, next);
             let pointer = self.texts[text];
             self.b.call_local(function, &[pointer.into(), self.scratch.into()]);
             self.b.jump(next);

@@ -4,10 +4,11 @@ use ebpf::record::PolicyCounter;
 
 use crate::attach::reads_user_memory;
 use crate::hir::{Predicate, TextTest};
-use crate::ir::{AluOp, BlockId, CmpOp, Size, Width};
+use crate::ir::{AluOp, BlockId, CmpOp, Operand as IrOperand, Size, Width};
 use crate::plan::{Instance, PlannedFilter};
 
-use super::{GenerateError, Generator, evaluates_all, state, winner};
+use super::groups::Group;
+use super::{GenerateError, Generator, evaluates_all, state, taken, winner};
 
 /// Where evaluation goes on.
 #[derive(Clone, Copy)]
@@ -21,50 +22,61 @@ pub(super) struct Outcomes {
 impl Generator<'_> {
     /// Evaluates the cheap filters of all selectors and notes which are live.
     pub(super) fn cheap_phase(&mut self) -> Result<(), GenerateError> {
-        let plan = self.plan;
-        for (k, instance) in plan.instances.iter().enumerate() {
-            let done = self.b.create_block();
-            if !evaluates_all(instance.role) {
-                let undecided = self.pending_is_undecided(k, done);
-                self.b.switch_to(undecided);
+        for group in self.groups.all().to_vec() {
+            self.b.begin_region();
+            for k in group.instances {
+                self.cheap(k)?;
             }
-            for (i, selector) in instance.selectors.iter().enumerate() {
-                let next = self.b.create_block();
-                for filter in &selector.cheap {
-                    self.at(&filter.line);
-                    let holds = self.b.create_block();
-                    self.filter(
-                        filter,
-                        Outcomes {
-                            yes: holds,
-                            no: next,
-                            undecided: next,
-                        },
-                    )?;
-                    self.b.switch_to(holds);
-                }
-                self.at(&selector.line);
-                self.set_live(self.first_live[k] + i);
-                let need = self.needed_by(instance, i);
-                self.add_need(need);
-                // without dear filters it holds already: the selectors after it cannot win
-                self.b.jump(if selector.dear.is_empty() { done } else { next });
-                self.b.switch_to(next);
-            }
-            self.b.jump(done);
-            self.b.switch_to(done);
+            self.b.end_region();
         }
         Ok(())
     }
 
-    /// A block for calls that the entry could not decide; others go to `other`.
-    fn pending_is_undecided(&mut self, k: usize, other: BlockId) -> BlockId {
-        let value = self.frame_load(self.places.pending + k as i32 * 8, Size::B8);
+    fn cheap(&mut self, k: usize) -> Result<(), GenerateError> {
+        let plan = self.plan;
+        let instance = &plan.instances[k];
+        let done = self.b.create_block();
+        let is_cold = !evaluates_all(instance.role);
+        if is_cold {
+            self.b.begin_cold();
+            self.what_entry_left(k, instance, done);
+        }
+        for (i, selector) in instance.selectors.iter().enumerate() {
+            let next = self.b.create_block();
+            self.cheap_filters(&selector.cheap, next)?;
+            self.at(&selector.line);
+            self.set_live(self.groups.first_live(k) + i);
+            let need = self.needed_by(instance, i);
+            self.add_need(need);
+            // without dear filters it holds already: the selectors after it cannot win
+            self.b.jump(if selector.dear.is_empty() { done } else { next });
+            self.b.switch_to(next);
+        }
+        self.b.jump(done);
+        if is_cold {
+            self.b.end_cold();
+        }
+        self.b.switch_to(done);
+        Ok(())
+    }
+
+    /// Notes what the entry has left open of a call; goes on with what it could not decide, else to `other`.
+    fn what_entry_left(&mut self, k: usize, instance: &Instance, other: BlockId) {
+        let bit = instance.hook.policy_slot % 64;
+        let marks = self.frame_load(self.places.marks + (bit / 32) as i32 * 4, Size::B4);
+        self.require(CmpOp::Set, marks, 1i64 << (bit % 32), other);
+        let value = self.call("tetra_pending_get", &[instance.pending_key.into()]);
+        self.require(CmpOp::Ne, value, 0, other);
         let low = self.b.alu(AluOp::And, Width::W64, value, winner::UNDECIDED);
-        let undecided = self.b.create_block();
+        let (undecided, decided) = (self.b.create_block(), self.b.create_block());
         self.b
-            .branch(CmpOp::Eq, Width::W64, low, winner::UNDECIDED, undecided, other);
-        undecided
+            .branch(CmpOp::Eq, Width::W64, low, winner::UNDECIDED, undecided, decided);
+        let place = self.places.taken + k as i32;
+        self.b.switch_to(decided);
+        self.frame_store(place, Size::B1, taken::DECIDED);
+        self.b.jump(other);
+        self.b.switch_to(undecided);
+        self.frame_store(place, Size::B1, taken::UNDECIDED);
     }
 
     fn set_live(&mut self, bit: usize) {
@@ -74,41 +86,115 @@ impl Generator<'_> {
         self.frame_store(place, Size::B4, word);
     }
 
-    /// Evaluates the dear filters of live selectors, in order; the first selector that holds wins.
+    /// Evaluates the filters of live selectors that are left, in order; the first selector that holds wins.
     pub(super) fn decide_phase(&mut self) -> Result<(), GenerateError> {
+        for (number, group) in self.groups.all().to_vec().into_iter().enumerate() {
+            let next = self.b.create_block();
+            self.b.begin_region();
+            if self.is_indexed {
+                self.b.begin_cold();
+                self.require_live(&group, next);
+            }
+            for word in group.winners {
+                self.frame_store(self.places.winners + word as i32 * 8, Size::B8, 0);
+            }
+            for k in group.instances {
+                self.decide(k, number)?;
+            }
+            self.b.jump(next);
+            if self.is_indexed {
+                self.b.end_cold();
+            }
+            self.b.end_region();
+            self.b.switch_to(next);
+        }
+        Ok(())
+    }
+
+    /// Goes on if any selector of a group may hold.
+    fn require_live(&mut self, group: &Group, other: BlockId) {
+        let mut any = None;
+        for word in group.live.clone() {
+            let live = self.frame_load(self.places.live + word as i32 * 8, Size::B8);
+            any = Some(match any {
+                None => live,
+                Some(before) => self
+                    .b
+                    .alu(AluOp::Or, Width::W64, IrOperand::Value(before), IrOperand::Value(live)),
+            });
+        }
+        if let Some(any) = any {
+            self.require(CmpOp::Ne, any, 0, other);
+        }
+    }
+
+    fn decide(&mut self, k: usize, group: usize) -> Result<(), GenerateError> {
         let plan = self.plan;
-        for (k, instance) in plan.instances.iter().enumerate() {
-            let done = self.b.create_block();
-            let place = self.places.winners + k as i32 * 2;
-            self.frame_store(place, Size::B2, 0);
-            if instance.role.takes_pending() {
-                self.returned_halves(k, instance, done)?;
+        let instance = &plan.instances[k];
+        let done = self.b.create_block();
+        let takes = instance.role.takes_pending();
+        let mut none = done;
+        if takes {
+            self.b.begin_cold();
+            self.returned_halves(k, instance, group, done)?;
+            none = self.b.create_block();
+        }
+        let undecided = self.b.create_block();
+        for (i, selector) in instance.selectors.iter().enumerate() {
+            let next = self.b.create_block();
+            self.at(&selector.line);
+            let bit = self.groups.first_live(k) + i;
+            let live = self.frame_load(self.places.live + (bit / 32) as i32 * 4, Size::B4);
+            if self.is_indexed {
+                self.b.begin_cold();
             }
-            let undecided = self.b.create_block();
-            for (i, selector) in instance.selectors.iter().enumerate() {
-                let next = self.b.create_block();
-                self.at(&selector.line);
-                let bit = self.first_live[k] + i;
-                let live = self.frame_load(self.places.live + (bit / 32) as i32 * 4, Size::B4);
-                self.require(CmpOp::Set, live, 1i64 << (bit % 32), next);
-                self.dear_filters(&selector.dear, next, undecided)?;
-                if instance.role.is_exit() && !selector.returned.is_empty() {
-                    let rejected = self.b.create_block();
-                    self.return_filters(&selector.returned, rejected)?;
-                    self.declare_winner(place, i as i64 + 1, done);
-                    self.b.switch_to(rejected);
-                    self.count(instance.hook.policy_slot, PolicyCounter::ReturnRejected);
-                    self.b.jump(done);
-                } else {
-                    self.declare_winner(place, i as i64 + 1, done);
-                }
-                self.b.switch_to(next);
+            self.require(CmpOp::Set, live, 1i64 << (bit % 32), next);
+            if self.is_indexed {
+                // the index has not asked them all
+                self.cheap_filters(&selector.cheap, next)?;
             }
+            self.dear_filters(&selector.dear, next, undecided)?;
+            if instance.role.is_exit() && !selector.returned.is_empty() {
+                let rejected = self.b.create_block();
+                self.return_filters(&selector.returned, rejected)?;
+                self.declare_winner(k, group, i as i64 + 1, done);
+                self.b.switch_to(rejected);
+                self.count(instance.hook.policy_slot, PolicyCounter::ReturnRejected);
+                self.b.jump(none);
+            } else {
+                self.declare_winner(k, group, i as i64 + 1, done);
+            }
+            if self.is_indexed {
+                self.b.end_cold();
+            }
+            self.b.switch_to(next);
+        }
+        self.b.jump(none);
+        self.b.switch_to(undecided);
+        self.b.set_source(None);
+        self.declare_winner(k, group, winner::UNDECIDED, done);
+        if takes {
+            // nobody asks for it any more
+            self.b.switch_to(none);
+            self.call("tetra_pending_take", &[instance.pending_key.into()]);
             self.b.jump(done);
-            self.b.switch_to(undecided);
-            self.b.set_source(None);
-            self.declare_winner(place, winner::UNDECIDED, done);
-            self.b.switch_to(done);
+            self.b.end_cold();
+        }
+        self.b.switch_to(done);
+        Ok(())
+    }
+
+    fn cheap_filters(&mut self, filters: &[PlannedFilter], no: BlockId) -> Result<(), GenerateError> {
+        for filter in filters {
+            self.at(&filter.line);
+            let holds = self.b.create_block();
+            let to = Outcomes {
+                yes: holds,
+                no,
+                undecided: no,
+            };
+            self.filter(filter, to)?;
+            self.b.switch_to(holds);
         }
         Ok(())
     }
@@ -161,10 +247,27 @@ impl Generator<'_> {
         Ok(())
     }
 
-    fn declare_winner(&mut self, place: i32, winner: i64, done: BlockId) {
-        self.frame_store(place, Size::B2, winner);
-        self.frame_store(self.places.any_winner, Size::B8, 1);
+    /// Place of the winner of an instance.
+    pub(super) fn winner_place(&self, k: usize) -> i32 {
+        self.places.winners + self.groups.winner(k) as i32 * 2
+    }
+
+    fn declare_winner(&mut self, k: usize, group: usize, winner: i64, done: BlockId) {
+        self.frame_store(self.winner_place(k), Size::B2, winner);
+        self.note_winner(group);
         self.b.jump(done);
+    }
+
+    fn note_winner(&mut self, group: usize) {
+        let bit = self.groups.winner_bit(group);
+        let place = self.places.any_winner + (bit / 32) as i32 * 4;
+        if self.is_indexed {
+            let any = self.frame_load(place, Size::B4);
+            let any = self.b.alu(AluOp::Or, Width::W64, any, 1i64 << (bit % 32));
+            self.frame_store(place, Size::B4, any);
+        } else {
+            self.frame_store(place, Size::B4, 1);
+        }
     }
 
     fn return_filters(&mut self, filters: &[PlannedFilter], rejected: BlockId) -> Result<(), GenerateError> {
@@ -185,17 +288,24 @@ impl Generator<'_> {
     }
 
     /// Calls whose selector the entry has found: only the return filters are left. Goes on in a block for the others.
-    fn returned_halves(&mut self, k: usize, instance: &Instance, done: BlockId) -> Result<(), GenerateError> {
-        let place = self.places.winners + k as i32 * 2;
-        let value = self.frame_load(self.places.pending + k as i32 * 8, Size::B8);
-        self.require(CmpOp::Ne, value, 0, done);
-        let selector = self.b.alu(AluOp::And, Width::W64, value, winner::UNDECIDED);
+    fn returned_halves(
+        &mut self,
+        k: usize,
+        instance: &Instance,
+        group: usize,
+        done: BlockId,
+    ) -> Result<(), GenerateError> {
+        let place = self.winner_place(k);
+        let left = self.frame_load(self.places.taken + k as i32, Size::B1);
+        self.require(CmpOp::Ne, left, 0, done);
         let (undecided, decided) = (self.b.create_block(), self.b.create_block());
         self.b
-            .branch(CmpOp::Eq, Width::W64, selector, winner::UNDECIDED, undecided, decided);
+            .branch(CmpOp::Eq, Width::W64, left, taken::UNDECIDED, undecided, decided);
         self.b.switch_to(decided);
+        let value = self.call("tetra_pending_get", &[instance.pending_key.into()]);
+        let selector = self.b.alu(AluOp::And, Width::W64, value, winner::UNDECIDED);
         self.frame_store(place, Size::B2, selector);
-        self.frame_store(self.places.any_winner, Size::B8, 1);
+        self.note_winner(group);
         for (i, planned) in instance
             .selectors
             .iter()

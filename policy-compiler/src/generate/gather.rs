@@ -45,14 +45,12 @@ impl Generator<'_> {
     }
 
     /// What filters read; the rest is read only for events.
-    fn filtered(&self) -> BTreeSet<usize> {
-        let operands = self
-            .plan
-            .instances
-            .iter()
-            .flat_map(|i| &i.selectors)
-            .flat_map(|s| &s.dear);
-        operands.filter_map(|f| self.filter_operand(&f.predicate)).collect()
+    fn filtered(&self) -> &BTreeSet<usize> {
+        self.filtered.get_or_init(|| {
+            let selectors = self.plan.instances.iter().flat_map(|i| &i.selectors);
+            let filters = selectors.flat_map(|s| &s.dear);
+            filters.filter_map(|f| self.filter_operand(&f.predicate)).collect()
+        })
     }
 
     /// Number of what a dear filter reads.
@@ -81,13 +79,13 @@ impl Generator<'_> {
         let classes = dear
             .iter()
             .fold(0, |bits, f| bits | self.classification_need(&f.predicate));
-        let filtered = self.filtered().into_iter().fold(0u64, |bits, i| bits | 1 << i);
+        let filtered = self.filtered().iter().fold(0u64, |bits, i| bits | 1 << i);
         filters | classes | (self.posted(instance) & filtered)
     }
 
     /// Reads what live selectors test.
     pub(super) fn gather_phase(&mut self) -> Result<(), GenerateError> {
-        let filtered = self.filtered();
+        let filtered = self.filtered().clone();
         if filtered.is_empty() {
             return Ok(());
         }
@@ -104,20 +102,45 @@ impl Generator<'_> {
         }
         self.b.set_source(None);
         self.frame_store(self.places.need, Size::B8, 0);
+        if self.is_indexed {
+            self.posted_by_groups(rest_bits);
+        } else {
+            self.posted_by_winners(rest_bits);
+        }
+        self.gather(&rest)
+    }
+
+    fn posted_by_winners(&mut self, rest: u64) {
         let plan = self.plan;
         for (k, instance) in plan.instances.iter().enumerate() {
-            let bits = self.posted(instance) & rest_bits;
+            let bits = self.posted(instance) & rest;
             if bits == 0 {
                 continue;
             }
             let next = self.b.create_block();
-            let winner = self.frame_load(self.places.winners + k as i32 * 2, Size::B2);
+            let winner = self.frame_load(self.winner_place(k), Size::B2);
             self.require(CmpOp::Ne, winner, 0, next);
             self.add_need(bits);
             self.b.jump(next);
             self.b.switch_to(next);
         }
-        self.gather(&rest)
+    }
+
+    /// What any instance of a group with winners posts: winners of other groups are not known.
+    fn posted_by_groups(&mut self, rest: u64) {
+        let plan = self.plan;
+        for (number, group) in self.groups.all().to_vec().into_iter().enumerate() {
+            let instances = &plan.instances[group.instances];
+            let bits = instances.iter().fold(0, |bits, i| bits | self.posted(i)) & rest;
+            if bits == 0 {
+                continue;
+            }
+            let next = self.b.create_block();
+            self.require_winner(number, next);
+            self.add_need(bits);
+            self.b.jump(next);
+            self.b.switch_to(next);
+        }
     }
 
     /// Adds bits to what has to be gathered.
@@ -141,6 +164,8 @@ impl Generator<'_> {
             self.b.switch_to(next);
             if index < self.texts.len() {
                 self.classify(index);
+            } else {
+                self.index_socket(index);
             }
         }
         Ok(())

@@ -69,14 +69,15 @@ impl Generator<'_> {
 
     /// Branches on a stage-1 bit. An executable whose path is not known matches neither the test nor its negation.
     pub(super) fn binary_test(&mut self, bit: BinaryBit, negated: bool, yes: BlockId, no: BlockId) {
-        let position = self
-            .plan
-            .binary_words
-            .iter()
-            .position(|w| w.word == bit.word)
-            .unwrap_or_default();
-        let bits = self.frame_load(self.places.binary + position as i32 * 8, Size::B4);
+        let bits = self.binary_word(bit.word);
         self.bit_test(bits, bit, negated, yes, no);
+    }
+
+    /// The bits of a word of stage 1.
+    pub(super) fn binary_word(&mut self, word: u32) -> Value {
+        let words = &self.plan.binary_words;
+        let position = words.iter().position(|w| w.word == word).unwrap_or_default();
+        self.frame_load(self.places.binary + position as i32 * 8, Size::B4)
     }
 
     /// As [`Self::binary_test`], on a word that is at hand.
@@ -144,7 +145,7 @@ impl Generator<'_> {
         Ok(())
     }
 
-    fn namespace_inode(&mut self, namespace: Namespace) -> Result<Value, GenerateError> {
+    pub(super) fn namespace_inode(&mut self, namespace: Namespace) -> Result<Value, GenerateError> {
         let (member, of) = match namespace {
             Namespace::Uts => ("uts_ns", "uts_namespace"),
             Namespace::Ipc => ("ipc_ns", "ipc_namespace"),

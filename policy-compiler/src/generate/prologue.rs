@@ -1,8 +1,10 @@
 //! First and last instructions of a program: scratch memory, calls under way, verdict.
 
+use std::collections::BTreeSet;
+
 use ebpf::record::PolicyCounter;
 
-use crate::ir::{BlockId, CmpOp, Operand as IrOperand, Size, Type, Width};
+use crate::ir::{AluOp, BlockId, CmpOp, Operand as IrOperand, Size, Type, Width};
 
 use super::layout::SCRATCH_SIZE;
 use super::{GenerateError, Generator};
@@ -29,19 +31,22 @@ impl Generator<'_> {
             self.frame_store(place, Size::B8, 0);
         }
         let gathered = self.plan.texts.len() + self.plan.socks.len() + self.plan.sockaddrs.len();
-        let selectors: usize = self.plan.instances.iter().map(|i| i.selectors.len()).sum();
         let classes = self.class_numbers.len();
         for (start, words) in [
             (self.places.states, gathered.div_ceil(8)),
-            (self.places.live, selectors.div_ceil(64)),
+            (self.places.live, self.groups.live_words()),
             (self.places.classes, classes.div_ceil(64)),
+            (self.places.taken, self.taken_words()),
         ] {
             for word in 0..words {
                 self.frame_store(start + word as i32 * 8, Size::B8, 0);
             }
         }
+        for (word, mask) in self.first_live_words() {
+            self.frame_store(self.places.live + word as i32 * 4, Size::B4, i64::from(mask));
+        }
         if self.takes_pending() {
-            self.take_pending(leave);
+            self.take_marks(leave);
         }
         if let Some(place) = self.places.registers {
             self.copy_registers(place, leave)?;
@@ -49,24 +54,22 @@ impl Generator<'_> {
         Ok(())
     }
 
-    /// Takes the marks that the entry program left; leaves if there is none.
-    fn take_pending(&mut self, leave: BlockId) {
-        let mut any = None;
-        for (i, instance) in self.plan.instances.iter().enumerate() {
-            let taken = self.call("tetra_pending_take", &[instance.pending_key.into()]);
-            self.frame_store(self.places.pending + i as i32 * 8, Size::B8, taken);
-            any = Some(match any {
+    /// Takes the marks of the entry program, a bit for each policy slot modulo 64; leaves if there is none.
+    fn take_marks(&mut self, leave: BlockId) {
+        let targets: BTreeSet<u32> = self.plan.instances.iter().map(|i| i.target_key).collect();
+        let mut marks = None;
+        for target in targets {
+            let taken = self.call("tetra_pending_take", &[target.into()]);
+            marks = Some(match marks {
                 None => taken,
-                Some(before) => self.b.alu(
-                    crate::ir::AluOp::Or,
-                    Width::W64,
-                    IrOperand::Value(before),
-                    IrOperand::Value(taken),
-                ),
+                Some(before) => self
+                    .b
+                    .alu(AluOp::Or, Width::W64, IrOperand::Value(before), IrOperand::Value(taken)),
             });
         }
-        if let Some(any) = any {
-            self.require(CmpOp::Ne, any, 0, leave);
+        if let Some(marks) = marks {
+            self.frame_store(self.places.marks, Size::B8, marks);
+            self.require(CmpOp::Ne, marks, 0, leave);
         }
     }
 
@@ -76,8 +79,8 @@ impl Generator<'_> {
             let verdict = self.frame_load(self.places.verdict, Size::B8);
             self.b.call_runtime_void("tetra_leave", &[self.scratch.into()]);
             // The verifier wants proof that it is an errno: recompute it from what it can bound.
-            let errno = self.b.alu(crate::ir::AluOp::And, Width::W64, verdict, 0xfff);
-            let negative = self.b.alu(crate::ir::AluOp::Sub, Width::W64, 0i64, errno);
+            let errno = self.b.alu(AluOp::And, Width::W64, verdict, 0xfff);
+            let negative = self.b.alu(AluOp::Sub, Width::W64, 0i64, errno);
             self.b.ret(negative);
         } else {
             self.b.call_runtime_void("tetra_leave", &[self.scratch.into()]);

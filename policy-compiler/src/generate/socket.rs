@@ -12,8 +12,8 @@ use std::mem::offset_of;
 use super::decide::Outcomes;
 use super::{Generator, classifier, layout};
 
-const AF_INET: i64 = 2;
-const AF_INET6: i64 = 10;
+pub(super) const AF_INET: i64 = 2;
+pub(super) const AF_INET6: i64 = 10;
 
 impl Generator<'_> {
     /// Branches on a test of a gathered socket.
@@ -126,20 +126,20 @@ impl Generator<'_> {
         }
     }
 
-    fn big_endian(&mut self, offset: i32, size: Size) -> Value {
+    pub(super) fn big_endian(&mut self, offset: i32, size: Size) -> Value {
         let loaded = self.frame_load(offset, size);
         self.b.byte_swap(size, loaded)
     }
 }
 
 /// Where a socket or socket address stands in the scratch element.
-enum Place {
+pub(super) enum Place {
     Sock(i32),
     Sockaddr(i32),
 }
 
 impl Place {
-    fn new(operand: &Operand, index: usize, texts: usize, socks: usize) -> Self {
+    pub(super) fn new(operand: &Operand, index: usize, texts: usize, socks: usize) -> Self {
         if operand.argument_type == ArgumentType::Sock {
             Self::Sock(layout::sock(index - texts))
         } else {
@@ -147,7 +147,7 @@ impl Place {
         }
     }
 
-    fn family(&self) -> i32 {
+    pub(super) fn family(&self) -> i32 {
         match self {
             Self::Sock(at) => at + offset_of!(ArgumentSock, family) as i32,
             Self::Sockaddr(at) => at + offset_of!(ArgumentSockaddr, family) as i32,
@@ -166,7 +166,7 @@ impl Place {
         at + offset_of!(ArgumentSock, state) as i32
     }
 
-    fn port(&self, side: SockSide) -> i32 {
+    pub(super) fn port(&self, side: SockSide) -> i32 {
         match (self, side) {
             (Self::Sock(at), SockSide::Source) => at + offset_of!(ArgumentSock, sport) as i32,
             (Self::Sock(at), SockSide::Destination) => at + offset_of!(ArgumentSock, dport) as i32,
@@ -174,7 +174,7 @@ impl Place {
         }
     }
 
-    fn address(&self, side: SockSide) -> i32 {
+    pub(super) fn address(&self, side: SockSide) -> i32 {
         match (self, side) {
             (Self::Sock(at), SockSide::Source) => at + offset_of!(ArgumentSock, saddr) as i32,
             (Self::Sock(at), SockSide::Destination) => at + offset_of!(ArgumentSock, daddr) as i32,

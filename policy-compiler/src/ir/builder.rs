@@ -40,6 +40,8 @@ impl From<u32> for Operand {
 struct OpenBlock {
     insts: Vec<Located>,
     end: Option<(Terminator, Option<SourceRef>)>,
+    coldness: u8,
+    region: u32,
 }
 
 /// A function under construction.
@@ -52,6 +54,9 @@ pub struct FunctionBuilder {
     slots: Vec<StackSlot>,
     current: Option<BlockId>,
     source: Option<SourceRef>,
+    coldness: u8,
+    region: u32,
+    regions: u32,
 }
 
 impl FunctionBuilder {
@@ -66,6 +71,9 @@ impl FunctionBuilder {
             slots: Vec::new(),
             current: Some(BlockId(0)),
             source: None,
+            coldness: 0,
+            region: 0,
+            regions: 1,
         }
     }
 
@@ -81,8 +89,37 @@ impl FunctionBuilder {
 
     /// A new, empty block; it does not become the current one.
     pub fn create_block(&mut self) -> BlockId {
-        self.blocks.push(OpenBlock::default());
+        self.blocks.push(OpenBlock {
+            coldness: self.coldness,
+            region: self.region,
+            ..OpenBlock::default()
+        });
         BlockId(self.blocks.len() as u32 - 1)
+    }
+
+    /// Blocks created from here on make a region of their own ([`Block::region`]), until [`FunctionBuilder::end_region`].
+    /// Regions are not nested: the first one goes on behind it.
+    pub fn begin_region(&mut self) {
+        self.region = self.regions;
+        self.regions += 1;
+    }
+
+    /// Blocks created from here on belong to the first region.
+    pub fn end_region(&mut self) {
+        self.region = 0;
+    }
+
+    /// Blocks created from here on are one level colder ([`Block::coldness`]).
+    pub fn begin_cold(&mut self) {
+        self.coldness += 1;
+    }
+
+    /// Ends what [`FunctionBuilder::begin_cold`] has begun.
+    ///
+    /// # Panics
+    /// If there was nothing begun.
+    pub fn end_cold(&mut self) {
+        self.coldness = self.coldness.checked_sub(1).expect("cold code was begun");
     }
 
     /// What is built from here on goes into this block.
@@ -376,6 +413,8 @@ impl FunctionBuilder {
                 insts: open.insts,
                 terminator: terminator.map_blocks(renumber),
                 source,
+                coldness: open.coldness,
+                region: open.region,
             });
         }
         Function {
