@@ -5,13 +5,17 @@
 //! evaluates the word anew on the path of `mm->exe_file` and stores it with one aligned store. So processes that were there
 //! before, exec, fork and a change of the policy set need nothing else, and a change leaves the words it does not touch valid.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::hash::StableHasher;
-use crate::hir::{Hook, Predicate, TextTest};
+use crate::hir::{Hook, Predicate, TextComparison, TextTest};
 
 /// Words of a process record (`POLICY_WORDS`).
 pub const WORDS: usize = 8;
 /// Predicates in a word; bit 31 is [`KNOWN`].
 pub const BITS: usize = 31;
+/// Kinds of [`TextComparison`].
+const COMPARISONS: usize = 3;
 /// Bit of a word: the path of the executable could be resolved.
 pub const KNOWN: u32 = 1 << 31;
 
@@ -24,36 +28,60 @@ pub struct BinaryBit {
     pub bit: u32,
 }
 
-/// The predicates of the set, in order of first use. Those that do not fit any more are evaluated at the hook.
+/// The predicates of the set, in order of first use.
+///
+/// Where there are more than bits, those behind share a bit for each comparison, which says whether any of them holds: hooks that
+/// test them evaluate them only then.
 #[derive(Clone, Debug, Default)]
 pub struct BinaryTable {
     tests: Vec<TextTest>,
+    bits: BTreeMap<TextTest, usize>,
+    /// By comparison: the shared bit.
+    shared: BTreeMap<TextComparison, usize>,
 }
 
 impl BinaryTable {
     /// Numbers the predicates of all hooks.
     pub fn new<'h>(hooks: impl IntoIterator<Item = &'h Hook>) -> Self {
-        let mut table = Self::default();
-        for hook in hooks {
-            for filter in hook.selectors.iter().flat_map(|s| &s.filters) {
-                if let Predicate::Binary { test, .. } = &filter.predicate
-                    && !table.tests.contains(test)
-                    && table.tests.len() < WORDS * BITS
-                {
-                    table.tests.push(test.clone());
-                }
+        let mut seen = BTreeSet::new();
+        let mut tests = Vec::new();
+        for filter in hooks.into_iter().flat_map(|h| &h.selectors).flat_map(|s| &s.filters) {
+            if let Predicate::Binary { test, .. } = &filter.predicate
+                && seen.insert(test)
+            {
+                tests.push(test.clone());
             }
         }
-        table
+        Self::of(tests)
+    }
+
+    fn of(mut tests: Vec<TextTest>) -> Self {
+        let mut shared = BTreeMap::new();
+        if tests.len() > WORDS * BITS {
+            let mut values: BTreeMap<TextComparison, BTreeSet<Vec<u8>>> = BTreeMap::new();
+            for test in tests.split_off(WORDS * BITS - COMPARISONS) {
+                values.entry(test.comparison).or_default().extend(test.values);
+            }
+            for (comparison, values) in values {
+                shared.insert(comparison, tests.len());
+                tests.push(TextTest {
+                    comparison,
+                    values: values.into_iter().collect(),
+                });
+            }
+        }
+        let bits = tests.iter().cloned().zip(0..).collect();
+        Self { tests, bits, shared }
     }
 
     /// The bit of a predicate, or `None` if the table was full.
     pub fn bit(&self, test: &TextTest) -> Option<BinaryBit> {
-        let index = self.tests.iter().position(|t| t == test)?;
-        Some(BinaryBit {
-            word: (index / BITS) as u32,
-            bit: (index % BITS) as u32,
-        })
+        self.bits.get(test).map(|index| at(*index))
+    }
+
+    /// For a predicate without a bit of its own: the bit that is set for every executable that it holds for.
+    pub fn shared_bit(&self, test: &TextTest) -> Option<BinaryBit> {
+        self.shared.get(&test.comparison).map(|index| at(*index))
     }
 
     /// The predicates of a word, by bit.
@@ -67,6 +95,13 @@ impl BinaryTable {
         let mut hasher = StableHasher::default();
         hasher.write(format!("{:?}", self.word(word)).as_bytes());
         hasher.finish_u32()
+    }
+}
+
+fn at(index: usize) -> BinaryBit {
+    BinaryBit {
+        word: (index / BITS) as u32,
+        bit: (index % BITS) as u32,
     }
 }
 
@@ -84,16 +119,30 @@ mod tests {
 
     #[test]
     fn words_fill_in_order_and_keep_their_stamps() {
-        let mut table = BinaryTable {
-            tests: (0..40).map(|i| test(&format!("/bin/{i}"))).collect(),
-        };
+        let tests: Vec<TextTest> = (0..40).map(|i| test(&format!("/bin/{i}"))).collect();
+        let table = BinaryTable::of(tests.clone());
         assert_eq!(table.bit(&test("/bin/0")), Some(BinaryBit { word: 0, bit: 0 }));
         assert_eq!(table.bit(&test("/bin/31")), Some(BinaryBit { word: 1, bit: 0 }));
         assert_eq!(table.bit(&test("/bin/40")), None);
         let stamps = [table.stamp(0), table.stamp(1)];
-        table.tests.push(test("/bin/40"));
+        let table = BinaryTable::of(tests.into_iter().chain([test("/bin/40")]).collect());
         assert_eq!(table.stamp(0), stamps[0]);
         assert_ne!(table.stamp(1), stamps[1]);
         assert!(stamps.iter().all(|&s| s != 0));
+    }
+
+    #[test]
+    fn what_finds_no_bit_shares_one() {
+        let full = WORDS * BITS;
+        let named = |i: usize| test(&format!("/bin/{i}"));
+        let table = BinaryTable::of((0..full).map(named).collect());
+        assert!(table.bit(&named(full - 1)).is_some() && table.shared_bit(&named(0)).is_none());
+
+        let table = BinaryTable::of((0..full + 50).map(named).collect());
+        assert!(table.bit(&named(full - 4)).is_some());
+        assert_eq!(table.bit(&named(full - 3)), None);
+        let bit = table.shared_bit(&named(full + 1)).expect("a shared bit");
+        assert_eq!((bit.word, bit.bit), (7, 28));
+        assert_eq!(table.word(7)[28].values.len(), 53);
     }
 }

@@ -105,7 +105,7 @@ pub fn explain(plan: &HookPlan) -> Explanation {
                 (Stage::Dear, &selector.dear[..]),
                 (Stage::Return, returned),
             ] {
-                for filter in filters {
+                for filter in filters.iter().filter(|f| !f.is_implied) {
                     let stage = if filter.binary_bit.is_some() {
                         Stage::Exec
                     } else {

@@ -30,6 +30,7 @@ mod frame;
 mod gather;
 mod groups;
 mod index;
+mod index_screen;
 mod integer;
 mod layout;
 mod operand;
@@ -235,10 +236,10 @@ impl<'a> Generator<'a> {
     }
 
     fn program(&mut self) -> Result<(), GenerateError> {
-        self.screen()?;
         if self.is_indexed {
             self.index = Some(Rc::new(Index::new(self)));
         }
+        self.screen()?;
         let leave = self.b.create_block();
         self.prologue(leave)?;
         if !self.plan.binary_words.is_empty() {

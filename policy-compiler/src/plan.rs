@@ -106,6 +106,8 @@ pub struct PlannedFilter {
     pub predicate: Predicate,
     /// For [`Predicate::Binary`]: where the answer stands.
     pub binary_bit: Option<BinaryBit>,
+    /// Follows from another filter of the selector: only there to fail sooner.
+    pub is_implied: bool,
     /// Its line.
     pub line: SourceLine,
 }
@@ -362,11 +364,17 @@ fn planned(selector: &Selector, table: &BinaryTable) -> PlannedSelector {
             Predicate::Binary { test, .. } => table.bit(test),
             _ => None,
         },
+        is_implied: false,
         predicate: filter.predicate.clone(),
         line: filter.line.clone(),
     };
-    let (mut cheap, mut dear): (Vec<PlannedFilter>, Vec<PlannedFilter>) =
-        selector.filters.iter().map(plan).partition(|f| cost(f) < DEAR);
+    let implied = selector.filters.iter().filter_map(|filter| implied(filter, table));
+    let (mut cheap, mut dear): (Vec<PlannedFilter>, Vec<PlannedFilter>) = selector
+        .filters
+        .iter()
+        .map(plan)
+        .chain(implied)
+        .partition(|f| cost(f) < DEAR);
     // stable: filters of equal cost keep the policy's order
     cheap.sort_by_key(cost);
     dear.sort_by_key(cost);
@@ -378,6 +386,28 @@ fn planned(selector: &Selector, table: &BinaryTable) -> PlannedSelector {
         return_actions: selector.return_actions.clone(),
         line: selector.line.clone(),
     }
+}
+
+/// The shared predicate of stage 1 for one that found no bit there.
+fn implied(filter: &Filter, table: &BinaryTable) -> Option<PlannedFilter> {
+    let Predicate::Binary { test, negated: false } = &filter.predicate else {
+        return None;
+    };
+    if table.bit(test).is_some() {
+        return None;
+    }
+    // the bit stands for the values of all that share it
+    let values = Vec::new();
+    let comparison = test.comparison;
+    Some(PlannedFilter {
+        predicate: Predicate::Binary {
+            test: TextTest { comparison, values },
+            negated: false,
+        },
+        binary_bit: Some(table.shared_bit(test)?),
+        is_implied: true,
+        line: filter.line.clone(),
+    })
 }
 
 /// From here on something has to be read from memory that is not at hand.

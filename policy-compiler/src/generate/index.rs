@@ -24,11 +24,11 @@ pub(super) type Selectors = BTreeSet<usize>;
 /// Ranges of numbers, bounds included, with the selectors that have them. Signed numbers have their top bit flipped, so that the
 /// order is that of unsigned ones.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-struct Ranges(Vec<(u64, u64, usize)>);
+pub(super) struct Ranges(Vec<(u64, u64, usize)>);
 
 /// What is searched for a number, in the cheap phase.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Number {
+pub(super) enum Number {
     Integer(Operand),
     Pid,
     Namespace(Namespace),
@@ -60,12 +60,12 @@ enum Key<'p> {
 pub(super) struct Index {
     /// Without a key.
     always: Selectors,
-    numbers: BTreeMap<Number, Ranges>,
-    bits: BTreeMap<BinaryBit, Selectors>,
-    texts: BTreeMap<(usize, TextTest), Selectors>,
+    pub(super) numbers: BTreeMap<Number, Ranges>,
+    pub(super) bits: BTreeMap<BinaryBit, Selectors>,
+    pub(super) texts: BTreeMap<(usize, TextTest), Selectors>,
     sockets: BTreeMap<(usize, Socket), Ranges>,
     /// Stage-1 bits without which none of these selectors can hold, though they hang on something dearer.
-    guarded: BTreeMap<BinaryBit, Selectors>,
+    pub(super) guarded: BTreeMap<BinaryBit, Selectors>,
     /// What is gathered as soon as any of these selectors is live.
     needs: BTreeMap<usize, u64>,
 }
@@ -148,8 +148,12 @@ impl Index {
     /// Selectors whose key is read in the gather phase.
     fn gathered(&self) -> Selectors {
         let texts = self.texts.values().flatten().copied();
-        let sockets = self.sockets.values().flat_map(|r| r.0.iter().map(|(.., bit)| *bit));
-        texts.chain(sockets).collect()
+        texts.chain(self.of_sockets()).collect()
+    }
+
+    /// Selectors that hang on a part of a socket.
+    pub(super) fn of_sockets(&self) -> impl Iterator<Item = usize> {
+        self.sockets.values().flat_map(|r| r.0.iter().map(|(.., bit)| *bit))
     }
 
     /// The selectors that hang on a test of a text.
@@ -168,6 +172,16 @@ impl Ranges {
     fn add(&mut self, ranges: Vec<(u64, u64)>, selector: usize) {
         self.0
             .extend(ranges.into_iter().map(|(low, high)| (low, high, selector)));
+    }
+
+    /// Bounds of the ranges as they are compared.
+    pub(super) fn bounds(&self, signed: bool) -> Vec<(i64, i64)> {
+        let flip = flip(signed);
+        let apart = self.apart();
+        let bounds = apart
+            .iter()
+            .map(|(low, high, _)| ((low ^ flip) as i64, (high ^ flip) as i64));
+        bounds.collect()
     }
 
     /// Ranges that do not overlap, ascending.
@@ -317,14 +331,7 @@ impl Generator<'_> {
         };
         self.b.set_source(None);
         for (number, ranges) in &index.numbers {
-            let (value, signed) = match number {
-                Number::Integer(operand) => (self.integer(operand)?, is_signed(operand)),
-                Number::Pid => {
-                    let pid_tgid = self.b.call_helper(helper::GET_CURRENT_PID_TGID, &[]);
-                    (self.b.alu(AluOp::Rsh, Width::W64, pid_tgid, 32i64), false)
-                }
-                Number::Namespace(namespace) => (self.namespace_inode(*namespace)?, false),
-            };
+            let (value, signed) = self.indexed_number(number)?;
             self.search_ranges(&index, value, signed, ranges);
         }
         self.index_bits(&index);
@@ -336,6 +343,18 @@ impl Generator<'_> {
             self.if_bit(*bit, |generator| generator.add_need(need));
         }
         Ok(())
+    }
+
+    /// A number that is searched, and whether it is signed.
+    pub(super) fn indexed_number(&mut self, number: &Number) -> Result<(Value, bool), GenerateError> {
+        Ok(match number {
+            Number::Integer(operand) => (self.integer(operand)?, is_signed(operand)),
+            Number::Pid => {
+                let pid_tgid = self.b.call_helper(helper::GET_CURRENT_PID_TGID, &[]);
+                (self.b.alu(AluOp::Rsh, Width::W64, pid_tgid, 32i64), false)
+            }
+            Number::Namespace(namespace) => (self.namespace_inode(*namespace)?, false),
+        })
     }
 
     /// Looks at stage-1 bits: one test for each word of them, unless one is set.
@@ -455,11 +474,7 @@ impl Generator<'_> {
 
     fn search_ranges(&mut self, index: &Index, value: Value, signed: bool, ranges: &Ranges) {
         let apart = ranges.apart();
-        let flip = flip(signed);
-        let bounds: Vec<(i64, i64)> = apart
-            .iter()
-            .map(|(low, high, _)| ((low ^ flip) as i64, (high ^ flip) as i64))
-            .collect();
+        let bounds = ranges.bounds(signed);
         let next = self.b.create_block();
         self.b.begin_cold();
         let leaves: Vec<BlockId> = apart.iter().map(|_| self.b.create_block()).collect();

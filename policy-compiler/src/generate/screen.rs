@@ -45,7 +45,7 @@ impl Screened<'_> {
 
 /// The ends of a path, if any selector tests it.
 #[derive(Clone, Copy)]
-struct Ends {
+pub(super) struct Ends {
     head: Value,
     tail: Value,
 }
@@ -54,11 +54,18 @@ impl<'a> Generator<'a> {
     /// Leaves if no selector can hold; else goes on in a new block.
     pub(super) fn screen(&mut self) -> Result<(), GenerateError> {
         let path = self.screened_path();
+        if let Some(index) = self.index.clone() {
+            return self.screen_by_index(&index, path);
+        }
         let Some(groups) = self.screened(path) else {
             return Ok(());
         };
         let (go_on, leave) = (self.b.create_block(), self.b.create_block());
-        let words = self.screened_words(&groups, go_on);
+        let asks = groups
+            .iter()
+            .flat_map(|g| &g.guards)
+            .any(|f| matches!(f.predicate, Predicate::Binary { .. }));
+        let words = if asks { self.screened_words(go_on) } else { Vec::new() };
         let ends = match path {
             Some(path) if groups.iter().any(Screened::tests_all) => {
                 let outline = self.b.create_block();
@@ -152,7 +159,7 @@ impl<'a> Generator<'a> {
     }
 
     /// Whether a cheap filter can be evaluated without scratch memory.
-    fn is_guard(&self, filter: &PlannedFilter) -> bool {
+    pub(super) fn is_guard(&self, filter: &PlannedFilter) -> bool {
         match &filter.predicate {
             // copied registers are in the frame
             Predicate::Integer { operand, .. } => {
@@ -207,16 +214,9 @@ impl<'a> Generator<'a> {
         Ok((at, self.offset("mount", "mnt")?))
     }
 
-    /// Loads the words of stage 1 that guards look at, by their position in the plan; goes to `unknown` if one is not there.
-    fn screened_words(&mut self, groups: &[Screened<'a>], unknown: BlockId) -> Vec<Value> {
+    /// Loads the words of stage 1, by their position in the plan; goes to `unknown` if one is not there.
+    pub(super) fn screened_words(&mut self, unknown: BlockId) -> Vec<Value> {
         let plan = self.plan;
-        let asks = groups
-            .iter()
-            .flat_map(|g| &g.guards)
-            .any(|f| matches!(f.predicate, Predicate::Binary { .. }));
-        if !asks {
-            return Vec::new();
-        }
         // what tetra_process does, without the call
         let pid_tgid = self.b.call_helper(helper::GET_CURRENT_PID_TGID, &[]);
         let tgid = self.b.alu(AluOp::Rsh, Width::W64, pid_tgid, 32i64);
@@ -266,7 +266,7 @@ impl<'a> Generator<'a> {
     }
 
     /// Loads the ends of a path; goes to `unknown` if they do not tell.
-    fn outline(&mut self, path: &Operand, unknown: BlockId) -> Result<Ends, GenerateError> {
+    pub(super) fn outline(&mut self, path: &Operand, unknown: BlockId) -> Result<Ends, GenerateError> {
         let is_file = path.argument_type == ArgumentType::File;
         let mut pointer = self.raw(path)?;
         if !matches!(self.b.type_of(pointer), Type::Trusted(_)) {
@@ -315,7 +315,7 @@ impl<'a> Generator<'a> {
     }
 
     /// Branches on whether a path with these ends may have one of the values.
-    fn end_test(&mut self, ends: Ends, test: &TextTest, yes: BlockId, no: BlockId) {
+    pub(super) fn end_test(&mut self, ends: Ends, test: &TextTest, yes: BlockId, no: BlockId) {
         let mut by_length: BTreeMap<usize, BTreeSet<u64>> = BTreeMap::new();
         for value in &test.values {
             let end = match test.comparison {
