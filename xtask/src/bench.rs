@@ -6,6 +6,7 @@
 
 mod guest;
 mod report;
+mod scale;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -38,6 +39,9 @@ pub(crate) struct Arguments {
     /// Measure only these rows
     #[arg(long, value_name = "ROW")]
     row: Vec<String>,
+    /// Measure what 1 to 1,000 policies on one hook cost a call that matches none of them, instead of the rows
+    #[arg(long, conflicts_with = "row")]
+    scale: bool,
     /// Write the table into docs/PERFORMANCE.md
     #[arg(long)]
     write_docs: bool,
@@ -200,6 +204,9 @@ fn kernel(arguments: &Arguments) -> Result<ExitCode> {
     for (option, path) in [("--cli", &programs.cli), ("--bench", &bench), ("--nothing", &nothing)] {
         command.extend([option.to_owned(), path.display().to_string()]);
     }
+    if arguments.scale {
+        command.push("--scale".to_owned());
+    }
     for name in &arguments.row {
         command.extend(["--row".to_owned(), name.clone()]);
     }
@@ -207,6 +214,9 @@ fn kernel(arguments: &Arguments) -> Result<ExitCode> {
     match machine.run(&lab, &command, &mut collected)? {
         Outcome::Exited(0) => {}
         other => bail!("the guest's half of the benchmark failed: {other:?}"),
+    }
+    if arguments.scale {
+        return scaled(arguments, &collected.0);
     }
     let report = report::Report::from_guest(arguments.kernel, &collected.0)?;
     match arguments.format {
@@ -218,6 +228,22 @@ fn kernel(arguments: &Arguments) -> Result<ExitCode> {
     }
     // a row that could not be measured is in the table, with its reason; it is a failure all the same
     Ok(if report.is_complete() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn scaled(arguments: &Arguments, output: &[u8]) -> Result<ExitCode> {
+    let report = scale::Report::from_guest(arguments.kernel, output)?;
+    match arguments.format {
+        Format::Text => print!("{}", report.text()),
+        Format::Json => println!("{}", report.json()),
+    }
+    if arguments.write_docs {
+        report.write_docs()?;
+    }
+    Ok(if report.is_good() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
-use super::{ROWS, Row};
+use super::{ROWS, Row, scale};
 use crate::agent::Agent;
 use crate::process;
 
@@ -30,6 +30,8 @@ pub(crate) struct Arguments {
     nothing: PathBuf,
     #[arg(long)]
     row: Vec<String>,
+    #[arg(long)]
+    scale: bool,
 }
 
 /// Measures all rows.
@@ -38,6 +40,16 @@ pub(crate) struct Arguments {
 /// If the guest is not as it should be, or the agent does not start. What goes wrong with one row is reported in it.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     prepare(arguments)?;
+    if arguments.scale {
+        scale::Guest {
+            agent: &arguments.agent,
+            cli: &arguments.cli,
+            directory: &scale::directory(),
+            measure: &|program| turn(program),
+        }
+        .run()?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let wanted: Vec<&Row> = ROWS
         .iter()
         .filter(|row| arguments.row.is_empty() || arguments.row.iter().any(|name| name == row.name))
@@ -87,7 +99,12 @@ fn prepare(arguments: &Arguments) -> Result<()> {
 
 /// Instructions of one turn of `row`'s operation, as things are now.
 fn measure(row: &Row) -> Result<u64> {
-    let arguments = row.program.iter().map(|argument| argument.replace("{}", DIRECTORY));
+    turn(row.program)
+}
+
+/// Instructions of one turn of the benchmark program.
+fn turn(program: &[&str]) -> Result<u64> {
+    let arguments = program.iter().map(|argument| argument.replace("{}", DIRECTORY));
     let text = process::text(Command::new(Path::new(DIRECTORY).join("bench")).args(arguments))?;
     text.parse()
         .with_context(|| format!("the benchmark program printed `{text}`"))

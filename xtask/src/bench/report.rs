@@ -162,15 +162,20 @@ impl Report {
 
     /// Puts the table into docs/PERFORMANCE.md, in place of the one of the same kernel.
     pub(super) fn write_docs(&self) -> Result<()> {
-        let path = process::workspace().join("docs/PERFORMANCE.md");
-        let text = std::fs::read_to_string(&path).with_context(|| format!("reading `{}`", path.display()))?;
         let (begin, end) = markers(self.kernel);
-        let missing = || format!("`{}` has no line `{begin}` followed by `{end}`", path.display());
-        let start = text.find(&begin).with_context(missing)? + begin.len();
-        let length = text[start..].find(&end).with_context(missing)?;
-        let new = format!("{}\n\n{}\n{}", &text[..start], self.markdown(), &text[start + length..]);
-        std::fs::write(&path, new).with_context(|| format!("writing `{}`", path.display()))
+        replace_table(&begin, &end, &self.markdown())
     }
+}
+
+/// Puts a table into docs/PERFORMANCE.md, between the lines `begin` and `end`.
+pub(super) fn replace_table(begin: &str, end: &str, table: &str) -> Result<()> {
+    let path = process::workspace().join("docs/PERFORMANCE.md");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("reading `{}`", path.display()))?;
+    let missing = || format!("`{}` has no line `{begin}` followed by `{end}`", path.display());
+    let start = text.find(begin).with_context(missing)? + begin.len();
+    let length = text[start..].find(end).with_context(missing)?;
+    let new = format!("{}\n\n{table}\n{}", &text[..start], &text[start + length..]);
+    std::fs::write(&path, new).with_context(|| format!("writing `{}`", path.display()))
 }
 
 #[cfg(test)]
