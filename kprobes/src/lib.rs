@@ -43,6 +43,7 @@
 #![deny(unsafe_code)]
 
 mod assembler;
+mod barrier;
 pub mod error;
 mod hook;
 pub mod kernel;
@@ -61,7 +62,9 @@ mod test_run;
 
 pub use error::{EnvironmentError, LoadError};
 pub use link::describe;
-pub use maps::{PolicyCounters, PolicyMode, ProcessTable, SensorCounters, SensorOptions, SharedMaps};
+pub use maps::{
+    CgroupId, PolicyCounters, PolicyMode, ProcessTable, SensorCounters, SensorOptions, SharedMaps, WorkloadTable,
+};
 pub use pins::{PinDirectory, PinError, PinSurvey, RemovedPins, remove_pins};
 pub use program::LoadedProgram;
 pub use ring::{Drained, Rings};

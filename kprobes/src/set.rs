@@ -11,6 +11,7 @@ use policy_compiler::output::{AttachPoint, HookObject};
 use tracingpolicy_crd::Diagnostic;
 
 use crate::assembler::OVERRIDE_RETURN;
+use crate::barrier::Barrier;
 use crate::error::LoadError;
 use crate::hook::{Generation, Hook, HookError};
 use crate::kernel::kernel_btf;
@@ -19,7 +20,7 @@ use crate::maps::SharedMaps;
 use crate::pins::{self, PinDirectory};
 use crate::program::{LoadedObject, LoadedProgram, ProgramKind};
 use crate::rejection;
-use crate::sys::{self, Map, MapShape, MapType, SysError, UpdateMode};
+use crate::sys::{self, SysError, UpdateMode};
 
 mod verify;
 
@@ -437,35 +438,6 @@ struct Filled {
     added: Vec<(AttachPoint, Hook)>,
     /// Those that should be pinned and cannot be.
     unpinned: Vec<String>,
-}
-
-/// Waits until every program that runs now has ended.
-///
-/// The kernel does that (`synchronize_rcu`) after each change of an element of an array of maps, before it returns to user
-/// space: `maybe_wait_bpf_programs` in kernel/bpf/syscall.c.
-#[derive(Debug)]
-struct Barrier {
-    outer: Map,
-    inner: Map,
-}
-
-impl Barrier {
-    fn new() -> Result<Self, SysError> {
-        let shape = |map_type| MapShape {
-            map_type,
-            key_size: 4,
-            value_size: 4,
-            max_entries: 1,
-            flags: 0,
-        };
-        let inner = Map::create("tetra_barrier", shape(MapType::Array), None)?;
-        let outer = Map::create("tetra_barrier", shape(MapType::ArrayOfMaps), Some(inner.as_fd()))?;
-        Ok(Self { outer, inner })
-    }
-
-    fn wait(&self) -> Result<(), SysError> {
-        self.outer.update_fd(0, self.inner.as_fd())
-    }
 }
 
 impl SharedMaps {

@@ -3,7 +3,7 @@
 //! State that must survive a join lives in the frame of the scratch element, never in registers or on the stack: the kernel's
 //! verifier then sees equal states where paths meet and visits what follows once, whatever the number of policies.
 //!
-//! Before all that stands the screen, which keeps no state: most calls are of no interest to any selector, and leave there.
+//! Before all that stands the lookup of the workload, if policies ask for it, and the screen, which keeps no state: most calls are of no interest to any selector, and leave there.
 
 use std::collections::BTreeMap;
 
@@ -32,6 +32,7 @@ mod process;
 mod prologue;
 mod screen;
 mod socket;
+mod workload;
 
 pub(crate) use classifier::LINEAR as COMPARED_IN_A_ROW;
 use frame::{Frame, FrameFull};
@@ -138,6 +139,8 @@ struct Generator<'a> {
     ctx: Value,
     /// The scratch element; set by the prologue.
     scratch: Value,
+    /// The policies that apply to the workload of the process, if any policy asks for them.
+    workload: Option<Value>,
     /// Pointers to the texts; set at the beginning of the gather phase.
     texts: Vec<Value>,
     places: Places,
@@ -196,6 +199,7 @@ impl<'a> Generator<'a> {
             b,
             ctx,
             scratch: ctx,
+            workload: None,
             texts: Vec::new(),
             places,
             first_live,
@@ -208,6 +212,7 @@ impl<'a> Generator<'a> {
     }
 
     fn program(&mut self) -> Result<(), GenerateError> {
+        self.look_up_workload();
         self.screen()?;
         let leave = self.b.create_block();
         self.prologue(leave)?;

@@ -24,6 +24,7 @@ impl Generator<'_> {
         let plan = self.plan;
         for (k, instance) in plan.instances.iter().enumerate() {
             let done = self.b.create_block();
+            self.require_workload(instance, done);
             if !evaluates_all(instance.role) {
                 let undecided = self.pending_is_undecided(k, done);
                 self.b.switch_to(undecided);
