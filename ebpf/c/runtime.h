@@ -27,7 +27,7 @@ LIBRARY void tetra_leave(struct scratch *s);
 LIBRARY struct text *tetra_text(struct scratch *s, __u32 index);
 /* The record of the current process, or NULL. */
 LIBRARY struct process *tetra_process(void);
-/* One bit for each policy slot: the policies that apply to the workload of the current process; NULL never in fact. */
+/* The policies that apply to the workload of the current process; NULL never in fact. */
 LIBRARY struct policy_set *tetra_policies(void);
 
 /* Each fills *t (len, flags, mode, status) and returns its length, or a negative ARG_* status if there is no text. */

@@ -120,8 +120,14 @@ pub const CGROUP_VIEW: MapDefinition = map(
 );
 /// Workload → number of its set of policies.
 pub const WORKLOAD_SETS: MapDefinition = map("tetra_workload_sets", MapType::Array, 4, 8, 4096);
-/// Set → one bit for each policy slot. The loader makes it as wide as there are slots.
-pub const POLICY_SETS: MapDefinition = map("tetra_policy_sets", MapType::Array, 4, 1024 / 8, 4096);
+/// Set → [`record::PolicySet`], as wide as there are slots: that is the loader's to choose.
+pub const POLICY_SETS: MapDefinition = map(
+    "tetra_policy_sets",
+    MapType::Array,
+    4,
+    size_of::<record::PolicySet>(),
+    4096,
+);
 
 /// Every map that the sensor or the runtime library refers to.
 pub const ALL: [MapDefinition; 15] = [

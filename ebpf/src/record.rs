@@ -297,6 +297,17 @@ pub const CGROUP_CACHE: u32 = 8192;
 /// Ancestors of a cgroup that are looked at.
 pub const CGROUP_LEVELS: u32 = 256;
 
+/// Bits that tell hooks apart in a [`PolicySet`].
+pub const HOOK_FILTER_BITS: u32 = 256;
+
+/// Policies that apply to a workload, in map `tetra_policy_sets`: its beginning, with the first slots.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct PolicySet {
+    pub hooks: [u32; HOOK_FILTER_BITS as usize / 32],
+    pub slots: [u32; 32],
+}
+
 /// How programs see cgroups, in map `tetra_cgroup_view`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

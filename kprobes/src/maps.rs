@@ -26,6 +26,7 @@ pub use counters::{PolicyCounters, PolicyMode, SensorCounters};
 pub use processes::ProcessTable;
 use workloads::Workloads;
 pub use workloads::{CgroupId, WorkloadTable};
+pub(crate) use workloads::{HookFilter, HookFilters};
 
 /// Which generation of hook programs is active: `tetra_active`, one u32 that is 0 or 1. Read by the stubs.
 pub(crate) const ACTIVE: &str = "tetra_active";
@@ -130,7 +131,7 @@ impl SensorOptions {
                 shape.flags = MAPPABLE;
             }
             if definition.name == maps::POLICY_SETS.name {
-                shape.value_size = self.policies.max(1).div_ceil(64) * 8;
+                shape.value_size = workloads::set_bytes(self.policies);
             }
             (definition.name, shape)
         });

@@ -16,7 +16,7 @@ use crate::error::LoadError;
 use crate::hook::{Generation, Hook, HookError};
 use crate::kernel::kernel_btf;
 use crate::link::describe;
-use crate::maps::SharedMaps;
+use crate::maps::{HookFilters, SharedMaps};
 use crate::pins::{self, PinDirectory};
 use crate::program::{LoadedObject, LoadedProgram, ProgramKind};
 use crate::rejection;
@@ -128,15 +128,19 @@ impl HookSet {
         let next = self.generation.next();
         let (prepared, loaded) = self.load(objects)?;
         let kept = prepared.len() - loaded;
+        let filters = hook_filters(prepared.values().map(|prepared| &prepared.source));
+        let filters_before = self.maps.workloads().hooks_will_be(&filters);
         let Filled { added, unpinned } = match self.fill(next, &prepared) {
             Ok(filled) => filled,
             Err(error) => {
                 self.empty(next);
+                self.maps.workloads().hooks_are(filters_before);
                 return Err(error);
             }
         };
         if let Err(error) = self.maps.set_active(next.number()) {
             self.empty(next);
+            self.maps.workloads().hooks_are(filters_before);
             return Err(error.into());
         }
         // From here on the new set is in force, whatever happens.
@@ -158,6 +162,7 @@ impl HookSet {
         detach(gone, true);
         if waited.is_ok() {
             self.empty(previous);
+            self.maps.workloads().hooks_are(filters);
         }
         Ok(AppliedSet {
             hooks: self.hooks()?,
@@ -397,6 +402,17 @@ impl Drop for HookSet {
     fn drop(&mut self) {
         detach(std::mem::take(&mut self.hooks).into_values().collect(), false);
     }
+}
+
+/// Which hooks each policy is on.
+fn hook_filters<'o>(objects: impl Iterator<Item = &'o HookObject>) -> HookFilters {
+    let mut filters = HookFilters::new();
+    for object in objects {
+        for slot in &object.policy_slots {
+            filters.entry(*slot).or_default().add(object.hook_bit);
+        }
+    }
+    filters
 }
 
 /// Detaches hooks. Each takes one or more grace periods of the kernel, some 100 ms on a busy machine, so they wait together.

@@ -36,6 +36,7 @@ mod workload;
 
 pub(crate) use classifier::LINEAR as COMPARED_IN_A_ROW;
 use frame::{Frame, FrameFull};
+pub(crate) use workload::hook_bit;
 
 /// The program of a hook and the policy lines its instructions refer to.
 #[derive(Clone, PartialEq, Debug)]

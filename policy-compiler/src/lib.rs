@@ -331,6 +331,7 @@ fn build(
             source_lines: generated.source_lines,
             reasons,
             policy_slots,
+            hook_bit: generate::hook_bit(attach),
         });
     }
     Ok(built)

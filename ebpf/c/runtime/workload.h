@@ -8,8 +8,6 @@
  * walks up, and the answer is kept until an assignment changes.
  */
 
-struct policy_set { __u64 words[16]; }; /* as long as the agent has policy slots */
-
 struct {
 	MAP_UINT(type, BPF_MAP_TYPE_HASH);
 	MAP_UINT(max_entries, 4096);

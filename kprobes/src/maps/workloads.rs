@@ -8,12 +8,13 @@
 //! `tetra_workloads` is made last and removed first, so whatever is not reached from it is free.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::offset_of;
 use std::os::fd::AsFd as _;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ebpf::maps;
-use ebpf::record::{WORKLOAD_ALL, WORKLOAD_NONE, WORKLOADS_RESERVED};
+use ebpf::record::{self, WORKLOAD_ALL, WORKLOAD_NONE, WORKLOADS_RESERVED};
 
 use crate::barrier::Barrier;
 use crate::sys::{Map, SysError, UpdateMode, WordMapping};
@@ -70,6 +71,37 @@ impl<T> Pool<T> {
     }
 }
 
+/// Bytes of a set of policies.
+pub(super) fn set_bytes(slots: u32) -> u32 {
+    (FILTER_WORDS as u32 + slots.max(1).div_ceil(64)) * 8
+}
+
+/// Words of a set before those of its slots.
+const FILTER_WORDS: usize = offset_of!(record::PolicySet, slots) / 8;
+
+/// Hooks, as sets of policies name them: one bit for each, several may share one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct HookFilter([u64; FILTER_WORDS]);
+
+impl HookFilter {
+    const ALL: Self = Self([u64::MAX; FILTER_WORDS]);
+
+    /// Adds the hook with this bit ([`policy_compiler::output::HookObject::hook_bit`]).
+    pub(crate) fn add(&mut self, bit: u32) {
+        let bit = bit as usize % (FILTER_WORDS * 64);
+        self.0[bit / 64] |= 1 << (bit % 64);
+    }
+
+    fn join(&mut self, other: Self) {
+        for (word, more) in self.0.iter_mut().zip(other.0) {
+            *word |= more;
+        }
+    }
+}
+
+/// The hooks of each policy, by slot.
+pub(crate) type HookFilters = BTreeMap<u32, HookFilter>;
+
 /// What the maps hold, and what in them is free.
 #[derive(Debug)]
 pub(super) struct Workloads {
@@ -81,6 +113,8 @@ pub(super) struct Workloads {
     policies: WordMapping,
     /// Of one set.
     words: usize,
+    /// Hooks of the policies in force. A slot that is not here may be on any hook.
+    hooks: HookFilters,
     assigned: BTreeMap<CgroupId, Workload>,
     numbers: Pool<Workload>,
     set_numbers: Pool<SetNumber>,
@@ -104,6 +138,7 @@ impl Workloads {
             sets: mapped(maps::WORKLOAD_SETS.name)?,
             policies: mapped(maps::POLICY_SETS.name)?,
             words: policy_sets.value_size.div_ceil(8) as usize,
+            hooks: HookFilters::new(),
             assigned: BTreeMap::new(),
             numbers: Pool::default(),
             set_numbers: Pool::default(),
@@ -167,11 +202,51 @@ impl Workloads {
         }
     }
 
+    /// The word of a set that a slot is in, and its bit.
+    fn slot(&self, set: SetNumber, slot: u32) -> (&AtomicU64, u64) {
+        let index = set.0 as usize * self.words + FILTER_WORDS + slot as usize / 64;
+        (self.policies.word(index), 1 << (slot % 64))
+    }
+
     fn slots(&self, set: SetNumber) -> BTreeSet<u32> {
-        let word = |index: usize| self.policies.word(set.0 as usize * self.words + index);
-        let slots = (0..self.words as u32 * 64)
-            .filter(|slot| word(*slot as usize / 64).load(Ordering::Relaxed) >> (slot % 64) & 1 != 0);
-        slots.collect()
+        let mut slots = BTreeSet::new();
+        for first in (0..self.capacity()).step_by(64) {
+            let mut bits = self.slot(set, first).0.load(Ordering::Relaxed);
+            while bits != 0 {
+                slots.insert(first + bits.trailing_zeros());
+                bits &= bits - 1;
+            }
+        }
+        slots
+    }
+
+    /// Slots that a set can hold.
+    fn capacity(&self) -> u32 {
+        (self.words - FILTER_WORDS) as u32 * 64
+    }
+
+    /// The hooks that have any of these policies, or may have.
+    fn filter(&self, slots: impl IntoIterator<Item = u32>) -> HookFilter {
+        let mut filter = HookFilter::default();
+        for slot in slots {
+            filter.join(self.hooks.get(&slot).copied().unwrap_or(HookFilter::ALL));
+        }
+        filter
+    }
+
+    /// Brings the hooks of a set's policies into it.
+    fn write_filter(&self, set: SetNumber, change: impl Fn(&AtomicU64, u64)) {
+        let HookFilter(filter) = self.filter(self.slots(set));
+        for (index, word) in filter.into_iter().enumerate() {
+            change(self.policies.word(set.0 as usize * self.words + index), word);
+        }
+    }
+
+    /// As [`Self::write_filter`], for all sets in force.
+    fn write_filters(&self, change: impl Fn(&AtomicU64, u64)) {
+        for workload in self.assigned.values() {
+            self.write_filter(self.set_of(*workload), &change);
+        }
     }
 
     /// Makes what programs have kept about cgroups invalid, after `tetra_workloads` has changed.
@@ -259,15 +334,19 @@ impl<'a> WorkloadTable<'a> {
     /// `E2BIG` for a slot beyond the end or if the table is full; otherwise what the map commands say. Then nothing has changed.
     pub fn assign(&self, cgroup: CgroupId, slots: impl IntoIterator<Item = u32>) -> Result<(), SysError> {
         let mut state = self.lock();
-        let mut words = vec![0u64; state.words];
-        for slot in slots {
-            let word = words.get_mut(slot as usize / 64).ok_or_else(|| SysError {
+        let slots: BTreeSet<u32> = slots.into_iter().collect();
+        if let Some(slot) = slots.last().filter(|slot| **slot >= state.capacity()) {
+            return Err(SysError {
                 syscall: "bpf(BPF_MAP_UPDATE_ELEM)",
                 object: format!("{}, policy slot {slot}", maps::POLICY_SETS.name),
                 errno: libc::E2BIG,
                 hint: None,
-            })?;
-            *word |= 1 << (slot % 64);
+            });
+        }
+        let mut words = state.filter(slots.iter().copied()).0.to_vec();
+        words.resize(state.words, 0);
+        for slot in slots {
+            words[FILTER_WORDS + slot as usize / 64] |= 1 << (slot % 64);
         }
         let set = state.free_set()?;
         state.write(set, &words);
@@ -329,16 +408,40 @@ impl<'a> WorkloadTable<'a> {
     /// another policy.
     pub fn clear_slot(&self, slot: u32) {
         let state = self.lock();
-        if slot as usize / 64 >= state.words {
+        if slot >= state.capacity() {
             return;
         }
         for workload in state.assigned.values() {
-            let word = state.set_of(*workload).0 as usize * state.words + slot as usize / 64;
-            state
-                .policies
-                .word(word)
-                .fetch_and(!(1 << (slot % 64)), Ordering::Relaxed);
+            let set = state.set_of(*workload);
+            let (word, bit) = state.slot(set, slot);
+            if word.fetch_and(!bit, Ordering::Relaxed) & bit != 0 {
+                state.write_filter(set, |word, filter| word.store(filter, Ordering::Relaxed));
+            }
         }
+    }
+
+    /// Makes sure that programs which will be in force soon are asked for their policies, beside those in force now. Returns what
+    /// was known before, for [`WorkloadTable::hooks_are`] if nothing comes of it.
+    pub(crate) fn hooks_will_be(&self, next: &HookFilters) -> HookFilters {
+        let mut state = self.lock();
+        let before = state.hooks.clone();
+        // a slot that is not known may be on any hook now, and stays so
+        for (slot, filter) in next {
+            if let Some(known) = state.hooks.get_mut(slot) {
+                known.join(*filter);
+            }
+        }
+        state.write_filters(|word, more| {
+            word.fetch_or(more, Ordering::Relaxed);
+        });
+        before
+    }
+
+    /// From now on the programs in force are on these hooks, and no others run any more.
+    pub(crate) fn hooks_are(&self, hooks: HookFilters) {
+        let mut state = self.lock();
+        state.hooks = hooks;
+        state.write_filters(|word, filter| word.store(filter, Ordering::Relaxed));
     }
 
     /// How many cgroups it can hold.
@@ -349,5 +452,100 @@ impl<'a> WorkloadTable<'a> {
     fn lock(&self) -> MutexGuard<'_, Workloads> {
         // every change leaves the maps in order at each step
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{SensorOptions, SharedMaps};
+    use super::*;
+
+    /// Maps of 100 slots; `None` where maps cannot be made.
+    fn maps() -> Option<SharedMaps> {
+        let options = SensorOptions {
+            policies: 100,
+            workloads: 8,
+            ring_bytes: 1 << 16,
+            enforcement_ring_bytes: 1 << 16,
+            ..SensorOptions::default()
+        };
+        crate::kernel::check_environment()
+            .is_ok()
+            .then(|| SharedMaps::create(&options).expect("maps"))
+    }
+
+    /// The hooks that the set of a cgroup names.
+    fn hooks_of(maps: &SharedMaps, cgroup: CgroupId) -> HookFilter {
+        let state = maps.0.workloads.lock().expect("nobody panicked");
+        let set = state.set_of(state.assigned[&cgroup]).0 as usize * state.words;
+        let mut filter = HookFilter::default();
+        for (index, word) in filter.0.iter_mut().enumerate() {
+            *word = state.policies.word(set + index).load(Ordering::Relaxed);
+        }
+        filter
+    }
+
+    fn filter(bits: &[u32]) -> HookFilter {
+        let mut filter = HookFilter::default();
+        for bit in bits {
+            filter.add(*bit);
+        }
+        filter
+    }
+
+    #[test]
+    fn epochs_begin_again_with_an_empty_cache() {
+        let Some(maps) = maps() else { return };
+        let table = maps.workloads();
+        let set = |epoch: u64| {
+            let state = table.lock();
+            state.view.word(0).store(5 << 32 | epoch, Ordering::Relaxed);
+            for index in 0..state.cache.len() {
+                state.cache.word(index).store(7 << 32 | 3 << 16 | 4, Ordering::Relaxed);
+            }
+        };
+        let view = || table.lock().view.word(0).load(Ordering::Relaxed);
+        let cached = || {
+            let state = table.lock();
+            (0..state.cache.len())
+                .filter(|index| state.cache.word(*index).load(Ordering::Relaxed) != 0)
+                .count()
+        };
+        set(LAST_EPOCH - 1);
+        table.assign(CgroupId(10), [1]).expect("there is room");
+        assert_eq!(view(), 5 << 32 | LAST_EPOCH);
+        assert_ne!(cached(), 0, "what is kept under other numbers does not count");
+        table.assign(CgroupId(11), [1]).expect("there is room");
+        assert_eq!((view(), cached()), (5 << 32 | 1, 0));
+        table.assign(CgroupId(11), [2]).expect("it is there");
+        assert_eq!(view(), 5 << 32 | 1, "only cgroups that come or go change what is kept");
+    }
+
+    #[test]
+    fn a_set_names_the_hooks_of_its_policies() {
+        let Some(maps) = maps() else { return };
+        let table = maps.workloads();
+        let cgroup = CgroupId(10);
+        table.assign(cgroup, [1, 70]).expect("there is room");
+        assert_eq!(hooks_of(&maps, cgroup), HookFilter::ALL, "nothing is known of them");
+        let one = HookFilters::from([(1, filter(&[3])), (2, filter(&[4]))]);
+        drop(table.hooks_will_be(&one));
+        assert_eq!(hooks_of(&maps, cgroup), HookFilter::ALL, "nor of those before");
+        let both = HookFilters::from([(1, filter(&[3])), (2, filter(&[4])), (70, filter(&[255]))]);
+        table.hooks_are(both.clone());
+        assert_eq!(hooks_of(&maps, cgroup), filter(&[3, 255]));
+        // in between there are programs of both kinds
+        let moved = HookFilters::from([(1, filter(&[100])), (70, filter(&[255]))]);
+        let before = table.hooks_will_be(&moved);
+        assert_eq!(before, both);
+        assert_eq!(hooks_of(&maps, cgroup), filter(&[3, 100, 255]));
+        table.assign(cgroup, [1, 2]).expect("it is there");
+        assert_eq!(hooks_of(&maps, cgroup), filter(&[3, 4, 100]));
+        // nothing came of it
+        table.hooks_are(before);
+        assert_eq!(hooks_of(&maps, cgroup), filter(&[3, 4]));
+        table.clear_slot(2);
+        assert_eq!(hooks_of(&maps, cgroup), filter(&[3]));
+        assert_eq!(table.all(), BTreeMap::from([(cgroup, [1].into())]));
     }
 }

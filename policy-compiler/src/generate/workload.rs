@@ -2,13 +2,21 @@
 //!
 //! The bits are looked up once, before everything else. A set of them does not change while a program runs, so its address may
 //! live in a register all the time: it is the same on every way to a place where ways meet.
+//!
+//! Slots of a hook's policies may lie anywhere, so that asking for all of them takes as many words as there are policies. That is
+//! left to processes whose set names the hook: one bit, by a hash of the attach point, that the loader keeps right.
 
 use std::collections::BTreeMap;
 
-use crate::ir::{BlockId, CmpOp, Size, Type, Width};
+use ebpf::record::HOOK_FILTER_BITS;
+
+use crate::hash::StableHasher;
+use crate::ir::{BlockId, CmpOp, Size, Type, Value, Width};
+use crate::output::AttachPoint;
 use crate::plan::Instance;
 use crate::set::Scope;
 
+use super::layout::{POLICY_SET_HOOKS, POLICY_SET_SLOTS};
 use super::{Generator, evaluates_all};
 
 /// Policies in a word of a set, as programs load it: a bit of 32 can be tested by an immediate.
@@ -27,7 +35,7 @@ impl Generator<'_> {
         let Some((&last, _)) = masks.last_key_value() else {
             return;
         };
-        let size = (last + 1) * WORD_BYTES as u32;
+        let size = POLICY_SET_SLOTS as u32 + (last + 1) * WORD_BYTES as u32;
         let policies = self
             .b
             .call_runtime_typed("tetra_policies", &[], Type::MapValueOrNull { size });
@@ -37,9 +45,14 @@ impl Generator<'_> {
         self.b.ret(0);
         self.b.switch_to(found);
         if plan.instances.iter().all(asks) {
-            let go_on = self.b.create_block();
+            let (go_on, named) = (self.b.create_block(), self.b.create_block());
+            let hook = hook_bit(&plan.attach);
+            let hooks = POLICY_SET_HOOKS + (hook / BITS) as i32 * WORD_BYTES;
+            let hooks = self.b.load(policies, hooks, Size::B4);
+            self.b.branch(CmpOp::Set, Width::W32, hooks, bit_of(hook), named, leave);
+            self.b.switch_to(named);
             for (word, mask) in masks {
-                let bits = self.b.load(policies, word as i32 * WORD_BYTES, Size::B4);
+                let bits = self.load_slots(policies, word);
                 let next = self.b.create_block();
                 self.b
                     .branch(CmpOp::Set, Width::W32, bits, i64::from(mask as i32), go_on, next);
@@ -57,11 +70,15 @@ impl Generator<'_> {
             return;
         };
         let slot = instance.hook.policy_slot;
-        let bits = self.b.load(policies, (slot / BITS) as i32 * WORD_BYTES, Size::B4);
+        let bits = self.load_slots(policies, slot / BITS);
         let next = self.b.create_block();
-        let bit = i64::from((1u32 << (slot % BITS)) as i32);
-        self.b.branch(CmpOp::Set, Width::W32, bits, bit, next, other);
+        self.b.branch(CmpOp::Set, Width::W32, bits, bit_of(slot), next, other);
         self.b.switch_to(next);
+    }
+
+    fn load_slots(&mut self, policies: Value, word: u32) -> Value {
+        let at = POLICY_SET_SLOTS + word as i32 * WORD_BYTES;
+        self.b.load(policies, at, Size::B4)
     }
 
     /// As [`Self::require_workload`]; the block for processes that it does not apply to, if there can be any.
@@ -72,6 +89,18 @@ impl Generator<'_> {
             outside
         })
     }
+}
+
+/// The bit of a slot in its word, as an immediate.
+fn bit_of(slot: u32) -> i64 {
+    i64::from((1u32 << (slot % BITS)) as i32)
+}
+
+/// The bit that stands for a hook in a set of policies.
+pub(crate) fn hook_bit(attach: &AttachPoint) -> u32 {
+    let mut hasher = StableHasher::default();
+    hasher.write(crate::attach::describe(attach).as_bytes());
+    hasher.finish_u32() % HOOK_FILTER_BITS
 }
 
 /// Whether a hook's calls are asked for their workload here. What the entry of an operation has marked is not asked again.
