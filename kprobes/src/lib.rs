@@ -44,6 +44,7 @@
 
 mod assembler;
 mod barrier;
+mod cgroup;
 pub mod error;
 mod hook;
 pub mod kernel;
@@ -60,6 +61,7 @@ mod set;
 pub mod sys;
 mod test_run;
 
+pub use cgroup::{CgroupController, CgroupHierarchy};
 pub use error::{EnvironmentError, LoadError};
 pub use link::describe;
 pub use maps::{

@@ -18,6 +18,7 @@ use ebpf::maps::{self, MapDefinition};
 use ebpf::record::{Config, WORKLOADS_RESERVED};
 use zerocopy::IntoBytes;
 
+use crate::cgroup::CgroupHierarchy;
 use crate::pins::{self, PinDirectory, RING};
 use crate::program::MapSource;
 use crate::sys::{Map, MapShape, MapType, SysError, UpdateMode, possible_cpus};
@@ -53,6 +54,8 @@ pub struct SensorOptions {
     pub rate_limits: u32,
     /// Cgroups to which policies can be assigned; at most 65,000.
     pub workloads: u32,
+    /// The hierarchy whose cgroups those are.
+    pub cgroup_hierarchy: CgroupHierarchy,
     /// Rings for observation; `None`: one for each group of four CPUs, at most 16.
     pub ring_shards: Option<u32>,
     /// Bytes of each of them; rounded up to a power of two, at least 64 kB.
@@ -71,6 +74,7 @@ impl Default for SensorOptions {
             pending_calls: maps::PENDING.max_entries,
             rate_limits: maps::RATELIMIT.max_entries,
             workloads: maps::WORKLOADS.max_entries,
+            cgroup_hierarchy: CgroupHierarchy::Unified,
             ring_shards: None,
             ring_bytes: 4 << 20,
             enforcement_ring_bytes: 1 << 20,
@@ -180,7 +184,7 @@ impl SharedMaps {
     /// Creates all maps and fills in configuration and seed.
     ///
     /// # Errors
-    /// What the kernel says to one of them.
+    /// What the kernel says to one of them; `EOPNOTSUPP` for a hierarchy that it does not have.
     pub fn create(options: &SensorOptions) -> Result<Self, SysError> {
         raise_limits();
         let rings = options
@@ -194,7 +198,7 @@ impl SharedMaps {
             created.insert(name, Map::create(name, shape, inner)?);
         }
 
-        let workloads = Mutex::new(Workloads::new(&created)?);
+        let workloads = Mutex::new(Workloads::new(&created, options.cgroup_hierarchy)?);
         let shared = Self(Arc::new(Inner {
             maps: created,
             rings,
@@ -248,7 +252,7 @@ impl SharedMaps {
         for (name, shape) in options.maps() {
             adopted.insert(name, open(name, shape)?);
         }
-        let workloads = Mutex::new(Workloads::new(&adopted)?);
+        let workloads = Mutex::new(Workloads::new(&adopted, options.cgroup_hierarchy)?);
         let shared = Self(Arc::new(Inner {
             maps: adopted,
             rings,

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -17,7 +17,9 @@ use std::time::{Duration, Instant};
 use ebpf::record::{PolicyCounter, Record};
 use kprobes::probe::{Feature, Needs, collect};
 use kprobes::sys::{getpgid_of_self, monotonic_ns};
-use kprobes::{CgroupId, HookSet, PinDirectory, Rings, Sensor, SensorOptions, SharedMaps};
+use kprobes::{
+    CgroupController, CgroupHierarchy, CgroupId, HookSet, PinDirectory, Rings, Sensor, SensorOptions, SharedMaps,
+};
 use policy_compiler::facts::KernelFacts;
 use policy_compiler::{Options, PolicyEntry, PolicySet, Scope, compile, tracepoints_needed};
 use tracingpolicy_crd::{Policy, Source, parse, render};
@@ -200,16 +202,24 @@ fn cgroups() -> Option<PathBuf> {
 }
 
 fn setup(role: &str) -> Option<Setup> {
-    let root = cgroups()?;
+    Some(setup_in(&cgroups()?, CgroupHierarchy::Unified, role))
+}
+
+/// As [`setup`], in a hierarchy that is mounted somewhere.
+fn setup_in(root: &Path, cgroup_hierarchy: CgroupHierarchy, role: &str) -> Setup {
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let maps = SharedMaps::create(&options()).expect("maps");
-    Some(Setup {
+    let maps = SharedMaps::create(&SensorOptions {
+        cgroup_hierarchy,
+        ..options()
+    })
+    .expect("maps");
+    Setup {
         watched: Watched::start(role),
         set: HookSet::new(&maps).expect("an empty set"),
         maps,
-        top: Cgroup::new(&root, "tetra-workloads"),
+        top: Cgroup::new(root, "tetra-workloads"),
         _alone: alone,
-    })
+    }
 }
 
 impl Setup {
@@ -325,6 +335,42 @@ fn a_policy_sees_the_workloads_that_it_is_assigned_to() {
     assert_eq!(cgroups[&deepest], 5 * 10 + 6 * 10, "{cgroups:?}, {of_others} of others");
     setup.top.take(pid);
     while nested.pop().is_some() {}
+}
+
+#[test]
+fn a_version_1_hierarchy_counts_if_it_is_the_one() {
+    if !guard::can_load() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    // one of them may be where the unified hierarchy has it; cpuset would have to be set up
+    let controllers = [CgroupController::Pids, CgroupController::Memory];
+    let mounted = |controller: &CgroupController| {
+        let root = cgroup::controller(controller.name(), directory.path())?;
+        Some((*controller, root))
+    };
+    let Some((controller, root)) = controllers.iter().find_map(mounted) else {
+        // what is lacking is no skip: kernels give version 1 up
+        eprintln!("no version 1 hierarchy can be mounted");
+        return;
+    };
+    let mut setup = setup_in(&root, CgroupHierarchy::Controller(controller), CALLS);
+    apply(&mut setup.set, scoped(&[0, 700]));
+    let pid = setup.watched.pid();
+    let a = Cgroup::new(setup.top.path(), "a");
+    let below_a = Cgroup::new(a.path(), "below");
+    below_a.take(pid);
+    assert_eq!(setup.seen_of_ten([0, 700]), [0, 0]);
+    setup.assign(a.id(), &[0]);
+    assert_eq!(setup.seen_of_ten([0, 700]), [10, 0]);
+    setup.assign(below_a.id(), &[700]);
+    assert_eq!(setup.seen_of_ten([0, 700]), [0, 10]);
+    a.take(pid);
+    assert_eq!(setup.seen_of_ten([0, 700]), [10, 0]);
+    setup.top.take(pid);
+    assert_eq!(setup.seen_of_ten([0, 700]), [0, 0]);
+    eprintln!("in the hierarchy of {}", controller.name());
+    cgroup::enter(&root, pid);
 }
 
 #[test]

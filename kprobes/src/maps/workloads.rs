@@ -17,6 +17,8 @@ use ebpf::maps;
 use ebpf::record::{self, WORKLOAD_ALL, WORKLOAD_NONE, WORKLOADS_RESERVED};
 
 use crate::barrier::Barrier;
+use crate::cgroup::CgroupHierarchy;
+use crate::kernel::kernel_btf;
 use crate::sys::{Map, SysError, UpdateMode, WordMapping};
 
 /// Most workloads there can be: an element of the cache has 16 bits for one.
@@ -123,7 +125,7 @@ pub(super) struct Workloads {
 
 impl Workloads {
     /// What the maps hold, be they new or taken over. Nothing is kept in force but what is assigned.
-    pub(super) fn new(all: &BTreeMap<&'static str, Map>) -> Result<Self, SysError> {
+    pub(super) fn new(all: &BTreeMap<&'static str, Map>, hierarchy: CgroupHierarchy) -> Result<Self, SysError> {
         let mapped = |name: &str| {
             let map = &all[name];
             let shape = map.shape();
@@ -144,6 +146,12 @@ impl Workloads {
             set_numbers: Pool::default(),
             barrier: Barrier::new()?,
         };
+        let controller = number_of(hierarchy)?;
+        let epoch = workloads.view.word(0).load(Ordering::Relaxed) & LAST_EPOCH;
+        workloads
+            .view
+            .word(0)
+            .store(u64::from(controller) << 32 | epoch, Ordering::Relaxed);
         for workload in [WORKLOAD_NONE, WORKLOAD_ALL] {
             let word = if workload == WORKLOAD_ALL { u64::MAX } else { 0 };
             workloads.write(SetNumber(workload), &vec![word; workloads.words]);
@@ -309,6 +317,21 @@ impl Workloads {
         self.assigned.insert(cgroup, workload);
         self.next_epoch()
     }
+}
+
+/// A hierarchy as programs are told.
+fn number_of(hierarchy: CgroupHierarchy) -> Result<u32, SysError> {
+    let unsupported = || SysError {
+        syscall: "bpf(BPF_MAP_UPDATE_ELEM)",
+        object: format!("cgroup hierarchy {hierarchy:?}"),
+        errno: libc::EOPNOTSUPP,
+        hint: Some("this kernel has no such cgroup controller"),
+    };
+    if hierarchy == CgroupHierarchy::Unified {
+        return Ok(0);
+    }
+    let kernel = kernel_btf().map_err(|_| unsupported())?;
+    hierarchy.number(&kernel).ok_or_else(unsupported)
 }
 
 /// Access to the kernel's table of workloads: which policies apply to the processes of a cgroup, and of those below it that are not

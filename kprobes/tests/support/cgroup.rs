@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use kprobes::CgroupId;
 
@@ -15,6 +16,30 @@ pub(crate) fn root() -> Option<PathBuf> {
         (fields.next()? == "cgroup2").then_some(at)
     };
     mounts.lines().find_map(of_line)
+}
+
+/// Where the hierarchy of a version 1 controller is mounted. Mounts it in `directory` if it is nowhere; `None` if that cannot be
+/// done, as when the unified hierarchy has the controller or the kernel knows no version 1.
+pub(crate) fn controller(name: &str, directory: &Path) -> Option<PathBuf> {
+    let mounted = || {
+        let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
+        let of_line = |line: &str| {
+            let fields: Vec<&str> = line.split(' ').collect();
+            let [_, at, "cgroup", options, ..] = fields[..] else {
+                return None;
+            };
+            options
+                .split(',')
+                .any(|option| option == name)
+                .then(|| PathBuf::from(at))
+        };
+        mounts.lines().find_map(of_line)
+    };
+    mounted().or_else(|| {
+        let arguments = ["-t", "cgroup", "-o", name, "cgroup"];
+        let mount = Command::new("mount").args(arguments).arg(directory).output();
+        mount.is_ok_and(|output| output.status.success()).then(mounted)?
+    })
 }
 
 /// The cgroup of this process.
