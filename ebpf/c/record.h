@@ -245,7 +245,7 @@ struct ratelimit_key {         /* map `tetra_ratelimit` */
 #define WORKLOAD_ALL 1         /* that of cgroups nested deeper than CGROUP_LEVELS; its set is full: depth must not hide a process */
 #define WORKLOADS_RESERVED 2
 #define CGROUP_CACHE 8192      /* elements of tetra_cgroup_cache, a power of two */
-#define CGROUP_LEVELS 256      /* ancestors that are looked at */
+#define CGROUP_LEVELS 64       /* ancestors that are looked at */
 
 struct policy_set {            /* an element of map `tetra_policy_sets`, up to its first slots */
 	__u32 hooks[HOOK_FILTER_BITS / 32]; /* hooks that may have a policy of the set, by their hash: the others need not look */

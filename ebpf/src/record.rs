@@ -295,7 +295,7 @@ pub const WORKLOADS_RESERVED: u32 = 2;
 /// Elements of map `tetra_cgroup_cache`.
 pub const CGROUP_CACHE: u32 = 8192;
 /// Ancestors of a cgroup that are looked at.
-pub const CGROUP_LEVELS: u32 = 256;
+pub const CGROUP_LEVELS: u32 = 64;
 
 /// Bits that tell hooks apart in a [`PolicySet`].
 pub const HOOK_FILTER_BITS: u32 = 256;

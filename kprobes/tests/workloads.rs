@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ebpf::record::{PolicyCounter, Record};
+use ebpf::record::{CGROUP_LEVELS, PolicyCounter, Record};
 use kprobes::probe::{Feature, Needs, collect};
 use kprobes::sys::{getpgid_of_self, monotonic_ns};
 use kprobes::{
@@ -334,6 +334,28 @@ fn a_policy_sees_the_workloads_that_it_is_assigned_to() {
     assert_eq!(cgroups[&setup.top.id().0], 10, "the policy for all");
     assert_eq!(cgroups[&deepest], 5 * 10 + 6 * 10, "{cgroups:?}, {of_others} of others");
     setup.top.take(pid);
+    while nested.pop().is_some() {}
+}
+
+#[test]
+fn depth_does_not_hide_a_process() {
+    let Some(mut setup) = setup(CALLS) else { return };
+    apply(&mut setup.set, scoped(&[0, 700]));
+    let a = Cgroup::new(setup.top.path(), "a");
+    setup.assign(a.id(), &[0]);
+    let mut nested = vec![a];
+    let mut seen_at_depths = BTreeSet::new();
+    for depth in 0..CGROUP_LEVELS + 4 {
+        let above = nested.last().expect("there is one").path().to_owned();
+        nested.push(Cgroup::new(&above, "d"));
+        if depth % 16 == 0 || depth + 8 > CGROUP_LEVELS {
+            nested.last().expect("there is one").take(setup.watched.pid());
+            seen_at_depths.insert(setup.seen_of_ten([0, 700]));
+        }
+    }
+    // the policy that it is in reach of, and then every policy
+    assert_eq!(seen_at_depths, BTreeSet::from([[10, 0], [10, 10]]));
+    setup.top.take(setup.watched.pid());
     while nested.pop().is_some() {}
 }
 
