@@ -12,6 +12,7 @@
 //! |---|---|
 //! | [`probe`] | finds out what the kernel can do, by doing it; facts for the compiler; self-test of enforcement |
 //! | [`sensor`], [`maps`] | the base process sensor and the maps that it shares with all hook programs |
+//! | [`WorkloadTable`], [`CgroupHierarchy`] | which policies apply to which cgroups |
 //! | [`object`] | relocatable object → instructions: maps, calls, CO-RE, BTF |
 //! | [`HookSet`] | the programs in force at all hooks, replaced as a whole at one instant |
 //! | [`TestRun`] | a hook's program, attached to nothing and run on calls that are made up |

@@ -170,7 +170,7 @@ impl Workloads {
             .filter(|set| !used_sets.contains(set))
             .collect();
         // whoever was here before may have ended between an assignment and this
-        workloads.next_epoch()?;
+        workloads.next_epoch();
         workloads.rest()?;
         Ok(workloads)
     }
@@ -258,24 +258,25 @@ impl Workloads {
     }
 
     /// Makes what programs have kept about cgroups invalid, after `tetra_workloads` has changed.
-    fn next_epoch(&self) -> Result<(), SysError> {
+    fn next_epoch(&self) {
         // The upper half says which hierarchy counts.
         let view = self.view.word(0).load(Ordering::Relaxed);
         let (others, epoch) = (view & !LAST_EPOCH, view & LAST_EPOCH);
         // Pairs with the load of the epoch in find_workload: who sees it sees the change.
         let store = |epoch: u64| self.view.word(0).store(others | epoch, Ordering::Release);
         if epoch != 0 && epoch != LAST_EPOCH {
-            store(epoch + 1);
-            return Ok(());
+            return store(epoch + 1);
         }
         // All numbers have been used: what is kept under them goes before they are used again.
         store(0);
-        self.barrier.wait()?;
+        if self.barrier.wait().is_err() {
+            // Nothing is kept until the next change: that takes longer and is as right.
+            return;
+        }
         for index in 0..self.cache.len() {
             self.cache.word(index).store(0, Ordering::Relaxed);
         }
         store(1);
-        Ok(())
     }
 
     /// Waits until what is no longer in force is not used either.
@@ -315,7 +316,8 @@ impl Workloads {
             return Err(error);
         }
         self.assigned.insert(cgroup, workload);
-        self.next_epoch()
+        self.next_epoch();
+        Ok(())
     }
 }
 
@@ -411,7 +413,7 @@ impl<'a> WorkloadTable<'a> {
         if state.numbers.resting.is_empty() {
             return removed;
         }
-        state.next_epoch()?;
+        state.next_epoch();
         state.rest()?;
         removed
     }
