@@ -96,8 +96,9 @@ struct cred {
 } CORE;
 
 struct kernfs_node { const char *name; __u64 id; } CORE;
-struct cgroup { struct kernfs_node *kn; } CORE;
-struct css_set { struct cgroup *dfl_cgrp; } CORE;
+struct cgroup_subsys_state { struct cgroup *cgroup; struct cgroup_subsys_state *parent; } CORE;
+struct cgroup { struct cgroup_subsys_state self; struct kernfs_node *kn; } CORE;
+struct css_set { struct cgroup_subsys_state *subsys[1]; struct cgroup *dfl_cgrp; } CORE;
 
 typedef struct { int counter; } atomic_t;
 struct signal_struct { atomic_t live; int group_exit_code; __u32 flags; } CORE;

@@ -224,6 +224,38 @@ struct ratelimit_key {         /* map `tetra_ratelimit` */
 	__u32 template_index;
 }; /* 32 bytes */
 
+/* ---- stage 2: which policies apply to the workload of a process ---- */
+
+/*
+ * tetra_workloads        cgroup id → number of its workload: what the agent has assigned, written by user space only
+ * tetra_cgroup_cache     the same for every cgroup that was looked up, with its ancestors taken into account, see below
+ * tetra_workload_sets    workload → number of its set
+ * tetra_policy_sets      set → struct policy_set, as long as there are policy slots
+ *
+ * Of a set that is in use only two things are written: a slot is taken out that no program tests any more, and hooks are
+ * added before their programs are in force, or taken out when they are not. What applies to a workload changes by one store
+ * to tetra_workload_sets, so a program sees all of a change or nothing of it.
+ *
+ * An element of the cache is one word: low half of the cgroup id << 32 | epoch << 16 | workload. It counts if its epoch is that
+ * of tetra_cgroup_view; whoever changes tetra_workloads moves on to the next epoch afterwards. Epoch 0: nothing is cached.
+ */
+#define WORKLOAD_NONE 0        /* the workload of cgroups to which nothing is assigned; its set is empty */
+#define WORKLOAD_ALL 1         /* that of cgroups nested deeper than CGROUP_LEVELS; its set is full: depth must not hide a process */
+#define WORKLOADS_RESERVED 2
+#define CGROUP_CACHE 8192      /* elements of tetra_cgroup_cache, a power of two */
+#define CGROUP_LEVELS 64       /* ancestors that are looked at */
+#define HOOK_FILTER_BITS 256   /* hooks share these by a hash */
+
+struct policy_set {            /* an element of map `tetra_policy_sets`, up to its first slots */
+	__u32 hooks[HOOK_FILTER_BITS / 32]; /* hooks that may have a policy of the set, by their hash: the others need not look */
+	__u32 slots[32];           /* one bit for each policy slot */
+}; /* 160 bytes */
+
+struct cgroup_view {           /* map `tetra_cgroup_view`, one element */
+	__u32 epoch;               /* 16 bits */
+	__u32 controller;          /* 0: the unified hierarchy; else 1 + index of the version 1 controller whose hierarchy counts */
+}; /* 8 bytes */
+
 /* ---- configuration and counters ---- */
 
 struct config {                /* map `tetra_config`, one element, written by the agent before attach */

@@ -14,6 +14,7 @@
 #include "runtime/outline.h"
 #include "runtime/socket.h"
 #include "runtime/process.h"
+#include "runtime/workload.h"
 #include "runtime/record.h"
 #include "runtime/ratelimit.h"
 #include "runtime/pending.h"

@@ -17,7 +17,7 @@
 #include "bpf.h"
 #include "record.h"
 
-struct scratch; struct text; struct process; struct outline;
+struct scratch; struct text; struct process; struct outline; struct policy_set;
 
 /* Takes a scratch element for this run; NULL if programs nest too deep. Every taken element is given back by tetra_leave. */
 LIBRARY struct scratch *tetra_enter(void);
@@ -27,6 +27,8 @@ LIBRARY void tetra_leave(struct scratch *s);
 LIBRARY struct text *tetra_text(struct scratch *s, __u32 index);
 /* The record of the current process, or NULL. */
 LIBRARY struct process *tetra_process(void);
+/* The policies that apply to the workload of the current process; NULL never in fact. */
+LIBRARY struct policy_set *tetra_policies(void);
 
 /* Each fills *t (len, flags, mode, status) and returns its length, or a negative ARG_* status if there is no text. */
 LIBRARY int tetra_read_user_string(struct text *t, const void *user);

@@ -106,8 +106,31 @@ pub const RATELIMIT: MapDefinition = map(
 /// 0 → the two random words that key the rate limiter's hash.
 pub const SEED: MapDefinition = map("tetra_seed", MapType::Array, 4, 16, 1);
 
+/// Cgroup id → number of the workload that was assigned to it. See `c/record.h`, also for the next four.
+pub const WORKLOADS: MapDefinition = map("tetra_workloads", MapType::Hash, 8, 4, 4096);
+/// Hash of a cgroup id → the workload that was found for it.
+pub const CGROUP_CACHE: MapDefinition = map("tetra_cgroup_cache", MapType::Array, 4, 8, record::CGROUP_CACHE);
+/// 0 → [`record::CgroupView`]
+pub const CGROUP_VIEW: MapDefinition = map(
+    "tetra_cgroup_view",
+    MapType::Array,
+    4,
+    size_of::<record::CgroupView>(),
+    1,
+);
+/// Workload → number of its set of policies.
+pub const WORKLOAD_SETS: MapDefinition = map("tetra_workload_sets", MapType::Array, 4, 8, 4096);
+/// Set → [`record::PolicySet`], as wide as there are slots: that is the loader's to choose.
+pub const POLICY_SETS: MapDefinition = map(
+    "tetra_policy_sets",
+    MapType::Array,
+    4,
+    size_of::<record::PolicySet>(),
+    4096,
+);
+
 /// Every map that the sensor or the runtime library refers to.
-pub const ALL: [MapDefinition; 10] = [
+pub const ALL: [MapDefinition; 15] = [
     PROCESSES,
     SCRATCH,
     TEXTS,
@@ -118,6 +141,11 @@ pub const ALL: [MapDefinition; 10] = [
     PENDING,
     RATELIMIT,
     SEED,
+    WORKLOADS,
+    CGROUP_CACHE,
+    CGROUP_VIEW,
+    WORKLOAD_SETS,
+    POLICY_SETS,
 ];
 
 /// Policy slot → mode ([`record::POLICY_MODE_ENFORCE`], [`record::POLICY_MODE_MONITOR`]): read by generated programs only.

@@ -286,6 +286,36 @@ pub struct RateLimitKey {
     pub template_index: u32,
 }
 
+/// Workload of cgroups to which nothing is assigned; its set is empty.
+pub const WORKLOAD_NONE: u32 = 0;
+/// Workload of cgroups nested deeper than [`CGROUP_LEVELS`]; its set is full.
+pub const WORKLOAD_ALL: u32 = 1;
+/// Workloads, and sets, that are not given out.
+pub const WORKLOADS_RESERVED: u32 = 2;
+/// Elements of map `tetra_cgroup_cache`.
+pub const CGROUP_CACHE: u32 = 8192;
+/// Ancestors of a cgroup that are looked at.
+pub const CGROUP_LEVELS: u32 = 64;
+
+/// Bits that tell hooks apart in a [`PolicySet`].
+pub const HOOK_FILTER_BITS: u32 = 256;
+
+/// Policies that apply to a workload, in map `tetra_policy_sets`: its beginning, with the first slots.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct PolicySet {
+    pub hooks: [u32; HOOK_FILTER_BITS as usize / 32],
+    pub slots: [u32; 32],
+}
+
+/// How programs see cgroups, in map `tetra_cgroup_view`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct CgroupView {
+    pub epoch: u32,
+    pub controller: u32,
+}
+
 /// What the agent tells the programs, in map `tetra_config`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

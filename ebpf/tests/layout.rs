@@ -78,6 +78,8 @@ fn structs_are_those_of_the_objects() {
         "scratch", Scratch { frame, level, cursor, sock, sockaddr, record, slack, busy }
         "pending_key", PendingKey { pid_tgid, hook_key, pad }
         "ratelimit_key", RateLimitKey { hash, scope_id, object_tag, template_index }
+        "policy_set", PolicySet { hooks, slots }
+        "cgroup_view", CgroupView { epoch, controller }
         "config", Config { ring_shards, cpus_per_shard, wakeup_bytes, agent_tgid, host_pid_ns, pad }
     }
 }
@@ -139,6 +141,12 @@ fn constants_are_those_of_the_objects() {
         POLICY_COUNTERS,
         POLICY_MODE_ENFORCE,
         POLICY_MODE_MONITOR,
+        WORKLOAD_NONE,
+        WORKLOAD_ALL,
+        WORKLOADS_RESERVED,
+        CGROUP_CACHE,
+        CGROUP_LEVELS,
+        HOOK_FILTER_BITS,
     ];
     let counters = counters![
         "SENSOR_EXEC_SENT" = SensorCounter::ExecSent,

@@ -12,6 +12,7 @@
 //! |---|---|
 //! | [`probe`] | finds out what the kernel can do, by doing it; facts for the compiler; self-test of enforcement |
 //! | [`sensor`], [`maps`] | the base process sensor and the maps that it shares with all hook programs |
+//! | [`WorkloadTable`], [`CgroupHierarchy`] | which policies apply to which cgroups |
 //! | [`object`] | relocatable object → instructions: maps, calls, CO-RE, BTF |
 //! | [`HookSet`] | the programs in force at all hooks, replaced as a whole at one instant |
 //! | [`TestRun`] | a hook's program, attached to nothing and run on calls that are made up |
@@ -43,6 +44,8 @@
 #![deny(unsafe_code)]
 
 mod assembler;
+mod barrier;
+mod cgroup;
 pub mod error;
 mod hook;
 pub mod kernel;
@@ -59,9 +62,12 @@ mod set;
 pub mod sys;
 mod test_run;
 
+pub use cgroup::{CgroupController, CgroupHierarchy};
 pub use error::{EnvironmentError, LoadError};
 pub use link::describe;
-pub use maps::{PolicyCounters, PolicyMode, ProcessTable, SensorCounters, SensorOptions, SharedMaps};
+pub use maps::{
+    CgroupId, PolicyCounters, PolicyMode, ProcessTable, SensorCounters, SensorOptions, SharedMaps, WorkloadTable,
+};
 pub use pins::{PinDirectory, PinError, PinSurvey, RemovedPins, remove_pins};
 pub use program::LoadedProgram;
 pub use ring::{Drained, Rings};

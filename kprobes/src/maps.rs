@@ -5,30 +5,38 @@
 
 mod counters;
 mod processes;
+mod workloads;
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use ebpf::maps::{self, MapDefinition};
-use ebpf::record::Config;
+use ebpf::record::{Config, WORKLOADS_RESERVED};
 use zerocopy::IntoBytes;
 
+use crate::cgroup::CgroupHierarchy;
 use crate::pins::{self, PinDirectory, RING};
 use crate::program::MapSource;
 use crate::sys::{Map, MapShape, MapType, SysError, UpdateMode, possible_cpus};
 
 pub use counters::{PolicyCounters, PolicyMode, SensorCounters};
 pub use processes::ProcessTable;
+use workloads::Workloads;
+pub use workloads::{CgroupId, WorkloadTable};
+pub(crate) use workloads::{HookFilter, HookFilters};
 
 /// Which generation of hook programs is active: `tetra_active`, one u32 that is 0 or 1. Read by the stubs.
 pub(crate) const ACTIVE: &str = "tetra_active";
 
 /// Policy slot → which policy is in it, as a hash, 0 for none: read by user space only, by the next agent.
 const POLICY_IDENTITIES: &str = "tetra_policy_identities";
+
+/// `BPF_F_MMAPABLE`
+const MAPPABLE: u32 = 1 << 10;
 
 /// Inode number of the initial pid namespace (`PROC_PID_INIT_INO`).
 const INITIAL_PID_NAMESPACE: u32 = 0xefff_fffc;
@@ -44,6 +52,10 @@ pub struct SensorOptions {
     pub pending_calls: u32,
     /// Rate limit entries.
     pub rate_limits: u32,
+    /// Cgroups to which policies can be assigned; at most 65,000.
+    pub workloads: u32,
+    /// The hierarchy whose cgroups those are.
+    pub cgroup_hierarchy: CgroupHierarchy,
     /// Rings for observation; `None`: one for each group of four CPUs, at most 16.
     pub ring_shards: Option<u32>,
     /// Bytes of each of them; rounded up to a power of two, at least 64 kB.
@@ -61,6 +73,8 @@ impl Default for SensorOptions {
             policies: maps::POLICY_MODES.max_entries,
             pending_calls: maps::PENDING.max_entries,
             rate_limits: maps::RATELIMIT.max_entries,
+            workloads: maps::WORKLOADS.max_entries,
+            cgroup_hierarchy: CgroupHierarchy::Unified,
             ring_shards: None,
             ring_bytes: 4 << 20,
             enforcement_ring_bytes: 1 << 20,
@@ -103,6 +117,7 @@ impl SensorOptions {
 
     /// Names and shapes of all other maps.
     fn maps(&self) -> Vec<(&'static str, MapShape)> {
+        let workloads = self.workloads.clamp(1, workloads::MOST);
         let defined = maps::ALL.iter().chain([&maps::POLICY_MODES]).map(|definition| {
             let entries = match definition.name {
                 name if name == maps::PROCESSES.name => self.processes,
@@ -110,9 +125,19 @@ impl SensorOptions {
                 name if name == maps::PENDING.name => self.pending_calls,
                 name if name == maps::RATELIMIT.name => self.rate_limits,
                 name if name == maps::RINGS.name => self.sharding().0 + 1,
+                name if name == maps::WORKLOADS.name => workloads,
+                name if name == maps::WORKLOAD_SETS.name => workloads + WORKLOADS_RESERVED,
+                name if name == maps::POLICY_SETS.name => workloads + WORKLOADS_RESERVED + workloads::SPARE_SETS,
                 _ => definition.max_entries,
             };
-            (definition.name, shape(definition, entries.max(1)))
+            let mut shape = shape(definition, entries.max(1));
+            if workloads::MAPPED.contains(&definition.name) {
+                shape.flags = MAPPABLE;
+            }
+            if definition.name == maps::POLICY_SETS.name {
+                shape.value_size = workloads::set_bytes(self.policies);
+            }
+            (definition.name, shape)
         });
         let array = |value_size, max_entries| MapShape {
             map_type: MapType::Array,
@@ -152,13 +177,14 @@ struct Inner {
     maps: BTreeMap<&'static str, Map>,
     /// Observation shards, then the enforcement lane.
     rings: Vec<Map>,
+    workloads: Mutex<Workloads>,
 }
 
 impl SharedMaps {
     /// Creates all maps and fills in configuration and seed.
     ///
     /// # Errors
-    /// What the kernel says to one of them.
+    /// What the kernel says to one of them; `EOPNOTSUPP` for a hierarchy that it does not have.
     pub fn create(options: &SensorOptions) -> Result<Self, SysError> {
         raise_limits();
         let rings = options
@@ -172,7 +198,12 @@ impl SharedMaps {
             created.insert(name, Map::create(name, shape, inner)?);
         }
 
-        let shared = Self(Arc::new(Inner { maps: created, rings }));
+        let workloads = Mutex::new(Workloads::new(&created, options.cgroup_hierarchy)?);
+        let shared = Self(Arc::new(Inner {
+            maps: created,
+            rings,
+            workloads,
+        }));
         for (shard, ring) in shared.0.rings.iter().enumerate() {
             shared.map(maps::RINGS.name).update_fd(shard as u32, ring.as_fd())?;
         }
@@ -221,7 +252,12 @@ impl SharedMaps {
         for (name, shape) in options.maps() {
             adopted.insert(name, open(name, shape)?);
         }
-        let shared = Self(Arc::new(Inner { maps: adopted, rings }));
+        let workloads = Mutex::new(Workloads::new(&adopted, options.cgroup_hierarchy)?);
+        let shared = Self(Arc::new(Inner {
+            maps: adopted,
+            rings,
+            workloads,
+        }));
         shared.configure(options)?;
         Ok(shared)
     }
@@ -258,6 +294,11 @@ impl SharedMaps {
     /// The table of processes.
     pub fn processes(&self) -> ProcessTable<'_> {
         ProcessTable::new(self.map(maps::PROCESSES.name))
+    }
+
+    /// Which policies apply to which cgroups.
+    pub fn workloads(&self) -> WorkloadTable<'_> {
+        WorkloadTable::new(self.map(maps::WORKLOADS.name), &self.0.workloads)
     }
 
     /// The ring buffers, the enforcement lane last, and their size in bytes.

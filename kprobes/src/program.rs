@@ -243,7 +243,9 @@ impl LoadedObject {
 /// A shared map must be what the object believes it to be; only its number of elements is the loader's to choose.
 fn check_shape(map: &Map, wanted: &crate::object::MapDefinition) -> Result<(), crate::object::ObjectError> {
     let (is, should) = (map.shape(), wanted.shape);
-    if (is.map_type, is.key_size, is.value_size) == (should.map_type, should.key_size, should.value_size) {
+    // One bit for each policy slot, and the loader chooses how many there are. The verifier checks what is read of it.
+    let is_wide_enough = is.value_size == should.value_size || wanted.name == ebpf::maps::POLICY_SETS.name;
+    if (is.map_type, is.key_size) == (should.map_type, should.key_size) && is_wide_enough {
         return Ok(());
     }
     Err(crate::object::ObjectError::BadMap {

@@ -163,6 +163,7 @@ mod tests {
             source_lines: vec![line(3, "- call: f"), line(21, "- matchBinaries: []")],
             enforces: false,
             reasons: Vec::new(),
+            hook_bit: 0,
             policy_slots: Vec::new(),
         }
     }

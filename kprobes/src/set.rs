@@ -11,15 +11,16 @@ use policy_compiler::output::{AttachPoint, HookObject};
 use tracingpolicy_crd::Diagnostic;
 
 use crate::assembler::OVERRIDE_RETURN;
+use crate::barrier::Barrier;
 use crate::error::LoadError;
 use crate::hook::{Generation, Hook, HookError};
 use crate::kernel::kernel_btf;
 use crate::link::describe;
-use crate::maps::SharedMaps;
+use crate::maps::{HookFilters, SharedMaps};
 use crate::pins::{self, PinDirectory};
 use crate::program::{LoadedObject, LoadedProgram, ProgramKind};
 use crate::rejection;
-use crate::sys::{self, Map, MapShape, MapType, SysError, UpdateMode};
+use crate::sys::{self, SysError, UpdateMode};
 
 mod verify;
 
@@ -127,15 +128,19 @@ impl HookSet {
         let next = self.generation.next();
         let (prepared, loaded) = self.load(objects)?;
         let kept = prepared.len() - loaded;
+        let filters = hook_filters(prepared.values().map(|prepared| &prepared.source));
+        let filters_before = self.maps.workloads().hooks_will_be(&filters);
         let Filled { added, unpinned } = match self.fill(next, &prepared) {
             Ok(filled) => filled,
             Err(error) => {
                 self.empty(next);
+                self.maps.workloads().hooks_are(filters_before);
                 return Err(error);
             }
         };
         if let Err(error) = self.maps.set_active(next.number()) {
             self.empty(next);
+            self.maps.workloads().hooks_are(filters_before);
             return Err(error.into());
         }
         // From here on the new set is in force, whatever happens.
@@ -157,6 +162,7 @@ impl HookSet {
         detach(gone, true);
         if waited.is_ok() {
             self.empty(previous);
+            self.maps.workloads().hooks_are(filters);
         }
         Ok(AppliedSet {
             hooks: self.hooks()?,
@@ -398,6 +404,17 @@ impl Drop for HookSet {
     }
 }
 
+/// Which hooks each policy is on.
+fn hook_filters<'o>(objects: impl Iterator<Item = &'o HookObject>) -> HookFilters {
+    let mut filters = HookFilters::new();
+    for object in objects {
+        for slot in &object.policy_slots {
+            filters.entry(*slot).or_default().add(object.hook_bit);
+        }
+    }
+    filters
+}
+
 /// Detaches hooks. Each takes one or more grace periods of the kernel, some 100 ms on a busy machine, so they wait together.
 fn detach(hooks: Vec<Hook>, unpin: bool) {
     const THREADS: usize = 16;
@@ -437,35 +454,6 @@ struct Filled {
     added: Vec<(AttachPoint, Hook)>,
     /// Those that should be pinned and cannot be.
     unpinned: Vec<String>,
-}
-
-/// Waits until every program that runs now has ended.
-///
-/// The kernel does that (`synchronize_rcu`) after each change of an element of an array of maps, before it returns to user
-/// space: `maybe_wait_bpf_programs` in kernel/bpf/syscall.c.
-#[derive(Debug)]
-struct Barrier {
-    outer: Map,
-    inner: Map,
-}
-
-impl Barrier {
-    fn new() -> Result<Self, SysError> {
-        let shape = |map_type| MapShape {
-            map_type,
-            key_size: 4,
-            value_size: 4,
-            max_entries: 1,
-            flags: 0,
-        };
-        let inner = Map::create("tetra_barrier", shape(MapType::Array), None)?;
-        let outer = Map::create("tetra_barrier", shape(MapType::ArrayOfMaps), Some(inner.as_fd()))?;
-        Ok(Self { outer, inner })
-    }
-
-    fn wait(&self) -> Result<(), SysError> {
-        self.outer.update_fd(0, self.inner.as_fd())
-    }
 }
 
 impl SharedMaps {

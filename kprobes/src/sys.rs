@@ -8,6 +8,7 @@
     reason = "system calls and shared memory; each block says why it is sound"
 )]
 
+mod array;
 mod attr;
 mod canary;
 mod link;
@@ -28,6 +29,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
+pub(crate) use array::WordMapping;
 pub use canary::{getpgid_of_self, thread_id};
 pub use link::{link_kprobe_multi, link_perf_event, link_tracing, raw_tracepoint_open};
 pub use map::{Map, MapShape, MapType, UpdateMode, possible_cpus};

@@ -11,12 +11,14 @@ use policy_compiler::output::HookObject;
 
 use crate::error::LoadError;
 use crate::kernel::kernel_btf;
-use crate::maps::SharedMaps;
+use crate::maps::{HookFilter, SharedMaps};
 use crate::program::{LoadedObject, LoadedProgram, ProgramKind};
 use crate::rejection;
 use crate::sys::{self, SysError};
 
 /// A program for test runs.
+///
+/// A [`crate::HookSet`] that is applied over the same maps may make it leave out policies for workloads.
 pub struct TestRun {
     program: LoadedProgram,
     // Keeps the maps that only this object has.
@@ -35,6 +37,11 @@ impl TestRun {
         let kernel = kernel_btf()?;
         let loaded = LoadedObject::load(&object.symbol, &object.elf, maps)?;
         let code = loaded.assemble(&object.section, &object.symbol, &kernel, maps)?;
+        // no set of hooks knows of it
+        let mut filter = HookFilter::default();
+        filter.add(object.hook_bit);
+        let filters = object.policy_slots.iter().map(|slot| (*slot, filter)).collect();
+        drop(maps.workloads().hooks_will_be(&filters));
         let program = loaded
             .load_program(&object.symbol, ProgramKind::for_test_runs(), &code)
             .map_err(|rejected| LoadError::Policy(vec![rejection::rejected(object, &rejected)]))?;

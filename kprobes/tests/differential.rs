@@ -21,19 +21,19 @@ mod memory;
 mod recipe;
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 
 use ebpf::record::Record;
 use kprobes::probe::{Needs, collect};
-use kprobes::{LoadError, PolicyMode, Rings, SensorOptions, SharedMaps, TestRun};
+use kprobes::{CgroupId, LoadError, PolicyMode, Rings, SensorOptions, SharedMaps, TestRun};
 use policy_compiler::facts::KernelFacts;
 use policy_compiler::hir::{CapabilitySet, Hook, Namespace, Operand, OperandSource};
 use policy_compiler::interpret::{self, Call, Process, Value};
 use policy_compiler::output::{ArgumentType, AttachPoint, HookObject};
-use policy_compiler::{Options, PolicySet, compile, hooks};
+use policy_compiler::{Options, compile, hooks};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use tracingpolicy_crd::{Policy, Source, parse, render};
 
@@ -42,7 +42,7 @@ use coverage::Coverage;
 use expect::{Event, Expected, Limiter, comparable, expect};
 use memory::{Memory, path_of, sockaddr_bytes, terminated};
 use recipe::{CallRecipe, Recipe, Surroundings};
-use support::guard;
+use support::{cgroup, guard};
 
 /// Calls of each set.
 const CALLS: usize = 40;
@@ -60,6 +60,8 @@ struct World {
     facts: KernelFacts,
     process: Process,
     around: Surroundings,
+    /// The cgroup of the process.
+    cgroup: Option<CgroupId>,
     /// Sets that were run.
     runs: u64,
 }
@@ -122,6 +124,7 @@ fn own_process() -> Process {
             .iter()
             .filter_map(|(namespace, link)| Some((*namespace, inode(link)?)))
             .collect(),
+        workload: BTreeSet::new(),
         capabilities: capabilities.iter().map(|(set, key)| (*set, capability(key))).collect(),
     }
 }
@@ -174,6 +177,7 @@ impl World {
             facts,
             process,
             around,
+            cgroup: cgroup::own().map(|directory| cgroup::id(&directory)),
             runs: 0,
         }
     }
@@ -420,7 +424,7 @@ fn check(world: &mut World, arena: &Arena, recipe: &Recipe, coverage: &mut Cover
     let facts = arena.facts(&world.facts);
     world.runs += 1;
     let texts = recipe.yaml(world.runs, arena, &world.around);
-    let set = PolicySet::from_policies(policies(&texts)?);
+    let set = recipe.set(policies(&texts)?);
     let (hooks, _) = hooks(&set, &facts);
     let compilation = compile(&set, &facts, &Options::default());
     let errors: Vec<_> = compilation
@@ -456,7 +460,16 @@ fn check(world: &mut World, arena: &Arena, recipe: &Recipe, coverage: &mut Cover
     let mut before: Vec<_> = recipe.policies.iter().map(|_| [0; 16]).collect();
     let mut limiter = Limiter::default();
     for call in &recipe.calls {
-        let made = world.call(arena, call, &hooks, recipe.known_process);
+        let mut made = world.call(arena, call, &hooks, recipe.known_process);
+        let slots: BTreeSet<u32> = (0..16).filter(|slot| call.workload >> slot & 1 != 0).collect();
+        if let Some(cgroup) = world.cgroup {
+            world
+                .maps
+                .workloads()
+                .assign(cgroup, slots.iter().copied())
+                .expect("the table takes it");
+            made.call.process.workload = slots;
+        }
         let expected: Vec<Expected> = hooks
             .iter()
             .map(|hook| {
@@ -529,9 +542,11 @@ fn check(world: &mut World, arena: &Arena, recipe: &Recipe, coverage: &mut Cover
 fn about(texts: &[String], recipe: &Recipe, made: &MadeUp, hooks: &[Hook]) -> String {
     let selections: Vec<_> = hooks.iter().map(|hook| interpret::select(hook, &made.call)).collect();
     let modes: Vec<bool> = recipe.policies.iter().map(|policy| policy.monitors).collect();
+    let scoped: Vec<bool> = recipe.policies.iter().map(|policy| policy.is_scoped).collect();
     format!(
-        "process known: {}, monitoring: {modes:?}, returned {:#x}, selections {selections:?}\nvalues {:?}\n{}",
+        "process known: {}, monitoring: {modes:?}, scoped: {scoped:?}, workload {:?}, returned {:#x}, selections {selections:?}\nvalues {:?}\n{}",
         recipe.known_process,
+        made.call.process.workload,
         made.returned,
         made.call.values,
         texts.join("---\n")

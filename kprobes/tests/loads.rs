@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use kprobes::probe::{Needs, collect};
 use kprobes::{HookSet, LoadError, SensorOptions, SharedMaps};
 use policy_compiler::attach::describe;
-use policy_compiler::{Options, PolicySet, compile, tracepoints_needed};
+use policy_compiler::{Options, compile, tracepoints_needed};
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use tracingpolicy_crd::{Policy, Source, parse, render};
@@ -117,7 +117,7 @@ fn random_sets_are_loaded() {
         let arena = ARENAS[run as usize % ARENAS.len()];
         let recipe = strategy.new_tree(&mut runner).expect("a recipe").current();
         let texts = recipe.yaml(run, arena, &around);
-        let compilation = compile(&PolicySet::from_policies(policies(&texts)), &facts, &Options::default());
+        let compilation = compile(&recipe.set(policies(&texts)), &facts, &Options::default());
         let defect = compilation
             .diagnostics
             .iter()

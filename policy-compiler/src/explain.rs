@@ -14,7 +14,7 @@ use crate::hir::{Hook, IntegerTest, Operand, Predicate, SockTest, TextComparison
 use crate::output::{AttachPoint, SourceLine};
 use crate::plan::{HookPlan, PlannedFilter, executable};
 use crate::resolve;
-use crate::set::PolicySet;
+use crate::set::{PolicySet, Scope};
 
 mod words;
 
@@ -92,8 +92,8 @@ pub fn explain(plan: &HookPlan) -> Explanation {
             explanation.roles.push(role);
         }
         let mut selectors = instance.selectors.iter();
-        explanation.always_matches |=
-            !instance.role.takes_pending() && selectors.any(|s| s.cheap.is_empty() && s.dear.is_empty());
+        let asks_all = !instance.role.takes_pending() && instance.hook.scope == Scope::All;
+        explanation.always_matches |= asks_all && selectors.any(|s| s.cheap.is_empty() && s.dear.is_empty());
         for selector in &instance.selectors {
             let returned: &[PlannedFilter] = if instance.role.is_exit() {
                 &selector.returned

@@ -3,7 +3,7 @@
 //! State that must survive a join lives in the frame of the scratch element, never in registers or on the stack: the kernel's
 //! verifier then sees equal states where paths meet and visits what follows once, whatever the number of policies.
 //!
-//! Before all that stands the screen, which keeps no state: most calls are of no interest to any selector, and leave there.
+//! Before all that stands the lookup of the workload, if policies ask for it, and the screen, which keeps no state: most calls are of no interest to any selector, and leave there.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,11 +38,13 @@ mod process;
 mod prologue;
 mod screen;
 mod socket;
+mod workload;
 
 pub(crate) use classifier::LINEAR as COMPARED_IN_A_ROW;
 use frame::{Frame, FrameFull};
 use groups::Groups;
 use index::Index;
+pub(crate) use workload::hook_bit;
 
 /// The program of a hook and the policy lines its instructions refer to.
 #[derive(Clone, PartialEq, Debug)]
@@ -159,6 +161,8 @@ struct Generator<'a> {
     ctx: Value,
     /// The scratch element; set by the prologue.
     scratch: Value,
+    /// The policies that apply to the workload of the process, if any policy asks for them.
+    workload: Option<Value>,
     /// Pointers to the texts; set at the beginning of the gather phase.
     texts: Vec<Value>,
     places: Places,
@@ -222,6 +226,7 @@ impl<'a> Generator<'a> {
             b,
             ctx,
             scratch: ctx,
+            workload: None,
             texts: Vec::new(),
             places,
             groups,
@@ -239,6 +244,7 @@ impl<'a> Generator<'a> {
         if self.is_indexed {
             self.index = Some(Rc::new(Index::new(self)));
         }
+        self.look_up_workload();
         self.screen()?;
         let leave = self.b.create_block();
         self.prologue(leave)?;

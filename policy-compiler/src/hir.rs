@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use crate::output::{ArgumentType, HookKind, SourceLine};
+use crate::set::Scope;
 
 pub mod print;
 
@@ -15,6 +16,10 @@ pub mod print;
 pub struct Hook {
     /// Slot of the policy in the set.
     pub policy_slot: u32,
+    /// Whose calls it is about: a predicate that all its selectors begin with, see [`crate::generate`] for where it is
+    /// evaluated. It is about the cgroup of the process at the time of the call; calls that the entry of an operation left to
+    /// its exit are not asked again.
+    pub scope: Scope,
     /// `metadata.name`
     pub policy_name: Arc<str>,
     /// `metadata.namespace`

@@ -10,9 +10,10 @@
 
 mod predicate;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::hir::{Actions, Filter, Hook, Operand, RateLimit};
+use crate::set::Scope;
 
 pub use predicate::holds;
 
@@ -88,6 +89,8 @@ pub struct Process {
     pub executable: Option<Vec<u8>>,
     /// Inode numbers of its namespaces; one that is missing does not exist on the kernel and reads as 0.
     pub namespaces: BTreeMap<crate::hir::Namespace, u32>,
+    /// Slots of the policies that apply to its workload.
+    pub workload: BTreeSet<u32>,
     /// `cap_effective`, `cap_inheritable`, `cap_permitted` of its subjective credentials.
     pub capabilities: BTreeMap<crate::hir::CapabilitySet, u64>,
 }
@@ -140,8 +143,19 @@ pub struct Posted {
     pub rate_limit: Option<RateLimit>,
 }
 
-/// The selector that a call is for: the first whose filters all hold (§5.1).
+/// Whether a hook's policy applies to the process (§9.4): to all, or to the workloads that it is assigned to.
+pub fn applies(hook: &Hook, process: &Process) -> bool {
+    match hook.scope {
+        Scope::All => true,
+        Scope::Workloads => process.workload.contains(&hook.policy_slot),
+    }
+}
+
+/// The selector that a call is for: the first whose filters all hold (§5.1), if the policy applies to the process.
 pub fn select(hook: &Hook, call: &Call) -> Selection {
+    if !applies(hook, &call.process) {
+        return Selection::None;
+    }
     if hook.selectors.is_empty() {
         return Selection::Selector(0);
     }

@@ -46,7 +46,7 @@ use hir::Hook;
 use output::{AttachPoint, HookObject};
 use plan::HookPlan;
 pub use resolve::tracepoints_needed;
-pub use set::{PolicyEntry, PolicySet};
+pub use set::{PolicyEntry, PolicySet, Scope};
 
 /// What a compilation may be asked for.
 #[derive(Clone, Debug)]
@@ -342,6 +342,7 @@ fn build(
             source_lines: generated.source_lines,
             reasons,
             policy_slots,
+            hook_bit: generate::hook_bit(attach),
         });
     }
     Ok(built)

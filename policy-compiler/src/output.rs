@@ -71,6 +71,9 @@ pub struct HookObject {
     pub reasons: Vec<String>,
     /// Slots of the policies in it, ascending.
     pub policy_slots: Vec<u32>,
+    /// Stands for the hook in sets of policies of workloads, below [`ebpf::record::HOOK_FILTER_BITS`]: where it is not set, the
+    /// program takes no notice of policies for workloads. Hooks may share one.
+    pub hook_bit: u32,
 }
 
 /// Which section of the policy a hook stands in; decides the event's type.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use anyhow::Context as _;
 use ebpf::record::SensorCounter;
-use kprobes::{Sensor, SensorOptions, SharedMaps};
+use kprobes::{CgroupHierarchy, Sensor, SensorOptions, SharedMaps};
 
 use crate::config::{Config, Layers, ServerAddress};
 use crate::event::{EncodeConfig, Encoder};
@@ -32,7 +32,10 @@ pub async fn run(mut config: Config, log_level: LogLevel, stop: impl Future<Outp
         tracing::warn!(flag, "setting has no effect: {reason}");
     }
     let pid_file = PidFile::acquire(&config.run_dir)?;
-    let mut options = SensorOptions::default();
+    let mut options = SensorOptions {
+        cgroup_hierarchy: CgroupHierarchy::of_this_machine(),
+        ..SensorOptions::default()
+    };
     if config.execve_map_entries > 0 {
         options.processes = config.execve_map_entries;
     }

@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use ebpf::record::PolicyCounter;
 use kprobes::{HookInfo, PolicyCounters, PolicyMode};
-use policy_compiler::{Mode, PolicyEntry, PolicySet};
+use policy_compiler::{Mode, PolicyEntry, PolicySet, Scope};
 use tetra_api::tetragon::TracingPolicyState;
 use tracingpolicy_crd::{Diagnostic, Policy, Source, parse, render};
 
@@ -420,6 +420,8 @@ impl<K: Kernel> Manager<K> {
                 .filter(|entry| entry.state == State::Enabled)
                 .map(|entry| PolicyEntry {
                     slot: entry.slot,
+                    // those for pods only are refused so far
+                    scope: Scope::All,
                     policy: entry.policy.clone(),
                 })
                 .collect();

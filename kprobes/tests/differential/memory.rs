@@ -52,6 +52,7 @@ impl Reach {
             source_lines: Vec::new(),
             enforces: false,
             reasons: Vec::new(),
+            hook_bit: 0,
             policy_slots: Vec::new(),
         };
         Self(TestRun::load(&hook, maps).expect("the program for kernel memory loads"))

@@ -7,7 +7,9 @@
 use std::fmt::Write as _;
 
 use policy_compiler::interpret::{Sock, Sockaddr};
+use policy_compiler::{PolicySet, Scope};
 use proptest::prelude::*;
+use tracingpolicy_crd::Policy;
 
 use super::arena::{Arena, Class, Parameter, Returns};
 
@@ -25,6 +27,8 @@ pub(crate) struct Recipe {
 #[derive(Clone, Debug)]
 pub(crate) struct PolicyRecipe {
     pub(crate) monitors: bool,
+    /// Whether it is for workloads only.
+    pub(crate) is_scoped: bool,
     arguments: Vec<(Choice, Choice)>,
     selectors: Vec<SelectorRecipe>,
 }
@@ -48,6 +52,8 @@ struct FilterRecipe {
 #[derive(Clone, Debug)]
 pub(crate) struct CallRecipe {
     pub(crate) values: [Choice; 6],
+    /// Policies that apply to the workload of the process, a bit for each.
+    pub(crate) workload: u16,
     pub(crate) returned: Choice,
 }
 
@@ -89,11 +95,13 @@ fn policy() -> impl Strategy<Value = PolicyRecipe> {
 fn with_selectors(selectors: impl Strategy<Value = Vec<SelectorRecipe>>) -> impl Strategy<Value = PolicyRecipe> {
     (
         any::<bool>(),
+        prop::bool::weighted(0.35),
         prop::collection::vec(any::<(Choice, Choice)>(), 1..4),
         selectors,
     )
-        .prop_map(|(monitors, arguments, selectors)| PolicyRecipe {
+        .prop_map(|(monitors, is_scoped, arguments, selectors)| PolicyRecipe {
             monitors,
+            is_scoped,
             arguments,
             selectors,
         })
@@ -120,7 +128,12 @@ pub(crate) fn recipe_to_load() -> impl Strategy<Value = Recipe> {
 }
 
 fn of_policies(policies: impl Strategy<Value = Vec<PolicyRecipe>>, calls: usize) -> impl Strategy<Value = Recipe> {
-    let call = (any::<[Choice; 6]>(), any::<Choice>()).prop_map(|(values, returned)| CallRecipe { values, returned });
+    let workload = prop_oneof![1 => Just(0), 1 => Just(u16::MAX), 2 => any::<u16>()];
+    let call = (any::<[Choice; 6]>(), workload, any::<Choice>()).prop_map(|(values, workload, returned)| CallRecipe {
+        values,
+        workload,
+        returned,
+    });
     (policies, prop::collection::vec(call, calls), any::<bool>()).prop_map(|(policies, calls, known_process)| Recipe {
         policies,
         calls,
@@ -357,6 +370,17 @@ impl Recipe {
         policies
             .map(|(number, policy)| policy.yaml(&format!("random-{run}-{number}"), arena, around))
             .collect()
+    }
+
+    /// The set that the policies of the recipe make.
+    pub(crate) fn set(&self, policies: Vec<Policy>) -> PolicySet {
+        let mut set = PolicySet::from_policies(policies);
+        for (entry, recipe) in set.entries.iter_mut().zip(&self.policies) {
+            if recipe.is_scoped {
+                entry.scope = Scope::Workloads;
+            }
+        }
+        set
     }
 }
 

@@ -100,6 +100,7 @@ impl Objects {
             enforces: false,
             reasons: Vec::new(),
             policy_slots: vec![slot],
+            hook_bit: 0,
         }
     }
 }

@@ -36,6 +36,7 @@ impl Generator<'_> {
         let plan = self.plan;
         let instance = &plan.instances[k];
         let done = self.b.create_block();
+        self.require_workload(instance, done);
         let is_cold = !evaluates_all(instance.role);
         if is_cold {
             self.b.begin_cold();
@@ -132,6 +133,9 @@ impl Generator<'_> {
         let plan = self.plan;
         let instance = &plan.instances[k];
         let done = self.b.create_block();
+        if self.is_indexed {
+            self.require_workload(instance, done);
+        }
         let takes = instance.role.takes_pending();
         let mut none = done;
         if takes {

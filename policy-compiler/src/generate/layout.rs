@@ -2,7 +2,7 @@
 
 use std::mem::{offset_of, size_of};
 
-use ebpf::record::{ArgumentSock, ArgumentSockaddr, Process, RecordArgument, RecordPolicy, Scratch, Text};
+use ebpf::record::{ArgumentSock, ArgumentSockaddr, PolicySet, Process, RecordArgument, RecordPolicy, Scratch, Text};
 
 pub(super) use ebpf::record::{ARG_FAULT, TEXT_MAX};
 
@@ -27,6 +27,9 @@ pub(super) const ARGUMENT_HEADER: u32 = size_of::<RecordArgument>() as u32;
 pub(super) const PROCESS_SIZE: u32 = size_of::<Process>() as u32;
 pub(super) const PROCESS_NSPID: i32 = offset_of!(Process, nspid) as i32;
 pub(super) const PROCESS_POLICY_WORDS: i32 = offset_of!(Process, policy_words) as i32;
+
+pub(super) const POLICY_SET_HOOKS: i32 = offset_of!(PolicySet, hooks) as i32;
+pub(super) const POLICY_SET_SLOTS: i32 = offset_of!(PolicySet, slots) as i32;
 
 /// Offset in the scratch element of the `index`-th socket.
 pub(super) fn sock(index: usize) -> i32 {

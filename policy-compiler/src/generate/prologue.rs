@@ -6,6 +6,8 @@ use ebpf::record::PolicyCounter;
 
 use crate::ir::{AluOp, BlockId, CmpOp, Operand as IrOperand, Size, Type, Width};
 
+use crate::plan::Instance;
+
 use super::layout::SCRATCH_SIZE;
 use super::{GenerateError, Generator};
 
@@ -19,10 +21,16 @@ impl Generator<'_> {
         self.b.branch(CmpOp::Eq, Width::W64, self.scratch, 0, exhausted, taken);
 
         self.b.switch_to(exhausted);
-        let mut slots: Vec<u32> = self.plan.instances.iter().map(|i| i.hook.policy_slot).collect();
-        slots.dedup();
-        for slot in slots {
-            self.count(slot, PolicyCounter::ScratchExhausted);
+        let plan = self.plan;
+        let mut instances: Vec<&Instance> = plan.instances.iter().collect();
+        instances.dedup_by_key(|i| i.hook.policy_slot);
+        for instance in instances {
+            let outside = self.require_workload_or_skip(instance);
+            self.count(instance.hook.policy_slot, PolicyCounter::ScratchExhausted);
+            if let Some(outside) = outside {
+                self.b.jump(outside);
+                self.b.switch_to(outside);
+            }
         }
         self.b.ret(0);
 

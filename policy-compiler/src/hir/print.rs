@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::set::Scope;
+
 use super::{Actions, Hook, Operand, OperandSource, Predicate, Target, TextTest};
 
 /// One hook.
@@ -22,6 +24,9 @@ impl fmt::Display for Text<'_> {
             Target::RawTracepoint(subsystem, event) => format!("raw tracepoint {subsystem}/{event}"),
         };
         writeln!(f, "policy {} hook {} [{}]", hook.policy_name, target, hook.instance)?;
+        if hook.scope == Scope::Workloads {
+            writeln!(f, "  in workloads of policy slot {}", hook.policy_slot)?;
+        }
         for argument in &hook.arguments {
             writeln!(f, "  argument {}", operand(&argument.operand))?;
         }

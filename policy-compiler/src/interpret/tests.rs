@@ -6,6 +6,7 @@ use crate::hir::{CapabilitySet, Namespace, Network, Post};
 use crate::hir::{IntegerTest, OperandSource, Predicate, SockSide, SockTest, Target, TextComparison, TextTest};
 use crate::output::ArgumentType::{Int8, Int32, Uint32};
 use crate::output::{ArgumentType, HookKind, SourceLine};
+use crate::set::Scope;
 
 fn line() -> SourceLine {
     SourceLine {
@@ -48,6 +49,7 @@ fn selector(filters: Vec<Predicate>) -> Selector {
 fn hook(selectors: Vec<Selector>) -> Hook {
     Hook {
         policy_slot: 0,
+        scope: Scope::All,
         policy_name: Arc::from("test"),
         policy_namespace: None,
         kind: HookKind::Kprobe,
@@ -101,6 +103,20 @@ fn the_first_selector_that_holds_wins() {
         let call = call([(operand(1, ArgumentType::String), Value::String(path.into()))]);
         assert_eq!(select(&hook, &call), expected, "{path}");
     }
+}
+
+#[test]
+fn a_policy_for_workloads_is_not_asked_in_others() {
+    let mut hook = hook(Vec::new());
+    hook.policy_slot = 7;
+    let mut call = call([]);
+    assert_eq!(select(&hook, &call), Selection::Selector(0));
+    hook.scope = Scope::Workloads;
+    assert_eq!(select(&hook, &call), Selection::None);
+    call.process.workload = [6, 8].into();
+    assert_eq!(select(&hook, &call), Selection::None);
+    call.process.workload = [7].into();
+    assert_eq!(select(&hook, &call), Selection::Selector(0));
 }
 
 #[test]

@@ -135,6 +135,7 @@ impl Resolver<'_> {
             .collect();
         hooks.push(Hook {
             policy_slot: self.entry.slot,
+            scope: self.entry.scope,
             policy_name: Arc::from(self.policy.name.as_str()),
             policy_namespace: self.policy.namespace.as_deref().map(Arc::from),
             kind: common.kind,

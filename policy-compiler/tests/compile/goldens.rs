@@ -2,12 +2,16 @@
 
 use std::path::PathBuf;
 
-use crate::compiled;
 use crate::facts::{modern, without_probes};
+use crate::{compiled, policies, policy};
 use policy_compiler::facts::KernelFacts;
+use policy_compiler::{Compilation, Options, PolicySet, Scope, compile};
 
 fn check_golden(name: &str, spec: &str, facts: &KernelFacts) {
-    let compilation = compiled(spec, facts);
+    check_compilation(name, &compiled(spec, facts));
+}
+
+fn check_compilation(name: &str, compilation: &Compilation) {
     let diagnostics = compilation
         .diagnostics
         .iter()
@@ -55,4 +59,24 @@ fn kill_on_a_kernel_without_probes() {
 fn denial_by_lsm_with_process_filters() {
     let spec = "  lsmhooks:\n  - hook: file_open\n    args: [{index: 0, type: file}]\n    selectors:\n    - matchNamespaces:\n      - {namespace: Mnt, operator: NotIn, values: [host_ns]}\n      matchCapabilities:\n      - {type: Effective, operator: In, values: [CAP_SYS_ADMIN]}\n      matchActions: [{action: Override, argError: -13}]\n";
     check_golden("lsm-file-open", spec, &modern());
+}
+
+#[test]
+fn policies_for_workloads_beside_one_for_all() {
+    let hook = |value: &str| {
+        policy(&format!(
+            "  kprobes:\n  - call: sys_setuid\n    args: [{{index: 0, type: int}}]\n    selectors:\n    - matchArgs:\n      \
+             - {{index: 0, operator: Equal, values: [\"{value}\"]}}\n"
+        ))
+    };
+    let texts = ["0", "1", "2"].map(hook);
+    let mut set = PolicySet::from_policies(policies(&texts.join("---\n")));
+    for (entry, slot) in set.entries.iter_mut().zip([3, 40, 90]) {
+        entry.slot = slot;
+        entry.scope = Scope::Workloads;
+    }
+    let options = Options { emit_passes: true };
+    check_compilation("workloads-only", &compile(&set, &modern(), &options));
+    set.entries[1].scope = Scope::All;
+    check_compilation("workloads-and-all", &compile(&set, &modern(), &options));
 }

@@ -22,7 +22,7 @@ pub trait Kernel {
     /// As [`HookSet::apply`]: then the old programs are in force.
     fn apply(&mut self, objects: Vec<HookObject>) -> Result<AppliedSet, LoadError>;
 
-    /// Makes a slot ready for a new policy: counters are zero, the mode is set, and which policy it is, is noted for whoever
+    /// Makes a slot ready for a new policy: counters are zero, it applies to no workload, the mode is set, and which policy it is, is noted for whoever
     /// takes over.
     ///
     /// # Errors
@@ -127,11 +127,14 @@ impl Kernel for LiveKernel {
 
     fn prepare_slot(&self, slot: u32, mode: PolicyMode, identity: u64) -> Result<(), LoadError> {
         self.maps.clear_policy_counters(slot)?;
+        self.maps.workloads().clear_slot(slot);
         self.set_mode(slot, mode)?;
         Ok(self.maps.set_policy_identity(slot, identity)?)
     }
 
     fn free_slot(&self, slot: u32) -> Result<(), LoadError> {
+        // before the slot is known to be free: whoever ends in between leaves it to the next one
+        self.maps.workloads().clear_slot(slot);
         Ok(self.maps.set_policy_identity(slot, 0)?)
     }
 

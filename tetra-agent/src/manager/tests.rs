@@ -55,6 +55,7 @@ fn object(slot: u32, name: &str) -> HookObject {
         enforces: false,
         reasons: vec![],
         policy_slots: vec![slot],
+        hook_bit: 0,
     }
 }
 
