@@ -75,7 +75,10 @@ fn policies_for_workloads_beside_one_for_all() {
         entry.slot = slot;
         entry.scope = Scope::Workloads;
     }
-    let options = Options { emit_passes: true };
+    let options = Options {
+        emit_passes: true,
+        ..Options::default()
+    };
     check_compilation("workloads-only", &compile(&set, &modern(), &options));
     set.entries[1].scope = Scope::All;
     check_compilation("workloads-and-all", &compile(&set, &modern(), &options));
