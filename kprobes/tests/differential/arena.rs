@@ -12,6 +12,7 @@ pub(crate) enum Class {
     File,
     Path,
     Dentry,
+    Binprm,
     Sock,
     Sockaddr,
 }
@@ -230,6 +231,17 @@ pub(crate) const FUNCTION_STRING: Arena = Arena {
     features: kprobes_only,
 };
 
+pub(crate) const FUNCTION_BINPRM: Arena = Arena {
+    section: Section::Kprobe {
+        call: "security_bprm_check",
+        syscall: false,
+    },
+    parameters: &[of(0, Class::Binprm, &["linux_binprm"])],
+    returns: Returns::No,
+    overrides: false,
+    features: kprobes_only,
+};
+
 pub(crate) const FUNCTION_RETURN: Arena = Arena {
     section: Section::Kprobe {
         call: "security_task_prctl",
@@ -319,11 +331,11 @@ impl Arena {
         }
     }
 
-    /// The smallest policy on it.
-    #[allow(dead_code, reason = "not for runs, whose facts are given")]
-    pub(crate) fn smallest(&self) -> String {
+    /// A policy on it without arguments and selectors, as [`yaml_head`](Self::yaml_head) ends. `${run}` is to be replaced by what
+    /// tells its set from any before: rate limits outlive a program that is loaded again.
+    pub(crate) fn head(&self, number: usize) -> String {
         format!(
-            "apiVersion: cilium.io/v1alpha1\nkind: TracingPolicy\nmetadata:\n  name: smallest\nspec:\n{}",
+            "apiVersion: cilium.io/v1alpha1\nkind: TracingPolicy\nmetadata:\n  name: random-${{run}}-{number}\nspec:\n{}",
             self.yaml_head()
         )
     }

@@ -89,6 +89,8 @@ pub(crate) struct Memory {
     area: u64,
     pub(crate) files: Vec<OpenFile>,
     sock: SockLayout,
+    /// Byte offset of the file in `struct linux_binprm`.
+    binprm_file: usize,
     _directory: tempfile::TempDir,
 }
 
@@ -140,6 +142,10 @@ impl Memory {
             area,
             files,
             sock: SockLayout::new(btf),
+            binprm_file: {
+                let binprm = btf.struct_by_name("linux_binprm").expect("struct linux_binprm");
+                btf.member(binprm, "file").expect("its file").byte_offset() as usize
+            },
             _directory: directory,
         }
     }
@@ -152,6 +158,13 @@ impl Memory {
             .ask(WRITE_AREA, bytes.as_ptr() as u64, offset, bytes.len() as u64)
             .expect("the area can be written");
         self.area + offset
+    }
+
+    /// Puts a `struct linux_binprm` of a `struct file` (or of none, 0) into the piece of a parameter; its address.
+    pub(crate) fn put_binprm(&self, piece: usize, file: u64) -> u64 {
+        let mut bytes = vec![0xff; self.binprm_file + 8];
+        bytes[self.binprm_file..].copy_from_slice(&file.to_le_bytes());
+        self.put(piece, &bytes)
     }
 
     /// Puts a `struct sock` into the piece of a parameter; its address.

@@ -6,10 +6,11 @@
 
 use std::fmt::Write as _;
 
-use policy_compiler::interpret::{Sock, Sockaddr};
+use policy_compiler::interpret::{Process, Sock, Sockaddr};
 use proptest::prelude::*;
 
 use super::arena::{Arena, Class, Parameter, Returns};
+use super::process::NAMESPACES;
 
 type Choice = u16;
 
@@ -132,14 +133,93 @@ fn pick<T>(pool: &[T], choice: impl Into<usize>) -> &T {
     &pool[choice.into() % pool.len()]
 }
 
-/// What values are about the process that runs the test.
+/// What values are about the process that makes the calls.
+#[derive(Clone, Default)]
 pub(crate) struct Surroundings {
     pub(crate) executable: String,
+    pub(crate) pid: u32,
+    /// Pids of the process and of its ancestors, in the initial pid namespace and in their own.
     pub(crate) pids: Vec<u32>,
     pub(crate) namespaces: Vec<(&'static str, u32)>,
     /// Paths of files that calls are about.
     pub(crate) paths: Vec<String>,
+    /// Those whose path inside their file system is the same.
+    pub(crate) dentries: Vec<String>,
 }
+
+impl Surroundings {
+    /// For a process that is about no files.
+    #[allow(dead_code, reason = "what is only loaded has no process")]
+    pub(crate) fn of_process(process: &Process) -> Self {
+        let executable = process.executable.clone().unwrap_or_default();
+        let mut pids: Vec<u32> = process.lineage.iter().flat_map(|(pid, own)| [*pid, *own]).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        Self {
+            executable: String::from_utf8(executable).expect("a path of ASCII"),
+            pid: process.pid,
+            pids,
+            namespaces: NAMESPACES
+                .iter()
+                .map(|(name, namespace, _)| (*name, process.namespaces.get(namespace).copied().unwrap_or(7)))
+                .collect(),
+            ..Self::default()
+        }
+    }
+}
+
+/// Pids that no process has: they are beyond the kernel's highest.
+pub(crate) const FOREIGN_PIDS: [u32; 4] = [0x7fff_fff0, 0x7fff_ffff, 0x8000_0001, 0xffff_ffff];
+
+pub(crate) const NUMBER_OPERATORS: &[&str] = &[
+    "Equal",
+    "NotEqual",
+    "GT",
+    "LT",
+    "GreaterThan",
+    "LessThan",
+    "Mask",
+    "InRange",
+    "NotInRange",
+    "InMap",
+    "NotInMap",
+];
+pub(crate) const TEXT_OPERATORS: &[&str] = &["Equal", "NotEqual", "Prefix", "NotPrefix", "Postfix", "NotPostfix"];
+pub(crate) const BINARY_OPERATORS: &[&str] = &["In", "NotIn", "Prefix", "NotPrefix", "Postfix", "NotPostfix"];
+pub(crate) const SOCK_OPERATORS: &[&str] = &[
+    "SAddr",
+    "DAddr",
+    "NotSAddr",
+    "NotDAddr",
+    "SPort",
+    "DPort",
+    "NotSPort",
+    "NotDPort",
+    "SPortPriv",
+    "DPortPriv",
+    "NotSportPriv",
+    "NotDPortPriv",
+    "Protocol",
+    "Family",
+    "State",
+];
+pub(crate) const SOCKADDR_OPERATORS: &[&str] = &[
+    "SAddr",
+    "NotSAddr",
+    "SPort",
+    "NotSPort",
+    "SPortPriv",
+    "NotSportPriv",
+    "Family",
+];
+pub(crate) const CAPABILITY_SETS: [&str; 3] = ["Effective", "Inheritable", "Permitted"];
+pub(crate) const CAPABILITIES: &[&str] = &[
+    "CAP_SYS_ADMIN",
+    "CAP_CHOWN",
+    "CAP_NET_RAW",
+    "CAP_SYS_RESOURCE",
+    "CAP_BPF",
+];
 
 /// Numbers at the edges of widths and signs.
 pub(crate) const NUMBERS: &[i128] = &[
@@ -322,7 +402,7 @@ fn address(family: u16, choice: Choice) -> [u8; 16] {
 }
 
 /// Text for a flow scalar in double quotes.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     assert!(
         text.bytes()
             .all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\')
@@ -330,13 +410,13 @@ fn quoted(text: &str) -> String {
     format!("\"{text}\"")
 }
 
-fn list(values: impl IntoIterator<Item = String>) -> String {
+pub(crate) fn list(values: impl IntoIterator<Item = String>) -> String {
     let values: Vec<String> = values.into_iter().map(|value| quoted(&value)).collect();
     format!("[{}]", values.join(", "))
 }
 
 /// Width and sign of a type of the language.
-fn width(name: &str) -> Option<(u32, bool)> {
+pub(crate) fn width(name: &str) -> Option<(u32, bool)> {
     Some(match name {
         "int" | "int32" | "sint32" => (32, true),
         "int8" | "sint8" => (8, true),
@@ -351,21 +431,18 @@ fn width(name: &str) -> Option<(u32, bool)> {
 }
 
 impl Recipe {
-    /// The policies as text. `run` tells this set from any before: rate limits outlive a program that is loaded again.
-    pub(crate) fn yaml(&self, run: u64, arena: &Arena, around: &Surroundings) -> Vec<String> {
+    /// The policies as text.
+    pub(crate) fn yaml(&self, arena: &Arena, around: &Surroundings) -> Vec<String> {
         let policies = self.policies.iter().enumerate();
         policies
-            .map(|(number, policy)| policy.yaml(&format!("random-{run}-{number}"), arena, around))
+            .map(|(number, policy)| policy.yaml(number, arena, around))
             .collect()
     }
 }
 
 impl PolicyRecipe {
-    fn yaml(&self, name: &str, arena: &Arena, around: &Surroundings) -> String {
-        let mut text = format!(
-            "apiVersion: cilium.io/v1alpha1\nkind: TracingPolicy\nmetadata:\n  name: {name}\nspec:\n{}",
-            arena.yaml_head()
-        );
+    fn yaml(&self, number: usize, arena: &Arena, around: &Surroundings) -> String {
+        let mut text = arena.head(number);
         // each parameter at most once: filters find their argument by its index
         let mut arguments: Vec<(&Parameter, &str)> = Vec::new();
         for (parameter, of_type) in &self.arguments {
@@ -469,11 +546,17 @@ impl FilterRecipe {
         match self.what % 16 {
             0 | 1 => ("matchBinaries", self.binaries(around)),
             2 => {
-                let numbers: Vec<String> = self
-                    .values
-                    .iter()
-                    .map(|(value, _)| pick(&around.pids, *value).to_string())
-                    .collect();
+                // with the pid of any ancestor among the values, no negated filter that follows forks holds
+                let known = self.operator & 0b1_0000 == 0;
+                let number = |(value, other): &(Choice, Choice)| {
+                    let pool = if known && value % 3 != 0 {
+                        &around.pids[..]
+                    } else {
+                        &FOREIGN_PIDS
+                    };
+                    pick(pool, *other).to_string()
+                };
+                let numbers: Vec<String> = self.values.iter().map(number).collect();
                 let (namespaced, follow) = (self.operator & 2 != 0, self.operator & 0b1100 == 0b1100);
                 let item = format!(
                     "{{operator: {not_in}, followForks: {follow}, isNamespacePID: {namespaced}, values: [{}]}}",
@@ -493,15 +576,11 @@ impl FilterRecipe {
                 )
             }
             4 => {
-                let names = [
-                    "CAP_SYS_ADMIN",
-                    "CAP_CHOWN",
-                    "CAP_NET_RAW",
-                    "CAP_SYS_RESOURCE",
-                    "CAP_BPF",
-                ];
-                let set = ["Effective", "Inheritable", "Permitted"][self.operator as usize / 2 % 3];
-                let values = self.values.iter().map(|(value, _)| (*pick(&names, *value)).to_owned());
+                let set = CAPABILITY_SETS[self.operator as usize / 2 % 3];
+                let values = self
+                    .values
+                    .iter()
+                    .map(|(value, _)| (*pick(CAPABILITIES, *value)).to_owned());
                 let namespaced = self.operator & 0b1_1000 == 0b1_1000;
                 let item = format!(
                     "{{type: {set}, operator: {not_in}, isNamespaceCapability: {namespaced}, values: {}}}",
@@ -517,8 +596,7 @@ impl FilterRecipe {
     }
 
     fn binaries(&self, around: &Surroundings) -> String {
-        let operators = ["In", "NotIn", "Prefix", "NotPrefix", "Postfix", "NotPostfix"];
-        let operator = pick(&operators, self.operator);
+        let operator = pick(BINARY_OPERATORS, self.operator);
         let values = self.values.iter().map(|(value, change)| {
             let base = if value % 3 == 0 {
                 "/usr/bin/true"
@@ -535,37 +613,14 @@ impl FilterRecipe {
     fn argument(&self, (parameter, of_type): &Argument<'_>, around: &Surroundings) -> String {
         let (operator, values): (&str, Vec<String>) = match (parameter.class, width(of_type)) {
             (Class::Number, Some((bits, signed))) => self.number(bits, signed),
-            (Class::Number | Class::File | Class::Path | Class::Dentry, _) => {
+            (Class::Dentry, _) if !around.dentries.is_empty() => self.text(&around.dentries),
+            (Class::Number | Class::File | Class::Path | Class::Dentry | Class::Binprm, _) => {
                 let paths = &around.paths;
                 self.text(paths)
             }
             (Class::String, _) => self.text(&strings()),
-            (Class::Sock, _) => self.socket(&[
-                "SAddr",
-                "DAddr",
-                "NotSAddr",
-                "NotDAddr",
-                "SPort",
-                "DPort",
-                "NotSPort",
-                "NotDPort",
-                "SPortPriv",
-                "DPortPriv",
-                "NotSportPriv",
-                "NotDPortPriv",
-                "Protocol",
-                "Family",
-                "State",
-            ]),
-            (Class::Sockaddr, _) => self.socket(&[
-                "SAddr",
-                "NotSAddr",
-                "SPort",
-                "NotSPort",
-                "SPortPriv",
-                "NotSportPriv",
-                "Family",
-            ]),
+            (Class::Sock, _) => self.socket(SOCK_OPERATORS),
+            (Class::Sockaddr, _) => self.socket(SOCKADDR_OPERATORS),
         };
         if values.is_empty() {
             return format!("{{index: {}, operator: {operator}}}", parameter.index);
@@ -578,20 +633,7 @@ impl FilterRecipe {
     }
 
     fn number(&self, bits: u32, signed: bool) -> (&'static str, Vec<String>) {
-        let operators = [
-            "Equal",
-            "NotEqual",
-            "GT",
-            "LT",
-            "GreaterThan",
-            "LessThan",
-            "Mask",
-            "InRange",
-            "NotInRange",
-            "InMap",
-            "NotInMap",
-        ];
-        let operator = *pick(&operators, self.operator);
+        let operator = *pick(NUMBER_OPERATORS, self.operator);
         let fits = |number: &i128| {
             if signed {
                 (-(1i128 << (bits - 1))..1i128 << (bits - 1)).contains(number)
@@ -612,8 +654,7 @@ impl FilterRecipe {
     }
 
     fn text(&self, pool: &[String]) -> (&'static str, Vec<String>) {
-        let operators = ["Equal", "NotEqual", "Prefix", "NotPrefix", "Postfix", "NotPostfix"];
-        let operator = *pick(&operators, self.operator);
+        let operator = *pick(TEXT_OPERATORS, self.operator);
         let values = self
             .values
             .iter()
