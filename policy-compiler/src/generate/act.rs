@@ -400,7 +400,16 @@ impl Generator<'_> {
             let stopped = self.b.create_block();
             self.b.branch(CmpOp::Ne, Width::W64, passes, 0, send, stopped);
             self.b.switch_to(stopped);
-            if instance.role == Role::EntryOfPair && acts_at_return(instance) {
+            // the return has nothing to take back: only what it does itself is left
+            let acting: Vec<u64> = (1u64..)
+                .zip(&instance.selectors)
+                .filter(|(_, planned)| planned.return_actions.enforces())
+                .map(|(winner, _)| winner)
+                .collect();
+            if instance.role == Role::EntryOfPair && !acting.is_empty() {
+                let marked = self.b.create_block();
+                classifier::search(&mut self.b, won, &acting, &|_| marked, done);
+                self.b.switch_to(marked);
                 self.mark_silently(instance, won);
             }
             self.b.jump(done);
