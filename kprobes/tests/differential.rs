@@ -753,6 +753,7 @@ hooks! {
     a_function_with_a_socket_address: arena::FUNCTION_ADDRESS;
     a_function_with_strings_in_the_kernel: arena::FUNCTION_STRING;
     a_function_seen_at_its_return: arena::FUNCTION_RETURN;
+    a_function_with_strings_seen_at_its_return: arena::FUNCTION_STRING_RETURN;
     a_function_whose_result_is_replaced: arena::FUNCTION_OVERRIDE;
     an_lsm_hook: arena::LSM;
     a_tracepoint: arena::TRACEPOINT;

@@ -34,7 +34,7 @@ use support::guard;
 /// Sets to load, unless said otherwise.
 const SETS: usize = 28;
 
-const ARENAS: [&Arena; 15] = [
+const ARENAS: [&Arena; 16] = [
     &arena::SYSCALL_STRING,
     &arena::SYSCALL_TWO_STRINGS,
     &arena::SYSCALL_ADDRESS,
@@ -45,6 +45,7 @@ const ARENAS: [&Arena; 15] = [
     &arena::FUNCTION_ADDRESS,
     &arena::FUNCTION_STRING,
     &arena::FUNCTION_RETURN,
+    &arena::FUNCTION_STRING_RETURN,
     &arena::FUNCTION_OVERRIDE,
     &arena::LSM,
     &arena::TRACEPOINT,

@@ -253,6 +253,21 @@ pub(crate) const FUNCTION_RETURN: Arena = Arena {
     features: trampolines,
 };
 
+pub(crate) const FUNCTION_STRING_RETURN: Arena = Arena {
+    section: Section::Kprobe {
+        call: "security_sb_mount",
+        syscall: false,
+    },
+    parameters: &[
+        of(0, Class::String, &["string"]),
+        of(2, Class::String, &["string"]),
+        number(3),
+    ],
+    returns: Returns::Whole,
+    overrides: false,
+    features: trampolines,
+};
+
 pub(crate) const FUNCTION_OVERRIDE: Arena = Arena {
     section: Section::Kprobe {
         call: "security_task_prctl",

@@ -139,6 +139,8 @@ impl Surroundings {
         let namespaces = self.namespaces.iter();
         names.extend(namespaces.map(|(name, inode)| (format!("${{namespace {name}}}"), inode.to_string())));
         names.push(("${pid}".to_owned(), self.pid.to_string()));
+        // the root directory has an empty path, which is a value like any other
+        names.retain(|(_, value)| !value.is_empty());
         names
     }
 

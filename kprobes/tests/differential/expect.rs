@@ -76,11 +76,7 @@ pub(crate) fn expect(arena: &Arena, hook: &Hook, monitors: bool, call: &Call, li
         Returns::Whole => at_return.post,
         Returns::No | Returns::Pair => at_entry.post,
     };
-    let mut arguments = hook.arguments.clone();
-    if arena.returns == Returns::Whole {
-        arguments.extend(hook.returned.clone());
-    }
-    let payloads = payloads(&arguments, call);
+    let payloads = payloads(&sent_arguments(arena, hook), call);
     // a pair looks at the return only if something hangs on it
     let mut is_looked_at = arena.returns == Returns::Whole
         || hook
@@ -149,9 +145,15 @@ fn undecided(arena: &Arena, hook: &Hook, call: &Call, expected: &mut Expected) {
             selector,
             flags: RECORD_FLAG_UNDECIDED,
             action: Some(1),
-            arguments: payloads(&hook.arguments, call),
+            arguments: payloads(&sent_arguments(arena, hook), call),
         });
     }
+}
+
+/// What an event has that is not sent in halves.
+fn sent_arguments(arena: &Arena, hook: &Hook) -> Vec<Argument> {
+    let returned = hook.returned.iter().filter(|_| arena.returns == Returns::Whole);
+    hook.arguments.iter().chain(returned).cloned().collect()
 }
 
 /// Arguments as records carry them.

@@ -73,7 +73,10 @@ impl Generator<'_> {
             self.b.jump(done);
             return Ok(());
         }
-        self.count(slot, PolicyCounter::Undecided);
+        // the program at the entry of the same call has counted it: it is the one that should have acted
+        if instance.role != Role::ExitPost {
+            self.count(slot, PolicyCounter::Undecided);
+        }
         let posting = instance
             .selectors
             .iter()
