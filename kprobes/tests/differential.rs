@@ -20,6 +20,8 @@ mod arena;
 mod case;
 #[path = "differential/coverage.rs"]
 mod coverage;
+#[path = "differential/events.rs"]
+mod events;
 #[path = "differential/expect.rs"]
 mod expect;
 #[path = "differential/memory.rs"]
@@ -31,6 +33,8 @@ mod recipe;
 mod support;
 #[path = "differential/sweep.rs"]
 mod sweep;
+#[path = "differential/values.rs"]
+mod values;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -39,24 +43,25 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-use ebpf::record::Record;
 use kprobes::probe::{Needs, collect};
 use kprobes::{LoadError, PolicyMode, Rings, SensorOptions, SharedMaps, TestRun};
 use policy_compiler::facts::KernelFacts;
-use policy_compiler::hir::{Hook, Operand, OperandSource};
+use policy_compiler::hir::{Hook, Operand};
 use policy_compiler::interpret::{self, Call, Process, Value};
-use policy_compiler::output::{ArgumentType, AttachPoint, HookObject};
+use policy_compiler::output::{AttachPoint, HookObject};
 use policy_compiler::{Options, PolicySet, compile, hooks};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
-use tracingpolicy_crd::{Diagnostic, Policy, Source, parse, render};
+use tracingpolicy_crd::{Diagnostic, render};
 
 use arena::{Arena, Class};
 use case::{Case, Kept};
 use coverage::Coverage;
-use expect::{Event, Expected, Limiter, comparable, expect};
-use memory::{Memory, OpenFile, path_of, sockaddr_bytes, terminated};
+use events::{policies, sent};
+use expect::{Event, Expected, Limiter, expect};
+use memory::{Memory, OpenFile};
 use recipe::{CallRecipe, Surroundings};
 use support::guard;
+use values::{number, number_value, sockaddr_bytes, terminated};
 
 /// Calls of each set.
 const CALLS: usize = 40;
@@ -141,13 +146,13 @@ impl World {
                 let of_parameter = hooks
                     .iter()
                     .flat_map(Hook::operands)
-                    .filter(|operand| index_of(operand, arena, &self.facts) == Some(parameter.index));
+                    .filter(|operand| arena.index_of(operand, &self.facts) == Some(parameter.index));
                 of_parameter.map(|operand| (operand.clone(), value(operand))).collect()
             };
             let (raw, values) = match parameter.class {
                 Class::Number => {
                     let raw = self.number_or_descriptor(choice);
-                    (raw, operands(&|operand| Self::number_value(operand, raw)))
+                    (raw, operands(&|operand| number_value(operand, raw, "self")))
                 }
                 Class::String => {
                     let (raw, value) = self.string(arena, piece, choice, &mut made.kept);
@@ -198,18 +203,6 @@ impl World {
             return u64::from(files[choice as usize / 3 % files.len()].fd);
         }
         number(choice)
-    }
-
-    fn number_value(operand: &Operand, raw: u64) -> Value {
-        let raw = match operand.source {
-            OperandSource::Field { size, signed, .. } => field(raw, size, signed),
-            _ => raw,
-        };
-        if operand.argument_type != ArgumentType::Fd {
-            return Value::Integer(raw);
-        }
-        // a number may be that of a file that the test harness has open
-        path_of(raw as u32).map_or(Value::Absent, Value::Path)
     }
 
     fn string(&self, arena: &Arena, piece: usize, choice: u16, kept: &mut Vec<Vec<u8>>) -> (u64, Value) {
@@ -289,36 +282,6 @@ impl World {
 const NO_USER_MEMORY: u64 = 0x10;
 const NO_KERNEL_MEMORY: u64 = 0xffff_ffff_ffff_e000;
 
-fn number(choice: u16) -> u64 {
-    recipe::NUMBERS[choice as usize % recipe::NUMBERS.len()] as u64
-}
-
-/// What is left of a value in a field of a tracepoint's record.
-fn field(raw: u64, size: u32, signed: bool) -> u64 {
-    let shift = 64 - 8 * size;
-    if signed {
-        ((raw << shift) as i64 >> shift) as u64
-    } else {
-        raw << shift >> shift
-    }
-}
-
-/// Which parameter an operand reads.
-fn index_of(operand: &Operand, arena: &Arena, facts: &KernelFacts) -> Option<u32> {
-    match (&operand.source, arena.section) {
-        (OperandSource::Parameter(index), _) => Some(*index),
-        (OperandSource::Field { offset, .. }, arena::Section::Tracepoint { subsystem, event, .. }) => {
-            let format = &facts.tracepoints[&(subsystem.to_owned(), event.to_owned())];
-            format
-                .fields
-                .iter()
-                .position(|field| field.offset == *offset)
-                .map(|index| index as u32)
-        }
-        _ => None,
-    }
-}
-
 /// A call as the programs and as the interpreter see it.
 struct MadeUp {
     raw: Vec<(u32, u64)>,
@@ -326,19 +289,6 @@ struct MadeUp {
     call: Call,
     /// User memory that the call points to.
     kept: Vec<Vec<u8>>,
-}
-
-fn policies(texts: &[String]) -> Result<Vec<Policy>, String> {
-    let mut policies = Vec::new();
-    for text in texts {
-        let parsed = parse(&Source::new("random.yaml", text.as_str()));
-        let errors: Vec<_> = parsed.diagnostics.iter().filter(|d| d.is_error()).cloned().collect();
-        if !errors.is_empty() {
-            return Err(render::full(&errors, false));
-        }
-        policies.extend(parsed.policies);
-    }
-    Ok(policies)
 }
 
 /// The programs of a set, entries before exits.
@@ -441,7 +391,7 @@ fn check(world: &mut World, arena: &Arena, case: &Case, coverage: &mut Coverage)
                 denied = Some((returned as i32).unsigned_abs());
             }
         }
-        let mut sent = sent(&mut world.rings, &compilation.objects)?;
+        let mut sent = sent(&mut world.rings, &compilation.objects, None)?.of_process;
         let mut wanted: Vec<Event> = expected.iter().flat_map(|expected| expected.events.clone()).collect();
         sent.sort();
         wanted.sort();
@@ -499,40 +449,6 @@ fn about(texts: &[String], case: &Case, made: &MadeUp, hooks: &[Hook]) -> String
         made.call.values,
         texts.join("---\n")
     )
-}
-
-/// All events that were sent since the last time.
-fn sent(rings: &mut Rings, objects: &[HookObject]) -> Result<Vec<Event>, String> {
-    let mut events = Vec::new();
-    let mut wrong = None;
-    let drained = rings.drain_all(|bytes| match Record::parse(bytes) {
-        Some(Record::Policy(record)) => {
-            let fixed = record.fixed;
-            let Some(template) = objects
-                .iter()
-                .find(|object| object.tag == fixed.object_tag)
-                .and_then(|object| object.templates.get(fixed.template_index as usize))
-            else {
-                wrong = Some(format!("no template for {fixed:?}"));
-                return;
-            };
-            let types = template.arguments.iter().map(|argument| argument.argument_type);
-            let is_half = fixed.header.flags & ebpf::record::RECORD_FLAG_RETURN != 0;
-            events.push(Event {
-                slot: template.policy_slot,
-                selector: template.selector_index.unwrap_or(0) as usize,
-                flags: fixed.header.flags & !ebpf::record::RECORD_FLAG_UNKNOWN_PROCESS,
-                action: (!is_half).then_some(fixed.action),
-                arguments: types
-                    .zip(record.arguments())
-                    .map(|(of_type, argument)| comparable(of_type, &argument))
-                    .collect(),
-            });
-        }
-        other => wrong = Some(format!("not an event of a policy: {other:?}")),
-    });
-    drained.map_err(|error| error.to_string())?;
-    wrong.map_or(Ok(events), Err)
 }
 
 fn number_of(variable: &str) -> Option<u64> {

@@ -2,6 +2,7 @@
 
 use policy_compiler::btf::Btf;
 use policy_compiler::facts::{Features, KernelFacts};
+use policy_compiler::hir::{Operand, OperandSource};
 use policy_compiler::output::AttachPoint;
 
 /// What a parameter is, whatever type a policy reads it as.
@@ -55,12 +56,15 @@ pub(crate) enum Returns {
 }
 
 /// A hook.
+#[derive(Clone, Copy)]
 pub(crate) struct Arena {
     pub(crate) section: Section,
     pub(crate) parameters: &'static [Parameter],
     pub(crate) returns: Returns,
     /// Whether `Override` can be honoured.
     pub(crate) overrides: bool,
+    /// Whether signals are sent: not where they are what is hooked.
+    pub(crate) signals: bool,
     /// What the kernel is said to be able to do, so that the hook is attached as wanted.
     pub(crate) features: fn(&mut Features),
 }
@@ -135,6 +139,7 @@ pub(crate) const SYSCALL_STRING: Arena = Arena {
     parameters: &[descriptor(0), of(1, Class::String, &["string"]), number(2), number(3)],
     returns: Returns::No,
     overrides: false,
+    signals: true,
     features: tracepoints_only,
 };
 
@@ -152,6 +157,7 @@ pub(crate) const SYSCALL_TWO_STRINGS: Arena = Arena {
     ],
     returns: Returns::No,
     overrides: false,
+    signals: true,
     features: tracepoints_only,
 };
 
@@ -163,6 +169,7 @@ pub(crate) const SYSCALL_ADDRESS: Arena = Arena {
     parameters: &[descriptor(0), of(1, Class::Sockaddr, &["sockaddr"]), number(2)],
     returns: Returns::No,
     overrides: false,
+    signals: true,
     features: tracepoints_only,
 };
 
@@ -174,6 +181,7 @@ pub(crate) const FUNCTION_FILE: Arena = Arena {
     parameters: &[of(0, Class::File, &["file"]), number(1)],
     returns: Returns::Pair,
     overrides: false,
+    signals: true,
     features: kprobes_only,
 };
 
@@ -190,6 +198,7 @@ pub(crate) const FUNCTION_PATH: Arena = Arena {
     ],
     returns: Returns::No,
     overrides: false,
+    signals: true,
     features: kprobes_only,
 };
 
@@ -201,6 +210,7 @@ pub(crate) const FUNCTION_SOCK: Arena = Arena {
     parameters: &[of(0, Class::Sock, &["sock"])],
     returns: Returns::No,
     overrides: false,
+    signals: true,
     features: kprobes_only,
 };
 
@@ -212,6 +222,7 @@ pub(crate) const FUNCTION_ADDRESS: Arena = Arena {
     parameters: &[of(1, Class::Sockaddr, &["sockaddr"]), number(2)],
     returns: Returns::No,
     overrides: false,
+    signals: true,
     features: kprobes_only,
 };
 
@@ -228,6 +239,7 @@ pub(crate) const FUNCTION_STRING: Arena = Arena {
     ],
     returns: Returns::No,
     overrides: false,
+    signals: true,
     features: kprobes_only,
 };
 
@@ -239,6 +251,7 @@ pub(crate) const FUNCTION_BINPRM: Arena = Arena {
     parameters: &[of(0, Class::Binprm, &["linux_binprm"])],
     returns: Returns::No,
     overrides: false,
+    signals: true,
     features: kprobes_only,
 };
 
@@ -250,6 +263,7 @@ pub(crate) const FUNCTION_RETURN: Arena = Arena {
     parameters: &[number(0), number(1), number(2)],
     returns: Returns::Whole,
     overrides: false,
+    signals: true,
     features: trampolines,
 };
 
@@ -265,6 +279,7 @@ pub(crate) const FUNCTION_STRING_RETURN: Arena = Arena {
     ],
     returns: Returns::Whole,
     overrides: false,
+    signals: true,
     features: trampolines,
 };
 
@@ -276,6 +291,7 @@ pub(crate) const FUNCTION_OVERRIDE: Arena = Arena {
     parameters: &[number(0), number(1)],
     returns: Returns::No,
     overrides: true,
+    signals: true,
     features: fmod_ret,
 };
 
@@ -284,6 +300,7 @@ pub(crate) const LSM: Arena = Arena {
     parameters: &[number(0), number(1), number(4)],
     returns: Returns::No,
     overrides: true,
+    signals: true,
     features: lsm,
 };
 
@@ -296,6 +313,7 @@ pub(crate) const TRACEPOINT: Arena = Arena {
     parameters: &[number(4), number(5), number(6), number(8)],
     returns: Returns::No,
     overrides: false,
+    signals: true,
     features: raw_tracepoints,
 };
 
@@ -308,6 +326,7 @@ pub(crate) const TRACEPOINT_STRING: Arena = Arena {
     parameters: &[number(5), of(6, Class::String, &["string"]), descriptor(7), number(8)],
     returns: Returns::No,
     overrides: false,
+    signals: true,
     features: raw_tracepoints,
 };
 
@@ -320,6 +339,7 @@ pub(crate) const RAW_TRACEPOINT: Arena = Arena {
     parameters: &[of(0, Class::Sock, &["sock"]), number(1), number(2)],
     returns: Returns::No,
     overrides: false,
+    signals: true,
     features: raw_tracepoints,
 };
 
@@ -384,6 +404,22 @@ impl Arena {
         let mut facts = kernel.clone();
         (self.features)(&mut facts.features);
         facts
+    }
+
+    /// Which parameter an operand reads.
+    pub(crate) fn index_of(&self, operand: &Operand, facts: &KernelFacts) -> Option<u32> {
+        match (&operand.source, self.section) {
+            (OperandSource::Parameter(index), _) => Some(*index),
+            (OperandSource::Field { offset, .. }, Section::Tracepoint { subsystem, event, .. }) => {
+                let format = &facts.tracepoints[&(subsystem.to_owned(), event.to_owned())];
+                format
+                    .fields
+                    .iter()
+                    .position(|field| field.offset == *offset)
+                    .map(|index| index as u32)
+            }
+            _ => None,
+        }
     }
 
     /// The context of a call, for a program at `attach`: `raw` has the 8 bytes of each parameter by index.

@@ -470,10 +470,12 @@ type Argument<'a> = (&'a Parameter, &'a str);
 
 impl SelectorRecipe {
     fn yaml(&self, arena: &Arena, arguments: &[Argument<'_>], monitors: bool, around: &Surroundings) -> String {
-        // more tells two sockets or two files apart than filters see: their marks, their modes
-        let limits = arguments.iter().all(|(parameter, of_type)| {
-            matches!(parameter.class, Class::Number | Class::String | Class::Sockaddr) && *of_type != "fd"
-        });
+        let mut possible = Possible {
+            signals: arena.signals,
+            overrides: false,
+            kills: monitors,
+            rate_limits: false,
+        };
         let mut keys: Vec<(&str, Vec<String>)> = Vec::new();
         let mut add = |key: &'static str, item: String| match keys.iter_mut().find(|(known, _)| *known == key) {
             // the schema allows one
@@ -495,14 +497,18 @@ impl SelectorRecipe {
                 add("matchReturnArgs", filter.argument(&(&RETURN, "int"), around));
             }
             for action in &self.return_actions {
-                add("matchReturnActions", self::action(*action, false, monitors, false));
+                add("matchReturnActions", self::action(*action, possible));
             }
         }
-        let mut overrides = arena.overrides;
+        possible.overrides = arena.overrides;
+        // more tells two sockets or two files apart than filters see: their marks, their modes
+        possible.rate_limits = arguments.iter().all(|(parameter, of_type)| {
+            matches!(parameter.class, Class::Number | Class::String | Class::Sockaddr) && *of_type != "fd"
+        });
         for action in &self.actions {
-            let action = self::action(*action, overrides, monitors, limits);
+            let action = self::action(*action, possible);
             // a selector can have one
-            overrides &= !action.contains("Override");
+            possible.overrides &= !action.contains("Override");
             add("matchActions", action);
         }
         if keys.is_empty() {
@@ -523,16 +529,26 @@ impl SelectorRecipe {
 /// Signals that do nothing to a process that does not wait for them.
 const HARMLESS: [u32; 2] = [23, 28];
 
-fn action(choice: Choice, overrides: bool, monitors: bool, limits: bool) -> String {
+/// Which actions a selector may have.
+#[derive(Clone, Copy)]
+struct Possible {
+    signals: bool,
+    overrides: bool,
+    /// What would end the process.
+    kills: bool,
+    rate_limits: bool,
+}
+
+fn action(choice: Choice, possible: Possible) -> String {
     match choice % 10 {
         0 | 1 => "{action: NoPost}".into(),
-        2 => format!("{{action: Signal, argSig: {}}}", HARMLESS[choice as usize / 10 % 2]),
-        3 if monitors => "{action: Sigkill}".into(),
-        4 | 5 if overrides => format!(
+        2 if possible.signals => format!("{{action: Signal, argSig: {}}}", HARMLESS[choice as usize / 10 % 2]),
+        3 if possible.kills => "{action: Sigkill}".into(),
+        4 | 5 if possible.overrides => format!(
             "{{action: Override, argError: -{}}}",
             [1, 13, 4095, 2][choice as usize / 10 % 4]
         ),
-        6 if limits => format!(
+        6 if possible.rate_limits => format!(
             "{{action: Post, rateLimit: \"1h\", rateLimitScope: {}}}",
             ["thread", "process", "global"][choice as usize / 10 % 3]
         ),
