@@ -301,10 +301,6 @@ impl<'a> Generator<'a> {
             .call_runtime_void("tetra_count", &[policy_slot.into(), (counter as u32).into()]);
     }
 
-    fn takes_pending(&self) -> bool {
-        self.plan.instances.iter().all(|i| i.role.takes_pending())
-    }
-
     /// Whether the returned value of the program is a verdict.
     fn may_deny(&self) -> bool {
         matches!(self.plan.attach, AttachPoint::Lsm { .. } | AttachPoint::FmodRet { .. })

@@ -3,6 +3,7 @@
 use ebpf::record::PolicyCounter;
 
 use crate::ir::{BlockId, CmpOp, Operand as IrOperand, Size, Type, Width};
+use crate::plan::Instance;
 
 use super::layout::SCRATCH_SIZE;
 use super::{GenerateError, Generator};
@@ -40,19 +41,18 @@ impl Generator<'_> {
                 self.frame_store(start + word as i32 * 8, Size::B8, 0);
             }
         }
-        if self.takes_pending() {
-            self.take_pending(leave);
-        }
+        self.take_pending(leave);
         if let Some(place) = self.places.registers {
             self.copy_registers(place, leave)?;
         }
         Ok(())
     }
 
-    /// Takes the marks that the entry program left; leaves if there is none.
+    /// Takes the marks that the entry program left; leaves if there is none and nobody looks at calls without a mark.
     fn take_pending(&mut self, leave: BlockId) {
         let mut any = None;
-        for (i, instance) in self.plan.instances.iter().enumerate() {
+        let takes = |(_, instance): &(usize, &Instance)| instance.role.takes_pending();
+        for (i, instance) in self.plan.instances.iter().enumerate().filter(takes) {
             let taken = self.call("tetra_pending_take", &[instance.pending_key.into()]);
             self.frame_store(self.places.pending + i as i32 * 8, Size::B8, taken);
             any = Some(match any {
@@ -65,7 +65,8 @@ impl Generator<'_> {
                 ),
             });
         }
-        if let Some(any) = any {
+        let is_all = self.plan.instances.iter().all(|instance| instance.role.takes_pending());
+        if let Some(any) = any.filter(|_| is_all) {
             self.require(CmpOp::Ne, any, 0, leave);
         }
     }

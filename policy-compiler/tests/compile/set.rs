@@ -111,3 +111,21 @@ fn a_tracepoints_filter_names_a_field_or_a_position() {
         assert!(compilation.failed.is_empty(), "{:?}", compilation.diagnostics);
     }
 }
+
+#[test]
+fn marks_of_calls_under_way_are_taken_beside_hooks_that_leave_none() {
+    // the first reads user memory and is decided in two halves, the second is decided at the return
+    let spec = "  kprobes:\n  - call: sys_openat\n    return: true\n    returnArg: {index: 0, type: int}\n    args: [{index: 1, type: string}]\n  - call: sys_openat\n    return: true\n    returnArg: {index: 0, type: int}\n    args: [{index: 0, type: int}]\n";
+    let compilation = compiled(spec, &modern());
+    let exit = compilation
+        .passes
+        .iter()
+        .find(|passes| passes.name == "fexit/__x64_sys_openat")
+        .expect("its return is watched");
+    assert!(
+        exit.plan.contains("ExitOfPair") && exit.plan.contains("ExitWhole"),
+        "{}",
+        exit.plan
+    );
+    assert_eq!(exit.ir.matches("call tetra_pending_take").count(), 1, "{}", exit.ir);
+}
