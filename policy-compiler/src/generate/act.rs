@@ -46,6 +46,11 @@ impl Generator<'_> {
             }
             if instance.role == Role::ExitOfPair {
                 let value = self.frame_load(self.places.pending + k as i32 * 8, Size::B8);
+                if instance.only_finishes() {
+                    self.second_half(instance, value, won, done)?;
+                    self.b.switch_to(done);
+                    continue;
+                }
                 let low = self.b.alu(AluOp::And, Width::W64, value, winner::UNDECIDED);
                 let (second_half, whole) = (self.b.create_block(), self.b.create_block());
                 self.b

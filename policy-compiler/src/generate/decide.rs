@@ -23,6 +23,9 @@ impl Generator<'_> {
     pub(super) fn cheap_phase(&mut self) -> Result<(), GenerateError> {
         let plan = self.plan;
         for (k, instance) in plan.instances.iter().enumerate() {
+            if instance.only_finishes() {
+                continue;
+            }
             let done = self.b.create_block();
             if !evaluates_all(instance.role) {
                 let undecided = self.pending_is_undecided(k, done);
@@ -83,6 +86,11 @@ impl Generator<'_> {
             self.frame_store(place, Size::B2, 0);
             if instance.role.takes_pending() {
                 self.returned_halves(k, instance, done)?;
+                if instance.only_finishes() {
+                    self.b.jump(done);
+                    self.b.switch_to(done);
+                    continue;
+                }
             }
             let undecided = self.b.create_block();
             for (i, selector) in instance.selectors.iter().enumerate() {
