@@ -1,31 +1,47 @@
 //! The text of every pass for a few policies; `UPDATE_GOLDEN=1` accepts what the compiler says now.
 
-use std::path::PathBuf;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use crate::compiled;
 use crate::facts::{modern, without_probes};
+use crate::{compiled, policies};
 use policy_compiler::facts::KernelFacts;
+use policy_compiler::{Compilation, Options, PolicySet, compile};
 
 fn check_golden(name: &str, spec: &str, facts: &KernelFacts) {
-    let compilation = compiled(spec, facts);
+    compare(name, &text(&compiled(spec, facts), false));
+}
+
+/// The text of a compilation, with the instructions or up to the IR.
+fn text(compilation: &Compilation, with_instructions: bool) -> String {
     let diagnostics = compilation
         .diagnostics
         .iter()
         .map(|d| tracingpolicy_crd::render::line(d) + "\n");
     let passes = compilation.passes.iter().map(|passes| {
-        format!(
+        let mut text = format!(
             "# {}\n\n## hir\n{}\n## plan\n{}\n## ir\n{}\n",
             passes.name, passes.hir, passes.plan, passes.ir
-        )
+        );
+        if with_instructions {
+            writeln!(text, "## instructions\n{}", passes.asm).expect("a string");
+        }
+        text
     });
-    let text: String = diagnostics.chain(passes).collect();
+    diagnostics.chain(passes).collect()
+}
+
+fn compare(name: &str, text: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden")
         .join(format!("{name}.txt"));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, &text).expect("the golden file is written");
+        let directory = path.parent().expect("it is in a directory");
+        fs::create_dir_all(directory).expect("the directory of golden files");
+        fs::write(&path, text).expect("the golden file is written");
     }
-    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    let expected = fs::read_to_string(&path).unwrap_or_default();
     assert!(
         text == expected,
         "{} differs; see it with UPDATE_GOLDEN=1 and git diff\n{text}",
@@ -55,4 +71,47 @@ fn kill_on_a_kernel_without_probes() {
 fn denial_by_lsm_with_process_filters() {
     let spec = "  lsmhooks:\n  - hook: file_open\n    args: [{index: 0, type: file}]\n    selectors:\n    - matchNamespaces:\n      - {namespace: Mnt, operator: NotIn, values: [host_ns]}\n      matchCapabilities:\n      - {type: Effective, operator: In, values: [CAP_SYS_ADMIN]}\n      matchActions: [{action: Override, argError: -13}]\n";
     check_golden("lsm-file-open", spec, &modern());
+}
+
+/// Policies below a directory, sorted.
+fn yaml_files(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).expect("a directory");
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    paths.sort();
+    let below = |path: PathBuf| match path.extension() {
+        _ if path.is_dir() => yaml_files(&path),
+        Some(extension) if extension == "yaml" => vec![path],
+        _ => Vec::new(),
+    };
+    paths.into_iter().flat_map(below).collect()
+}
+
+#[test]
+fn every_example() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let files = yaml_files(&examples);
+    assert!(!files.is_empty(), "there are examples");
+    let mut known = Vec::new();
+    for file in files {
+        let set = PolicySet::from_policies(policies(&fs::read_to_string(&file).expect("an example")));
+        let compilation = compile(&set, &modern(), &Options { emit_passes: true });
+        let of = file
+            .strip_prefix(&examples)
+            .expect("below the examples")
+            .with_extension("");
+        let name = of.display().to_string().replace('/', "-");
+        assert!(
+            compilation.failed.is_empty(),
+            "{name}: every example compiles here: {:?}",
+            compilation.diagnostics
+        );
+        compare(&format!("examples/{name}"), &text(&compilation, true));
+        known.push(format!("{name}.txt"));
+    }
+    // a golden without its example shows nothing any more
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/examples");
+    for entry in fs::read_dir(goldens).expect("the golden files") {
+        let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
+        assert!(known.contains(&name), "{name} has no example");
+    }
 }
