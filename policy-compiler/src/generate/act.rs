@@ -58,6 +58,7 @@ impl Generator<'_> {
                 self.b.switch_to(second_half);
                 self.second_half(instance, value, won, done)?;
                 self.b.switch_to(whole);
+                self.rejected(instance, won, done);
             }
             self.matched(instance, won, done)?;
             self.b.switch_to(done);
@@ -100,6 +101,21 @@ impl Generator<'_> {
         };
         let won = self.b.const_(selector as i64 + 1);
         self.post(instance, event, won, None, false, done)
+    }
+
+    /// Calls that the entry left open and whose selector the value returned does not bear out: there is no event, but what the
+    /// entry would have done is done. Goes on in a block for the others.
+    fn rejected(&mut self, instance: &Instance, won: Value, done: BlockId) {
+        let acting =
+            |(_, selector): &(i64, &PlannedSelector)| !selector.returned.is_empty() && selector.actions.enforces();
+        for (winner, selector) in (1i64..).zip(&instance.selectors).filter(acting) {
+            let next = self.b.create_block();
+            self.require(CmpOp::Eq, won, winner::CANCELLED | winner, next);
+            self.at(&selector.line);
+            self.enforce(instance, &selector.actions);
+            self.b.jump(done);
+            self.b.switch_to(next);
+        }
     }
 
     /// A selector has won: acts, then posts. Selectors with equal actions share their code.

@@ -2,7 +2,7 @@
 
 use ebpf::record::PolicyCounter;
 
-use crate::attach::reads_user_memory;
+use crate::attach::{Role, reads_user_memory};
 use crate::hir::{Predicate, TextTest};
 use crate::ir::{AluOp, BlockId, CmpOp, Size, Width};
 use crate::plan::{Instance, PlannedFilter};
@@ -106,7 +106,12 @@ impl Generator<'_> {
                     self.declare_winner(place, i as i64 + 1, done);
                     self.b.switch_to(rejected);
                     self.count(instance.hook.policy_slot, PolicyCounter::ReturnRejected);
-                    self.b.jump(done);
+                    if instance.role == Role::ExitOfPair && selector.actions.enforces() {
+                        // the entry would have acted whatever is returned, had it been able to decide
+                        self.declare_winner(place, winner::CANCELLED | (i as i64 + 1), done);
+                    } else {
+                        self.b.jump(done);
+                    }
                 } else {
                     self.declare_winner(place, i as i64 + 1, done);
                 }
