@@ -34,6 +34,10 @@ pub(crate) enum Section {
         call: &'static str,
         syscall: bool,
     },
+    #[allow(dead_code, reason = "for attached programs")]
+    Fentry {
+        call: &'static str,
+    },
     Lsm {
         hook: &'static str,
     },
@@ -359,6 +363,7 @@ impl Arena {
                 }
                 head
             }
+            Section::Fentry { call } => format!("  fentries:\n  - call: {call}\n    syscall: false\n"),
             Section::Lsm { hook } => format!("  lsmhooks:\n  - hook: {hook}\n"),
             Section::Tracepoint { subsystem, event, raw } => {
                 format!("  tracepoints:\n  - subsystem: {subsystem}\n    event: {event}\n    raw: {raw}\n")
@@ -383,6 +388,7 @@ impl Arena {
             (Section::Kprobe { .. }, Returns::No) => "kprobe",
             (Section::Kprobe { .. }, Returns::Pair) => "kprobe pair",
             (Section::Kprobe { .. }, Returns::Whole) => "fexit",
+            (Section::Fentry { .. }, _) => "fentry",
             (Section::Lsm { .. }, _) => "lsm",
             (Section::Tracepoint { raw: true, .. }, _) => "raw_tp",
             (Section::Tracepoint { .. }, _) => "tracepoint",

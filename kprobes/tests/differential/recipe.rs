@@ -101,6 +101,7 @@ fn with_selectors(selectors: impl Strategy<Value = Vec<SelectorRecipe>>) -> impl
 }
 
 /// Sets with `calls` calls each.
+#[allow(dead_code, reason = "for test runs")]
 pub(crate) fn recipe(calls: usize) -> impl Strategy<Value = Recipe> {
     let policies = prop_oneof![
         6 => prop::collection::vec(policy(), 1..4),
@@ -118,6 +119,13 @@ pub(crate) fn recipe_to_load() -> impl Strategy<Value = Recipe> {
         1 => prop::collection::vec(policy(), 3..8),
     ];
     of_policies(policies, 0)
+}
+
+/// Sets for hooks of a running kernel, which take long to attach: several policies each, with `calls` calls.
+#[allow(dead_code, reason = "for attached programs")]
+pub(crate) fn recipe_to_attach(calls: usize) -> impl Strategy<Value = Recipe> {
+    let policy = with_selectors(prop::collection::vec(selector(), 0..4));
+    of_policies(prop::collection::vec(policy, 2..6), calls)
 }
 
 fn of_policies(policies: impl Strategy<Value = Vec<PolicyRecipe>>, calls: usize) -> impl Strategy<Value = Recipe> {
