@@ -5,44 +5,63 @@
 //! where the hook's attach type has them: registers, slots, fields, user memory, kernel memory that the test fills.
 //!
 //! `TETRA_DIFFERENTIAL_PAIRS` says how many pairs of a set and a call each hook gets, `TETRA_DIFFERENTIAL_SEED` which ones. A
-//! failure is shrunk and printed as policies and a call. Coverage is printed, and appended to the file `TETRA_COVERAGE`.
+//! failure is shrunk, printed, and written to a file in the form of those in `differential/cases`, which are replayed at each run.
+//!
+//! Beside random sets there are those that reach every operator on every type whatever the seed (`differential/sweep.rs`), and a
+//! process in namespaces of its own and with fewer capabilities that runs a share of all. An operator that never holds, or always,
+//! fails the test, unless there are so few pairs that only random sets are run. Coverage is printed, and appended to the file
+//! `TETRA_COVERAGE`.
 
 #![allow(clippy::print_stderr, reason = "seeds and coverage are worth reading")]
 
 #[path = "differential/arena.rs"]
 mod arena;
+#[path = "differential/case.rs"]
+mod case;
 #[path = "differential/coverage.rs"]
 mod coverage;
+#[path = "differential/events.rs"]
+mod events;
 #[path = "differential/expect.rs"]
 mod expect;
 #[path = "differential/memory.rs"]
 mod memory;
+#[path = "differential/process.rs"]
+mod process;
 #[path = "differential/recipe.rs"]
 mod recipe;
 mod support;
+#[path = "differential/sweep.rs"]
+mod sweep;
+#[path = "differential/values.rs"]
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-use ebpf::record::Record;
 use kprobes::probe::{Needs, collect};
 use kprobes::{CgroupId, LoadError, PolicyMode, Rings, SensorOptions, SharedMaps, TestRun};
 use policy_compiler::facts::KernelFacts;
-use policy_compiler::hir::{CapabilitySet, Hook, Namespace, Operand, OperandSource};
+use policy_compiler::hir::{Hook, Operand};
 use policy_compiler::interpret::{self, Call, Process, Value};
-use policy_compiler::output::{ArgumentType, AttachPoint, HookObject};
+use policy_compiler::output::{AttachPoint, HookObject};
 use policy_compiler::{Options, compile, hooks};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
-use tracingpolicy_crd::{Policy, Source, parse, render};
+use tracingpolicy_crd::{Diagnostic, render};
 
 use arena::{Arena, Class};
+use case::{Case, Kept};
 use coverage::Coverage;
-use expect::{Event, Expected, Limiter, comparable, expect};
-use memory::{Memory, path_of, sockaddr_bytes, terminated};
-use recipe::{CallRecipe, Recipe, Surroundings};
+use events::{policies, sent};
+use expect::{Event, Expected, Limiter, expect};
+use memory::{Memory, OpenFile};
+use recipe::{CallRecipe, Surroundings};
 use support::{cgroup, guard};
+use values::{number, number_value, sockaddr_bytes, terminated};
 
 /// Calls of each set.
 const CALLS: usize = 40;
@@ -66,69 +85,6 @@ struct World {
     runs: u64,
 }
 
-fn read_link(path: &str) -> Option<String> {
-    Some(fs::read_link(path).ok()?.to_string_lossy().into_owned())
-}
-
-/// `uts:[4026531838]`
-fn inode(link: &str) -> Option<u32> {
-    let text = read_link(&format!("/proc/self/ns/{link}"))?;
-    text.rsplit_once('[')?.1.trim_end_matches(']').parse().ok()
-}
-
-fn parent(pid: u32) -> Option<u32> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("PPid:"))?
-        .trim()
-        .parse()
-        .ok()
-}
-
-fn own_process() -> Process {
-    let pid = std::process::id();
-    let lineage = std::iter::successors(Some(pid), |pid| parent(*pid).filter(|parent| *parent != 0));
-    let namespaces = [
-        (Namespace::Uts, "uts"),
-        (Namespace::Ipc, "ipc"),
-        (Namespace::Mnt, "mnt"),
-        (Namespace::Pid, "pid"),
-        (Namespace::PidForChildren, "pid_for_children"),
-        (Namespace::Net, "net"),
-        (Namespace::Time, "time"),
-        (Namespace::TimeForChildren, "time_for_children"),
-        (Namespace::Cgroup, "cgroup"),
-        (Namespace::User, "user"),
-    ];
-    let status = fs::read_to_string("/proc/self/status").expect("own status");
-    let capabilities = [
-        (CapabilitySet::Effective, "CapEff:"),
-        (CapabilitySet::Inheritable, "CapInh:"),
-        (CapabilitySet::Permitted, "CapPrm:"),
-    ];
-    let capability = |key| {
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(key))
-            .expect("a set of capabilities");
-        u64::from_str_radix(line.trim(), 16).expect("a hexadecimal mask")
-    };
-    Process {
-        pid,
-        namespace_pid: None,
-        // this is the initial pid namespace
-        lineage: lineage.map(|pid| (pid, 0)).collect(),
-        executable: Some(read_link("/proc/self/exe").expect("own executable").into_bytes()),
-        namespaces: namespaces
-            .iter()
-            .filter_map(|(namespace, link)| Some((*namespace, inode(link)?)))
-            .collect(),
-        workload: BTreeSet::new(),
-        capabilities: capabilities.iter().map(|(set, key)| (*set, capability(key))).collect(),
-    }
-}
-
 impl World {
     fn new() -> Self {
         let maps = SharedMaps::create(&SensorOptions {
@@ -140,35 +96,27 @@ impl World {
         .expect("maps");
         let syscall = |name: &str| ["enter", "exit"].map(|side| ("syscalls".to_owned(), format!("sys_{side}_{name}")));
         let tracepoints = ["openat", "linkat", "connect"].iter().flat_map(|name| syscall(name));
-        let facts = collect(&Needs {
+        let mut facts = collect(&Needs {
             tracepoints: tracepoints
                 .chain([("signal".to_owned(), "signal_generate".to_owned())])
                 .collect(),
             functions: false,
         })
         .expect("facts");
+        if let Some(told) = host_namespaces() {
+            facts.host_namespaces = told;
+        }
         let memory = Memory::new(&maps, &facts.btf);
-        let process = own_process();
+        let process = process::process("self");
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("a path of ASCII");
         let is_plain = |path: &String| path.bytes().all(|byte| byte.is_ascii_graphic());
+        let plain = |files: &mut dyn Iterator<Item = &OpenFile>| -> Vec<String> {
+            files.map(|file| text(&file.text)).filter(is_plain).collect()
+        };
         let around = Surroundings {
-            executable: text(process.executable.as_deref().unwrap_or_default()),
-            pids: process
-                .lineage
-                .iter()
-                .map(|(pid, _)| *pid)
-                .chain([0, 1, 77_777])
-                .collect(),
-            namespaces: NAMESPACE_NAMES
-                .iter()
-                .map(|(name, namespace)| (*name, process.namespaces.get(namespace).copied().unwrap_or(7)))
-                .collect(),
-            paths: memory
-                .files
-                .iter()
-                .map(|file| text(&file.text))
-                .filter(is_plain)
-                .collect(),
+            paths: plain(&mut memory.files.iter()),
+            dentries: plain(&mut memory.files.iter().filter(|file| file.on_root)),
+            ..Surroundings::of_process(&process)
         };
         Self {
             rings: Rings::of_maps(maps.rings()).expect("the rings can be read"),
@@ -194,20 +142,20 @@ impl World {
             kept: Vec::new(),
         };
         // its ancestors are found through the kernel's own tree
-        made.call.process.namespace_pid = known.then_some(0);
+        made.call.process.namespace_pid = known.then_some(self.namespace_pid());
         for (piece, parameter) in arena.parameters.iter().enumerate() {
             let choice = recipe.values[piece];
             let operands = |value: &dyn Fn(&Operand) -> Value| -> BTreeMap<Operand, Value> {
                 let of_parameter = hooks
                     .iter()
                     .flat_map(Hook::operands)
-                    .filter(|operand| index_of(operand, arena, &self.facts) == Some(parameter.index));
+                    .filter(|operand| arena.index_of(operand, &self.facts) == Some(parameter.index));
                 of_parameter.map(|operand| (operand.clone(), value(operand))).collect()
             };
             let (raw, values) = match parameter.class {
                 Class::Number => {
                     let raw = self.number_or_descriptor(choice);
-                    (raw, operands(&|operand| Self::number_value(operand, raw)))
+                    (raw, operands(&|operand| number_value(operand, raw, "self")))
                 }
                 Class::String => {
                     let (raw, value) = self.string(arena, piece, choice, &mut made.kept);
@@ -215,6 +163,10 @@ impl World {
                 }
                 Class::File | Class::Path | Class::Dentry => {
                     let (raw, value) = self.file(parameter.class, choice);
+                    (raw, operands(&|_| value.clone()))
+                }
+                Class::Binprm => {
+                    let (raw, value) = self.binprm(piece, choice);
                     (raw, operands(&|_| value.clone()))
                 }
                 Class::Sock => {
@@ -242,6 +194,11 @@ impl World {
         made
     }
 
+    /// Pid of the process in its own pid namespace.
+    fn namespace_pid(&self) -> u32 {
+        self.process.lineage[0].1
+    }
+
     /// A number, or that of an open file.
     fn number_or_descriptor(&self, choice: u16) -> u64 {
         if choice.is_multiple_of(3) {
@@ -249,18 +206,6 @@ impl World {
             return u64::from(files[choice as usize / 3 % files.len()].fd);
         }
         number(choice)
-    }
-
-    fn number_value(operand: &Operand, raw: u64) -> Value {
-        let raw = match operand.source {
-            OperandSource::Field { size, signed, .. } => field(raw, size, signed),
-            _ => raw,
-        };
-        if operand.argument_type != ArgumentType::Fd {
-            return Value::Integer(raw);
-        }
-        // a number may be that of a file that the test harness has open
-        path_of(raw as u32).map_or(Value::Absent, Value::Path)
     }
 
     fn string(&self, arena: &Arena, piece: usize, choice: u16, kept: &mut Vec<Vec<u8>>) -> (u64, Value) {
@@ -306,6 +251,19 @@ impl World {
         (address, Value::Path(file.text.clone()))
     }
 
+    fn binprm(&self, piece: usize, choice: u16) -> (u64, Value) {
+        match choice % 32 {
+            0 => (0, Value::Absent),
+            1 => (NO_KERNEL_MEMORY, Value::Absent),
+
+            2 => (self.memory.put_binprm(piece, 0), Value::Absent),
+            _ => {
+                let (file, value) = self.file(Class::File, choice);
+                (self.memory.put_binprm(piece, file), value)
+            }
+        }
+    }
+
     fn sockaddr(&self, arena: &Arena, piece: usize, choice: u16, kept: &mut Vec<Vec<u8>>) -> (u64, Value) {
         let address = recipe::sockaddr(choice);
         let bytes = sockaddr_bytes(&address);
@@ -327,49 +285,6 @@ impl World {
 const NO_USER_MEMORY: u64 = 0x10;
 const NO_KERNEL_MEMORY: u64 = 0xffff_ffff_ffff_e000;
 
-const NAMESPACE_NAMES: [(&str, Namespace); 10] = [
-    ("Uts", Namespace::Uts),
-    ("Ipc", Namespace::Ipc),
-    ("Mnt", Namespace::Mnt),
-    ("Pid", Namespace::Pid),
-    ("PidForChildren", Namespace::PidForChildren),
-    ("Net", Namespace::Net),
-    ("Time", Namespace::Time),
-    ("TimeForChildren", Namespace::TimeForChildren),
-    ("Cgroup", Namespace::Cgroup),
-    ("User", Namespace::User),
-];
-
-fn number(choice: u16) -> u64 {
-    recipe::NUMBERS[choice as usize % recipe::NUMBERS.len()] as u64
-}
-
-/// What is left of a value in a field of a tracepoint's record.
-fn field(raw: u64, size: u32, signed: bool) -> u64 {
-    let shift = 64 - 8 * size;
-    if signed {
-        ((raw << shift) as i64 >> shift) as u64
-    } else {
-        raw << shift >> shift
-    }
-}
-
-/// Which parameter an operand reads.
-fn index_of(operand: &Operand, arena: &Arena, facts: &KernelFacts) -> Option<u32> {
-    match (&operand.source, arena.section) {
-        (OperandSource::Parameter(index), _) => Some(*index),
-        (OperandSource::Field { offset, .. }, arena::Section::Tracepoint { subsystem, event, .. }) => {
-            let format = &facts.tracepoints[&(subsystem.to_owned(), event.to_owned())];
-            format
-                .fields
-                .iter()
-                .position(|field| field.offset == *offset)
-                .map(|index| index as u32)
-        }
-        _ => None,
-    }
-}
-
 /// A call as the programs and as the interpreter see it.
 struct MadeUp {
     raw: Vec<(u32, u64)>,
@@ -379,21 +294,8 @@ struct MadeUp {
     kept: Vec<Vec<u8>>,
 }
 
-fn policies(texts: &[String]) -> Result<Vec<Policy>, TestCaseError> {
-    let mut policies = Vec::new();
-    for text in texts {
-        let parsed = parse(&Source::new("random.yaml", text.as_str()));
-        let errors: Vec<_> = parsed.diagnostics.iter().filter(|d| d.is_error()).cloned().collect();
-        if !errors.is_empty() {
-            return Err(TestCaseError::fail(render::full(&errors, false)));
-        }
-        policies.extend(parsed.policies);
-    }
-    Ok(policies)
-}
-
 /// The programs of a set, entries before exits.
-fn load(objects: &[HookObject], maps: &SharedMaps) -> Result<Vec<(HookObject, TestRun)>, TestCaseError> {
+fn load(objects: &[HookObject], maps: &SharedMaps) -> Result<Vec<(HookObject, TestRun)>, String> {
     let is_exit = |object: &&HookObject| match &object.attach {
         AttachPoint::Fexit { .. } | AttachPoint::Kretprobe { .. } => true,
         AttachPoint::Tracepoint { subsystem, event } => subsystem == "syscalls" && event.starts_with("sys_exit_"),
@@ -410,45 +312,59 @@ fn load(objects: &[HookObject], maps: &SharedMaps) -> Result<Vec<(HookObject, Te
         .into_iter()
         .map(|object| match TestRun::load(object, maps) {
             Ok(run) => Ok((object.clone(), run)),
-            Err(LoadError::Policy(diagnostics)) => Err(TestCaseError::fail(format!(
+            Err(LoadError::Policy(diagnostics)) => Err(format!(
                 "the verifier refuses what was compiled:\n{}",
                 render::full(&diagnostics, false)
-            ))),
-            Err(error) => Err(TestCaseError::fail(error.to_string())),
+            )),
+            Err(error) => Err(error.to_string()),
         })
         .collect()
 }
 
+/// Where a set does not do what it must.
+struct Failure {
+    reason: String,
+    /// The call at which that shows; `None` if it does without any.
+    call: Option<usize>,
+}
+
+impl From<String> for Failure {
+    fn from(reason: String) -> Self {
+        Self { reason, call: None }
+    }
+}
+
 /// Runs one set on all its calls.
-fn check(world: &mut World, arena: &Arena, recipe: &Recipe, coverage: &mut Coverage) -> Result<(), TestCaseError> {
+fn check(world: &mut World, arena: &Arena, case: &Case, coverage: &mut Coverage) -> Result<(), Failure> {
     let facts = arena.facts(&world.facts);
     world.runs += 1;
-    let texts = recipe.yaml(world.runs, arena, &world.around);
-    let set = recipe.set(policies(&texts)?);
+    let run = world.runs.to_string();
+    let texts: Vec<String> = case.policies.iter().map(|text| text.replace("${run}", &run)).collect();
+    let set = case.set(policies(&texts)?);
     let (hooks, _) = hooks(&set, &facts);
     let compilation = compile(&set, &facts, &Options::default());
-    let errors: Vec<_> = compilation
-        .diagnostics
-        .iter()
-        .filter(|d| d.is_error())
-        .cloned()
-        .collect();
+    let is_error = |diagnostic: &&Diagnostic| diagnostic.is_error();
+    let errors: Vec<_> = compilation.diagnostics.iter().filter(is_error).cloned().collect();
     if !errors.is_empty() {
-        return Err(TestCaseError::fail(render::full(&errors, false)));
+        return Err(render::full(&errors, false).into());
     }
     let programs = load(&compilation.objects, &world.maps)?;
-    let tgid = std::process::id();
-    if recipe.known_process {
+    let tgid = world.process.pid;
+    if case.known_process {
+        let record = ebpf::record::Process {
+            nspid: world.namespace_pid(),
+            ..ebpf::record::Process::default()
+        };
         world
             .maps
             .processes()
-            .replace(tgid, &ebpf::record::Process::default())
+            .replace(tgid, &record)
             .expect("the table takes it");
     } else {
         world.maps.processes().delete(tgid).expect("the table can be changed");
     }
-    for (slot, policy) in recipe.policies.iter().enumerate() {
-        let mode = if policy.monitors {
+    for (slot, monitors) in case.monitors.iter().enumerate() {
+        let mode = if *monitors {
             PolicyMode::Monitor
         } else {
             PolicyMode::Enforce
@@ -457,10 +373,10 @@ fn check(world: &mut World, arena: &Arena, recipe: &Recipe, coverage: &mut Cover
         world.maps.clear_policy_counters(slot as u32).expect("a slot");
     }
     world.rings.drain_all(|_| ()).expect("the rings are read");
-    let mut before: Vec<_> = recipe.policies.iter().map(|_| [0; 16]).collect();
+    let mut before = vec![[0; 16]; case.policies.len()];
     let mut limiter = Limiter::default();
-    for call in &recipe.calls {
-        let mut made = world.call(arena, call, &hooks, recipe.known_process);
+    for (number, call) in case.calls.iter().enumerate() {
+        let mut made = world.call(arena, call, &hooks, case.known_process);
         let slots: BTreeSet<u32> = (0..16).filter(|slot| call.workload >> slot & 1 != 0).collect();
         if let Some(cgroup) = world.cgroup {
             world
@@ -473,7 +389,7 @@ fn check(world: &mut World, arena: &Arena, recipe: &Recipe, coverage: &mut Cover
         let expected: Vec<Expected> = hooks
             .iter()
             .map(|hook| {
-                let monitors = recipe.policies[hook.policy_slot as usize].monitors;
+                let monitors = case.monitors[hook.policy_slot as usize];
                 coverage.note(arena, hook, &made.call);
                 expect(arena, hook, monitors, &made.call, &mut limiter)
             })
@@ -482,33 +398,32 @@ fn check(world: &mut World, arena: &Arena, recipe: &Recipe, coverage: &mut Cover
         let mut denied = None;
         for (object, run) in &programs {
             let mut context = arena.context(&object.attach, &facts, &made.raw, made.returned);
-            let returned = run
-                .run(&mut context)
-                .map_err(|error| TestCaseError::fail(error.to_string()))?;
+            let returned = run.run(&mut context).map_err(|error| error.to_string())?;
             if matches!(object.attach, AttachPoint::Lsm { .. } | AttachPoint::FmodRet { .. }) && returned != 0 {
                 denied = Some((returned as i32).unsigned_abs());
             }
         }
-        let mut sent = sent(&mut world.rings, &compilation.objects)?;
+        let mut sent = sent(&mut world.rings, &compilation.objects, None)?.of_process;
         let mut wanted: Vec<Event> = expected.iter().flat_map(|expected| expected.events.clone()).collect();
         sent.sort();
         wanted.sort();
-        let about = || about(&texts, recipe, &made, &hooks);
+        let differs = |how: String| {
+            Err(Failure {
+                reason: format!("{how}\n{}", about(&texts, case, &made, &hooks)),
+                call: Some(number),
+            })
+        };
         if sent != wanted {
             let missing: Vec<_> = wanted.iter().filter(|event| !sent.contains(event)).collect();
             let surplus: Vec<_> = sent.iter().filter(|event| !wanted.contains(event)).collect();
-            return Err(TestCaseError::fail(format!(
-                "{} events sent, {} due\n  missing {missing:?}\n  surplus {surplus:?}\n{}",
+            return differs(format!(
+                "{} events sent, {} due\n  missing {missing:?}\n  surplus {surplus:?}",
                 sent.len(),
-                wanted.len(),
-                about()
-            )));
+                wanted.len()
+            ));
         }
         if denied != verdict {
-            return Err(TestCaseError::fail(format!(
-                "verdict {denied:?}, due is {verdict:?}\n{}",
-                about()
-            )));
+            return differs(format!("verdict {denied:?}, due is {verdict:?}"));
         }
         for (slot, before) in before.iter_mut().enumerate() {
             let now = world.maps.policy_counters(slot as u32).expect("a slot");
@@ -527,10 +442,7 @@ fn check(world: &mut World, arena: &Arena, recipe: &Recipe, coverage: &mut Cover
                 .map(|(now, before)| now - before)
                 .collect();
             if counted != due {
-                return Err(TestCaseError::fail(format!(
-                    "counters of policy {slot}: {counted:?}, due are {due:?}\n{}",
-                    about()
-                )));
+                return differs(format!("counters of policy {slot}: {counted:?}, due are {due:?}"));
             }
             *before = now;
         }
@@ -539,13 +451,13 @@ fn check(world: &mut World, arena: &Arena, recipe: &Recipe, coverage: &mut Cover
 }
 
 /// What a failure is about, for people.
-fn about(texts: &[String], recipe: &Recipe, made: &MadeUp, hooks: &[Hook]) -> String {
+fn about(texts: &[String], case: &Case, made: &MadeUp, hooks: &[Hook]) -> String {
     let selections: Vec<_> = hooks.iter().map(|hook| interpret::select(hook, &made.call)).collect();
-    let modes: Vec<bool> = recipe.policies.iter().map(|policy| policy.monitors).collect();
-    let scoped: Vec<bool> = recipe.policies.iter().map(|policy| policy.is_scoped).collect();
     format!(
-        "process known: {}, monitoring: {modes:?}, scoped: {scoped:?}, workload {:?}, returned {:#x}, selections {selections:?}\nvalues {:?}\n{}",
-        recipe.known_process,
+        "process known: {}, monitoring: {:?}, scoped: {:?}, workload {:?}, returned {:#x}, selections {selections:?}\nvalues {:?}\n{}",
+        case.known_process,
+        case.monitors,
+        case.scoped,
         made.call.process.workload,
         made.returned,
         made.call.values,
@@ -553,52 +465,117 @@ fn about(texts: &[String], recipe: &Recipe, made: &MadeUp, hooks: &[Hook]) -> St
     )
 }
 
-/// All events that were sent since the last time.
-fn sent(rings: &mut Rings, objects: &[HookObject]) -> Result<Vec<Event>, TestCaseError> {
-    let mut events = Vec::new();
-    let mut wrong = None;
-    let drained = rings.drain_all(|bytes| match Record::parse(bytes) {
-        Some(Record::Policy(record)) => {
-            let fixed = record.fixed;
-            let Some(template) = objects
-                .iter()
-                .find(|object| object.tag == fixed.object_tag)
-                .and_then(|object| object.templates.get(fixed.template_index as usize))
-            else {
-                wrong = Some(format!("no template for {fixed:?}"));
-                return;
-            };
-            let types = template.arguments.iter().map(|argument| argument.argument_type);
-            let is_half = fixed.header.flags & ebpf::record::RECORD_FLAG_RETURN != 0;
-            events.push(Event {
-                slot: template.policy_slot,
-                selector: template.selector_index.unwrap_or(0) as usize,
-                flags: fixed.header.flags & !ebpf::record::RECORD_FLAG_UNKNOWN_PROCESS,
-                action: (!is_half).then_some(fixed.action),
-                arguments: types
-                    .zip(record.arguments())
-                    .map(|(of_type, argument)| comparable(of_type, &argument))
-                    .collect(),
-            });
-        }
-        other => wrong = Some(format!("not an event of a policy: {other:?}")),
-    });
-    drained.map_err(|error| TestCaseError::fail(error.to_string()))?;
-    wrong.map_or(Ok(events), |wrong| Err(TestCaseError::fail(wrong)))
-}
-
 fn number_of(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-/// The whole of a hook: as many sets as make the pairs.
-fn differential(arena: &Arena) {
+/// Set for a process that runs its share of a test in namespaces of its own: the namespaces of the host, which it may be unable
+/// to find out, as `Uts=4026531838 Ipc=…`.
+const ELSEWHERE: &str = "TETRA_DIFFERENTIAL_ELSEWHERE";
+
+fn is_elsewhere() -> bool {
+    std::env::var_os(ELSEWHERE).is_some()
+}
+
+/// The namespaces of the host, where they were told.
+fn host_namespaces() -> Option<BTreeMap<String, u32>> {
+    let told = std::env::var(ELSEWHERE).ok()?;
+    let namespaces = told.split_whitespace().map(|namespace| {
+        let (name, inode) = namespace.split_once('=').expect("a namespace");
+        (name.to_owned(), inode.parse().expect("an inode number"))
+    });
+    Some(namespaces.collect())
+}
+
+/// Whether programs can be run on calls that are made up.
+fn can_run() -> bool {
     if !guard::can_load() {
-        return;
+        return false;
     }
     let report = kprobes::probe::report().expect("eBPF can be used");
-    if let Some(reason) = report.reason(kprobes::probe::Feature::SyscallProgram) {
-        guard::skip(&format!("test runs need programs of type syscall: {reason}"));
+    report
+        .reason(kprobes::probe::Feature::SyscallProgram)
+        .is_none_or(|reason| guard::skip(&format!("test runs need programs of type syscall: {reason}")))
+}
+
+/// What is the same for all sets of a test.
+struct Run<'w> {
+    world: &'w mut World,
+    arena: &'static Arena,
+    /// Its test.
+    name: &'static str,
+    seed: u64,
+    coverage: Coverage,
+}
+
+impl Run<'_> {
+    /// Runs a set; a failure comes with the place where the set is kept.
+    fn check(&mut self, case: &Case) -> Result<(), String> {
+        check(self.world, self.arena, case, &mut self.coverage).map_err(|failure| self.keep(case, &failure))
+    }
+
+    /// Writes a set that failed to a file, with the call that shows it, or all up to there if it takes them.
+    fn keep(&mut self, case: &Case, failure: &Failure) -> String {
+        let mut case = case.clone();
+        let mut nothing = Coverage::default();
+        let calls = std::mem::take(&mut case.calls);
+        let upto = failure.call.map_or(0, |call| call + 1);
+        case.calls = calls[upto.saturating_sub(1)..upto].to_vec();
+        if check(self.world, self.arena, &case, &mut nothing).is_ok() {
+            case.calls = calls[..upto].to_vec();
+        }
+        let text = case.render(self.name, self.seed, is_elsewhere(), &self.world.around);
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("differential");
+        let path = directory.join(format!("{}-{}.yaml", self.name, self.seed));
+        let written = fs::create_dir_all(&directory).and_then(|()| fs::write(&path, &text));
+        let at = match written {
+            Ok(()) => format!("kept in {}", path.display()),
+            Err(error) => format!("not kept in {}: {error}", path.display()),
+        };
+        format!(
+            "{}\n{at}; a case in kprobes/tests/differential/cases is replayed at each run:\n{text}",
+            failure.reason
+        )
+    }
+
+    /// Random sets that make so many pairs; what fails is shrunk.
+    fn random(&mut self, pairs: usize) {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&self.seed.to_le_bytes());
+        let config = Config {
+            cases: pairs.div_ceil(CALLS) as u32,
+            max_shrink_iters: 200,
+            failure_persistence: None,
+            ..Config::default()
+        };
+        let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+        let run = Mutex::new(&mut *self);
+        let outcome = runner.run(&recipe::recipe(CALLS), |recipe| {
+            let mut run = run.lock().unwrap_or_else(PoisonError::into_inner);
+            let case = Case::new(&recipe, run.arena, &run.world.around);
+            run.check(&case).map_err(TestCaseError::fail)
+        });
+        if let Err(error) = outcome {
+            let text = match error {
+                proptest::test_runner::TestError::Fail(reason, _) => reason.message().to_owned(),
+                aborted @ proptest::test_runner::TestError::Abort(_) => aborted.to_string(),
+            };
+            panic!("TETRA_DIFFERENTIAL_SEED={}\n{text}", self.seed);
+        }
+    }
+
+    /// Sets that must reach everything, whatever the seed.
+    fn sweep(&mut self, cases: &[Case]) {
+        for case in cases {
+            self.check(case).unwrap_or_else(|failure| panic!("{failure}"));
+        }
+    }
+}
+
+/// The whole of a hook: as many random sets as make the pairs, and, unless it is to be short, those that reach every operator, here
+/// and in namespaces of its own.
+fn differential(arena: &'static Arena, name: &'static str) {
+    if !can_run() {
         return;
     }
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -606,30 +583,30 @@ fn differential(arena: &Arena) {
     let pairs = number_of("TETRA_DIFFERENTIAL_PAIRS").map_or(PAIRS, |pairs| pairs as usize);
     let seed = number_of("TETRA_DIFFERENTIAL_SEED").unwrap_or_else(|| u64::from(std::process::id()) << 32 | 0x7e_74a);
     eprintln!("{}: {pairs} pairs, TETRA_DIFFERENTIAL_SEED={seed}", arena.kind());
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let config = Config {
-        cases: pairs.div_ceil(CALLS) as u32,
-        max_shrink_iters: 200,
-        failure_persistence: None,
-        ..Config::default()
+    let around = world.around.clone();
+    let mut run = Run {
+        world: &mut world,
+        arena,
+        name,
+        seed,
+        coverage: Coverage::default(),
     };
-    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
-    let mut coverage = Coverage::default();
-    let (world, coverage) = (Mutex::new(&mut world), Mutex::new(&mut coverage));
-    let outcome = runner.run(&recipe::recipe(CALLS), |recipe| {
-        let mut world = world.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut coverage = coverage.lock().unwrap_or_else(PoisonError::into_inner);
-        check(&mut world, arena, &recipe, &mut coverage)
-    });
-    if let Err(error) = outcome {
-        let text = match error {
-            proptest::test_runner::TestError::Fail(reason, _) => reason.message().to_owned(),
-            aborted @ proptest::test_runner::TestError::Abort(_) => aborted.to_string(),
-        };
-        panic!("TETRA_DIFFERENTIAL_SEED={seed}\n{text}");
+    run.random(pairs);
+    if is_elsewhere() {
+        run.sweep(&sweep::process(arena, &around));
+    } else if pairs >= PAIRS {
+        run.sweep(&sweep::arguments(arena, &around));
+        run.sweep(&sweep::process(arena, &around));
+        let host = run.world.facts.host_namespaces.clone();
+        run.coverage.add(&elsewhere(name, seed, pairs / 4, &host));
+        let holes = run.coverage.holes(arena);
+        assert!(
+            holes.is_empty(),
+            "operators that were tested from one side only:\n{}",
+            holes.join("\n")
+        );
     }
-    let coverage = coverage.lock().unwrap_or_else(PoisonError::into_inner);
+    let coverage = run.coverage;
     eprintln!("{coverage}");
     if let Some(path) = std::env::var_os("TETRA_COVERAGE") {
         let mut file = fs::OpenOptions::new()
@@ -643,14 +620,55 @@ fn differential(arena: &Arena) {
     }
 }
 
+/// Runs a test once more in a process with namespaces and capabilities of its own (all but the user namespace, in which no program
+/// can be loaded), with `pairs` pairs. What it has covered.
+///
+/// The procfs that is mounted stays: it tells the process's numbers in the initial pid namespace.
+fn elsewhere(name: &str, seed: u64, pairs: usize, host: &BTreeMap<String, u32>) -> String {
+    let host: Vec<String> = host.iter().map(|(name, inode)| format!("{name}={inode}")).collect();
+    let table = tempfile::NamedTempFile::new().expect("a file");
+    let output = Command::new("unshare")
+        .args([
+            "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--time", "--fork",
+        ])
+        .args([
+            "setpriv",
+            "--bounding-set=-chown,-sys_resource",
+            "--inh-caps=+net_raw,+sys_admin",
+        ])
+        .arg(std::env::current_exe().expect("this test"))
+        .args(["--exact", name, "--test-threads=1", "--nocapture"])
+        .env(ELSEWHERE, host.join(" "))
+        .env("TETRA_DIFFERENTIAL_SEED", (seed ^ 1).to_string())
+        .env("TETRA_DIFFERENTIAL_PAIRS", pairs.to_string())
+        .env("TETRA_COVERAGE", table.path())
+        .output()
+        .expect("unshare and setpriv (Debian: util-linux)");
+    assert!(
+        output.status.success(),
+        "in other namespaces:\n{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    fs::read_to_string(table.path()).expect("its coverage")
+}
+
 macro_rules! hooks {
     ($($name:ident: $arena:expr;)*) => {
         $(
             #[test]
             fn $name() {
-                differential(&$arena);
+                differential(&$arena, stringify!($name));
             }
         )*
+
+        /// The hook of a test.
+        fn hook_of(test: &str) -> Option<&'static Arena> {
+            match test {
+                $(stringify!($name) => Some(&$arena),)*
+                _ => None,
+            }
+        }
     };
 }
 
@@ -660,13 +678,50 @@ hooks! {
     a_syscall_with_a_socket_address: arena::SYSCALL_ADDRESS;
     a_function_with_a_file_and_its_return: arena::FUNCTION_FILE;
     a_function_with_a_path_and_a_dentry: arena::FUNCTION_PATH;
+    a_function_with_a_program_to_run: arena::FUNCTION_BINPRM;
     a_function_with_a_sock: arena::FUNCTION_SOCK;
     a_function_with_a_socket_address: arena::FUNCTION_ADDRESS;
     a_function_with_strings_in_the_kernel: arena::FUNCTION_STRING;
     a_function_seen_at_its_return: arena::FUNCTION_RETURN;
+    a_function_with_strings_seen_at_its_return: arena::FUNCTION_STRING_RETURN;
     a_function_whose_result_is_replaced: arena::FUNCTION_OVERRIDE;
     an_lsm_hook: arena::LSM;
     a_tracepoint: arena::TRACEPOINT;
     a_tracepoint_with_a_string: arena::TRACEPOINT_STRING;
     a_raw_tracepoint: arena::RAW_TRACEPOINT;
+}
+
+/// Sets that showed defects once, in `differential/cases`. They fail if the compiler, the runtime library or the interpreter has them
+/// again.
+#[test]
+fn cases_of_earlier_defects() {
+    if !can_run() {
+        return;
+    }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut world = World::new();
+    let around = world.around.clone();
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/differential/cases");
+    let entries = fs::read_dir(&directory).expect("the directory of cases");
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    paths.sort();
+    let (mut replayed, mut failures) = (0, Vec::new());
+    for path in paths {
+        let text = fs::read_to_string(&path).expect("a case");
+        let kept = Kept::parse(&text, &around).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let arena = hook_of(&kept.hook).unwrap_or_else(|| panic!("{}: no hook `{}`", path.display(), kept.hook));
+        if kept.is_elsewhere != is_elsewhere() {
+            continue;
+        }
+        replayed += 1;
+        if let Err(failure) = check(&mut world, arena, &kept.case, &mut Coverage::default()) {
+            failures.push(format!("{}:\n{}", path.display(), failure.reason));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(replayed > 0, "there are cases in {}", directory.display());
+    eprintln!("{replayed} cases replayed");
+    if !is_elsewhere() {
+        elsewhere("cases_of_earlier_defects", 0, 0, &world.facts.host_namespaces);
+    }
 }

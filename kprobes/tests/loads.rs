@@ -9,6 +9,9 @@
 #[path = "differential/arena.rs"]
 #[allow(dead_code, reason = "contexts and expectations are for runs")]
 mod arena;
+#[path = "differential/process.rs"]
+#[allow(dead_code, reason = "nothing is run")]
+mod process;
 #[path = "differential/recipe.rs"]
 #[allow(dead_code, reason = "calls are for runs")]
 mod recipe;
@@ -25,22 +28,24 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use tracingpolicy_crd::{Policy, Source, parse, render};
 
 use arena::Arena;
-use recipe::Surroundings;
+use recipe::{Surroundings, set_of};
 use support::guard;
 
 /// Sets to load, unless said otherwise.
 const SETS: usize = 28;
 
-const ARENAS: [&Arena; 14] = [
+const ARENAS: [&Arena; 16] = [
     &arena::SYSCALL_STRING,
     &arena::SYSCALL_TWO_STRINGS,
     &arena::SYSCALL_ADDRESS,
     &arena::FUNCTION_FILE,
     &arena::FUNCTION_PATH,
+    &arena::FUNCTION_BINPRM,
     &arena::FUNCTION_SOCK,
     &arena::FUNCTION_ADDRESS,
     &arena::FUNCTION_STRING,
     &arena::FUNCTION_RETURN,
+    &arena::FUNCTION_STRING_RETURN,
     &arena::FUNCTION_OVERRIDE,
     &arena::LSM,
     &arena::TRACEPOINT,
@@ -63,6 +68,7 @@ fn surroundings() -> Surroundings {
         pids: vec![1, 2, 77_777, 0, std::process::id()],
         namespaces: names.iter().map(|name| (*name, 0xf000_0001)).collect(),
         paths: paths.map(Into::into).into(),
+        ..Surroundings::default()
     }
 }
 
@@ -70,10 +76,11 @@ fn number_of(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-fn policies(texts: &[String]) -> Vec<Policy> {
+/// The policies of the set of a run.
+fn policies(texts: &[String], run: u64) -> Vec<Policy> {
     let parsed = texts
         .iter()
-        .map(|text| parse(&Source::new("random.yaml", text.as_str())));
+        .map(|text| parse(&Source::new("random.yaml", text.replace("${run}", &run.to_string()))));
     parsed.flat_map(|parsed| parsed.policies).collect()
 }
 
@@ -96,7 +103,7 @@ fn random_sets_are_loaded() {
     .expect("maps");
     let set = HookSet::new(&maps).expect("an empty set");
     let around = surroundings();
-    let all: Vec<Policy> = ARENAS.iter().flat_map(|arena| policies(&[arena.smallest()])).collect();
+    let all: Vec<Policy> = ARENAS.iter().flat_map(|arena| policies(&[arena.head(0)], 0)).collect();
     let facts = collect(&Needs {
         tracepoints: tracepoints_needed(&all),
         functions: false,
@@ -116,8 +123,12 @@ fn random_sets_are_loaded() {
         );
         let arena = ARENAS[run as usize % ARENAS.len()];
         let recipe = strategy.new_tree(&mut runner).expect("a recipe").current();
-        let texts = recipe.yaml(run, arena, &around);
-        let compilation = compile(&recipe.set(policies(&texts)), &facts, &Options::default());
+        let texts = recipe.yaml(arena, &around);
+        let policies = set_of(
+            policies(&texts, run),
+            recipe.policies.iter().map(|policy| policy.is_scoped),
+        );
+        let compilation = compile(&policies, &facts, &Options::default());
         let defect = compilation
             .diagnostics
             .iter()

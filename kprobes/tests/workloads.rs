@@ -271,10 +271,18 @@ fn await_that(what: &str, condition: impl Fn() -> bool) {
 fn a_policy_sees_the_workloads_that_it_is_assigned_to() {
     let Some(mut setup) = setup(CALLS) else { return };
     let mut rings = Rings::of_maps(setup.maps.rings()).expect("the rings can be read");
-    let mut entries = scoped(&[0, 700]);
-    entries.insert(1, entry(5, Scope::All, seeing("everywhere")));
-    apply(&mut setup.set, entries);
     let pid = setup.watched.pid();
+    let mut entries = scoped(&[0, 700]);
+    // wherever it is, but of this process: other tests make the same calls, and fill the ring
+    let everywhere = policy(
+        "everywhere",
+        &format!(
+            "  tracepoints:\n  - subsystem: syscalls\n    event: sys_enter_getpgid\n    selectors:\n    - matchPIDs:\n      \
+             - {{operator: In, values: [{pid}]}}\n"
+        ),
+    );
+    entries.insert(1, entry(5, Scope::All, everywhere));
+    apply(&mut setup.set, entries);
     let a = Cgroup::new(setup.top.path(), "a");
     let b = Cgroup::new(setup.top.path(), "b");
     // there before anything is assigned, and asked about before

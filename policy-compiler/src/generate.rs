@@ -342,8 +342,9 @@ impl<'a> Generator<'a> {
             .call_runtime_void("tetra_count", &[policy_slot.into(), (counter as u32).into()]);
     }
 
+    /// Whether any hook looks at calls that the entry has marked.
     fn takes_pending(&self) -> bool {
-        self.plan.instances.iter().all(|i| i.role.takes_pending())
+        self.plan.instances.iter().any(|i| i.role.takes_pending())
     }
 
     /// Words of [`Places::taken`].

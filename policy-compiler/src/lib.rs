@@ -269,6 +269,7 @@ fn build(
             attach.clone(),
             parts.into_iter().map(|(hook, role, _)| (hook, role)).collect(),
             &table,
+            facts,
         );
         let plan = planned.map_err(|too_large| {
             let message = format!(
@@ -362,7 +363,7 @@ fn beyond_memory(
             .map(|(hook, role, _)| (hook.clone(), *role))
             .collect();
         // what else may be wrong with a plan is said where code is made
-        HookPlan::new(attach.clone(), hooks, table).map_or(true, |plan| generate::fits(&plan, facts, options))
+        HookPlan::new(attach.clone(), hooks, table, facts).map_or(true, |plan| generate::fits(&plan, facts, options))
     };
     if fits(parts.len()) {
         return Vec::new();

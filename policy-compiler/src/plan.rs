@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use crate::attach::{Role, reads_user_memory};
 use crate::binary_table::{BinaryBit, BinaryTable};
+use crate::facts::KernelFacts;
 use crate::hash::StableHasher;
 use crate::hir::{Actions, Argument, Filter, Hook, Operand, OperandSource, Predicate, Selector, Target, TextTest};
 use crate::output::{ArgumentTemplate, ArgumentType, AttachPoint, EventTemplate, HookKind, SourceLine};
@@ -71,6 +72,8 @@ pub struct Instance {
     pub pending_key: u32,
     /// Identifies, there too, calls under way of any hook with the same target. It is the same in every version of the programs.
     pub target_key: u32,
+    /// Whether the program at the return of a system call finds its arguments again.
+    pub reads_again: bool,
 }
 
 /// First template of each kind that an instance sends.
@@ -136,7 +139,12 @@ pub fn executable() -> Operand {
 
 impl HookPlan {
     /// Merges hooks that share an attach point.
-    pub fn new(attach: AttachPoint, hooks: Vec<(Arc<Hook>, Role)>, table: &BinaryTable) -> Result<Self, TooLarge> {
+    pub fn new(
+        attach: AttachPoint,
+        hooks: Vec<(Arc<Hook>, Role)>,
+        table: &BinaryTable,
+        facts: &KernelFacts,
+    ) -> Result<Self, TooLarge> {
         let mut plan = Self {
             attach,
             instances: Vec::new(),
@@ -148,7 +156,7 @@ impl HookPlan {
             tag: 0,
         };
         for (hook, role) in hooks {
-            plan.add(hook, role, table)?;
+            plan.add(hook, role, table, facts)?;
         }
         let words: BTreeSet<u32> = plan.filters().filter_map(|f| f.binary_bit).map(|b| b.word).collect();
         plan.binary_words = words
@@ -169,12 +177,25 @@ impl HookPlan {
         Ok(plan)
     }
 
-    fn add(&mut self, hook: Arc<Hook>, role: Role, table: &BinaryTable) -> Result<(), TooLarge> {
-        let selectors: Vec<PlannedSelector> = if hook.selectors.is_empty() {
+    fn add(&mut self, hook: Arc<Hook>, role: Role, table: &BinaryTable, facts: &KernelFacts) -> Result<(), TooLarge> {
+        let mut selectors: Vec<PlannedSelector> = if hook.selectors.is_empty() {
             vec![match_everything(&hook)]
         } else {
             hook.selectors.iter().map(|s| planned(s, table)).collect()
         };
+        // a trampoline has them in its context; others ask for the registers of the task
+        let is_trampoline = matches!(
+            self.attach,
+            AttachPoint::Fentry { .. } | AttachPoint::Fexit { .. } | AttachPoint::FmodRet { .. }
+        );
+        let reads_again = is_trampoline || facts.features.current_task_btf;
+        let only_finishes = role == Role::ExitOfPair && !(reads_again && may_be_left_open(&hook));
+        if only_finishes {
+            for selector in &mut selectors {
+                selector.cheap.clear();
+                selector.dear.clear();
+            }
+        }
         for selector in &selectors {
             for filter in &selector.dear {
                 match &filter.predicate {
@@ -187,12 +208,13 @@ impl HookPlan {
                 }
             }
         }
-        if posts_arguments(role) {
+        let posts_arguments = posts_arguments(role) && !only_finishes;
+        if posts_arguments {
             for argument in &hook.arguments {
                 self.gather(&argument.operand, &argument.line, hook.policy_slot)?;
             }
         }
-        let templates = self.add_templates(&hook, role);
+        let templates = self.add_templates(&hook, role, posts_arguments);
         let pending_key = hook.policy_slot << 12 | (hook.instance & 0xfff);
         let target_key = target_key(&hook.target);
         self.instances.push(Instance {
@@ -202,14 +224,15 @@ impl HookPlan {
             templates,
             pending_key,
             target_key,
+            reads_again,
         });
         Ok(())
     }
 
-    fn add_templates(&mut self, hook: &Hook, role: Role) -> Templates {
+    fn add_templates(&mut self, hook: &Hook, role: Role, posts_arguments: bool) -> Templates {
         let mut templates = Templates::default();
         let whole_returned = hook.returned.as_ref().filter(|_| role.is_exit());
-        if posts_arguments(role) {
+        if posts_arguments {
             templates.whole = self.templates.len() as u32;
             self.templates
                 .extend(event_templates(hook, &hook.arguments, whole_returned));
@@ -315,14 +338,20 @@ impl Instance {
 
     /// Whether a call whose user memory cannot be read is left to the exit of the operation.
     pub fn defers(&self) -> bool {
-        // only the arguments of a syscall can be read again at its exit
-        matches!(self.role, Role::EntryDeferring | Role::EntryOfPair) && self.is_syscall() && self.may_be_undecided()
+        matches!(self.role, Role::EntryDeferring | Role::EntryOfPair)
+            && self.reads_again
+            && may_be_left_open(&self.hook)
+    }
+
+    /// Whether it only sends the second halves of events whose first the entry has sent, and never decides.
+    pub fn only_finishes(&self) -> bool {
+        self.role == Role::ExitOfPair && !(self.reads_again && may_be_left_open(&self.hook))
     }
 
     /// Whether user memory that cannot be read leaves the decision open. A string of a function may be anywhere.
     pub fn may_be_undecided(&self) -> bool {
         let is_user = |o: &&Operand| self.is_syscall() || o.argument_type == ArgumentType::String;
-        self.hook.operands().filter(is_user).any(reads_user_memory)
+        !self.only_finishes() && self.hook.operands().filter(is_user).any(reads_user_memory)
     }
 
     fn is_syscall(&self) -> bool {
@@ -335,6 +364,11 @@ fn target_key(target: &Target) -> u32 {
     let mut hasher = StableHasher::default();
     hasher.write(format!("{target:?}").as_bytes());
     hasher.finish_u32() | 1 << 31
+}
+
+/// Whether the entry of a hook may leave a call to its return: only the arguments of a syscall can be read again there.
+fn may_be_left_open(hook: &Hook) -> bool {
+    matches!(hook.target, Target::Syscall(_)) && hook.operands().any(reads_user_memory)
 }
 
 /// Whether a program with this role sends the arguments.

@@ -2,6 +2,7 @@
 
 use policy_compiler::btf::Btf;
 use policy_compiler::facts::{Features, KernelFacts};
+use policy_compiler::hir::{Operand, OperandSource};
 use policy_compiler::output::AttachPoint;
 
 /// What a parameter is, whatever type a policy reads it as.
@@ -12,6 +13,7 @@ pub(crate) enum Class {
     File,
     Path,
     Dentry,
+    Binprm,
     Sock,
     Sockaddr,
 }
@@ -31,6 +33,10 @@ pub(crate) enum Section {
     Kprobe {
         call: &'static str,
         syscall: bool,
+    },
+    #[allow(dead_code, reason = "for attached programs")]
+    Fentry {
+        call: &'static str,
     },
     Lsm {
         hook: &'static str,
@@ -54,12 +60,15 @@ pub(crate) enum Returns {
 }
 
 /// A hook.
+#[derive(Clone, Copy)]
 pub(crate) struct Arena {
     pub(crate) section: Section,
     pub(crate) parameters: &'static [Parameter],
     pub(crate) returns: Returns,
     /// Whether `Override` can be honoured.
     pub(crate) overrides: bool,
+    /// Whether signals are sent: not where they are what is hooked.
+    pub(crate) signals: bool,
     /// What the kernel is said to be able to do, so that the hook is attached as wanted.
     pub(crate) features: fn(&mut Features),
 }
@@ -134,6 +143,7 @@ pub(crate) const SYSCALL_STRING: Arena = Arena {
     parameters: &[descriptor(0), of(1, Class::String, &["string"]), number(2), number(3)],
     returns: Returns::No,
     overrides: false,
+    signals: true,
     features: tracepoints_only,
 };
 
@@ -151,6 +161,7 @@ pub(crate) const SYSCALL_TWO_STRINGS: Arena = Arena {
     ],
     returns: Returns::No,
     overrides: false,
+    signals: true,
     features: tracepoints_only,
 };
 
@@ -162,6 +173,7 @@ pub(crate) const SYSCALL_ADDRESS: Arena = Arena {
     parameters: &[descriptor(0), of(1, Class::Sockaddr, &["sockaddr"]), number(2)],
     returns: Returns::No,
     overrides: false,
+    signals: true,
     features: tracepoints_only,
 };
 
@@ -173,6 +185,7 @@ pub(crate) const FUNCTION_FILE: Arena = Arena {
     parameters: &[of(0, Class::File, &["file"]), number(1)],
     returns: Returns::Pair,
     overrides: false,
+    signals: true,
     features: kprobes_only,
 };
 
@@ -189,6 +202,7 @@ pub(crate) const FUNCTION_PATH: Arena = Arena {
     ],
     returns: Returns::No,
     overrides: false,
+    signals: true,
     features: kprobes_only,
 };
 
@@ -200,6 +214,7 @@ pub(crate) const FUNCTION_SOCK: Arena = Arena {
     parameters: &[of(0, Class::Sock, &["sock"])],
     returns: Returns::No,
     overrides: false,
+    signals: true,
     features: kprobes_only,
 };
 
@@ -211,6 +226,7 @@ pub(crate) const FUNCTION_ADDRESS: Arena = Arena {
     parameters: &[of(1, Class::Sockaddr, &["sockaddr"]), number(2)],
     returns: Returns::No,
     overrides: false,
+    signals: true,
     features: kprobes_only,
 };
 
@@ -227,6 +243,19 @@ pub(crate) const FUNCTION_STRING: Arena = Arena {
     ],
     returns: Returns::No,
     overrides: false,
+    signals: true,
+    features: kprobes_only,
+};
+
+pub(crate) const FUNCTION_BINPRM: Arena = Arena {
+    section: Section::Kprobe {
+        call: "security_bprm_check",
+        syscall: false,
+    },
+    parameters: &[of(0, Class::Binprm, &["linux_binprm"])],
+    returns: Returns::No,
+    overrides: false,
+    signals: true,
     features: kprobes_only,
 };
 
@@ -238,6 +267,23 @@ pub(crate) const FUNCTION_RETURN: Arena = Arena {
     parameters: &[number(0), number(1), number(2)],
     returns: Returns::Whole,
     overrides: false,
+    signals: true,
+    features: trampolines,
+};
+
+pub(crate) const FUNCTION_STRING_RETURN: Arena = Arena {
+    section: Section::Kprobe {
+        call: "security_sb_mount",
+        syscall: false,
+    },
+    parameters: &[
+        of(0, Class::String, &["string"]),
+        of(2, Class::String, &["string"]),
+        number(3),
+    ],
+    returns: Returns::Whole,
+    overrides: false,
+    signals: true,
     features: trampolines,
 };
 
@@ -249,6 +295,7 @@ pub(crate) const FUNCTION_OVERRIDE: Arena = Arena {
     parameters: &[number(0), number(1)],
     returns: Returns::No,
     overrides: true,
+    signals: true,
     features: fmod_ret,
 };
 
@@ -257,6 +304,7 @@ pub(crate) const LSM: Arena = Arena {
     parameters: &[number(0), number(1), number(4)],
     returns: Returns::No,
     overrides: true,
+    signals: true,
     features: lsm,
 };
 
@@ -269,6 +317,7 @@ pub(crate) const TRACEPOINT: Arena = Arena {
     parameters: &[number(4), number(5), number(6), number(8)],
     returns: Returns::No,
     overrides: false,
+    signals: true,
     features: raw_tracepoints,
 };
 
@@ -281,6 +330,7 @@ pub(crate) const TRACEPOINT_STRING: Arena = Arena {
     parameters: &[number(5), of(6, Class::String, &["string"]), descriptor(7), number(8)],
     returns: Returns::No,
     overrides: false,
+    signals: true,
     features: raw_tracepoints,
 };
 
@@ -293,6 +343,7 @@ pub(crate) const RAW_TRACEPOINT: Arena = Arena {
     parameters: &[of(0, Class::Sock, &["sock"]), number(1), number(2)],
     returns: Returns::No,
     overrides: false,
+    signals: true,
     features: raw_tracepoints,
 };
 
@@ -312,6 +363,7 @@ impl Arena {
                 }
                 head
             }
+            Section::Fentry { call } => format!("  fentries:\n  - call: {call}\n    syscall: false\n"),
             Section::Lsm { hook } => format!("  lsmhooks:\n  - hook: {hook}\n"),
             Section::Tracepoint { subsystem, event, raw } => {
                 format!("  tracepoints:\n  - subsystem: {subsystem}\n    event: {event}\n    raw: {raw}\n")
@@ -319,11 +371,11 @@ impl Arena {
         }
     }
 
-    /// The smallest policy on it.
-    #[allow(dead_code, reason = "not for runs, whose facts are given")]
-    pub(crate) fn smallest(&self) -> String {
+    /// A policy on it without arguments and selectors, as [`yaml_head`](Self::yaml_head) ends. `${run}` is to be replaced by what
+    /// tells its set from any before: rate limits outlive a program that is loaded again.
+    pub(crate) fn head(&self, number: usize) -> String {
         format!(
-            "apiVersion: cilium.io/v1alpha1\nkind: TracingPolicy\nmetadata:\n  name: smallest\nspec:\n{}",
+            "apiVersion: cilium.io/v1alpha1\nkind: TracingPolicy\nmetadata:\n  name: random-${{run}}-{number}\nspec:\n{}",
             self.yaml_head()
         )
     }
@@ -336,6 +388,7 @@ impl Arena {
             (Section::Kprobe { .. }, Returns::No) => "kprobe",
             (Section::Kprobe { .. }, Returns::Pair) => "kprobe pair",
             (Section::Kprobe { .. }, Returns::Whole) => "fexit",
+            (Section::Fentry { .. }, _) => "fentry",
             (Section::Lsm { .. }, _) => "lsm",
             (Section::Tracepoint { raw: true, .. }, _) => "raw_tp",
             (Section::Tracepoint { .. }, _) => "tracepoint",
@@ -357,6 +410,22 @@ impl Arena {
         let mut facts = kernel.clone();
         (self.features)(&mut facts.features);
         facts
+    }
+
+    /// Which parameter an operand reads.
+    pub(crate) fn index_of(&self, operand: &Operand, facts: &KernelFacts) -> Option<u32> {
+        match (&operand.source, self.section) {
+            (OperandSource::Parameter(index), _) => Some(*index),
+            (OperandSource::Field { offset, .. }, Section::Tracepoint { subsystem, event, .. }) => {
+                let format = &facts.tracepoints[&(subsystem.to_owned(), event.to_owned())];
+                format
+                    .fields
+                    .iter()
+                    .position(|field| field.offset == *offset)
+                    .map(|index| index as u32)
+            }
+            _ => None,
+        }
     }
 
     /// The context of a call, for a program at `attach`: `raw` has the 8 bytes of each parameter by index.

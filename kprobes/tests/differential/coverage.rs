@@ -13,7 +13,7 @@ use super::arena::Arena;
 pub(crate) struct Coverage {
     /// No, undecided, yes.
     operators: BTreeMap<(String, String), [u64; 3]>,
-    actions: BTreeMap<&'static str, u64>,
+    actions: BTreeMap<String, u64>,
     selections: [u64; 3],
 }
 
@@ -48,7 +48,7 @@ impl Coverage {
                         !monitored.monitored_signals.is_empty() || monitored.monitored_override,
                     ),
                 ] {
-                    *self.actions.entry(action).or_default() += u64::from(done);
+                    *self.actions.entry(action.to_owned()).or_default() += u64::from(done);
                 }
             }
         }
@@ -118,6 +118,50 @@ impl Coverage {
             .iter()
             .map(|(action, count)| format!("{kind}\taction\t{action}\t{count}\t0\t0\n"));
         operators.chain(actions).collect()
+    }
+
+    /// Takes in what another process has covered, as [`Self::lines`] has it.
+    pub(crate) fn add(&mut self, lines: &str) {
+        for line in lines.lines() {
+            let [_, of, operator, counts @ ..] = &line.split('\t').collect::<Vec<_>>()[..] else {
+                panic!("`{line}` is no line of a table");
+            };
+            let counts: Vec<u64> = counts.iter().map(|count| count.parse().expect("a count")).collect();
+            let [yes, no, undecided] = counts[..] else {
+                panic!("`{line}` has not three counts");
+            };
+            if *of == "action" {
+                *self.actions.entry((*operator).to_owned()).or_default() += yes;
+                continue;
+            }
+            let name = ((*operator).to_owned(), (*of).to_owned());
+            for (sum, count) in self
+                .operators
+                .entry(name)
+                .or_default()
+                .iter_mut()
+                .zip([no, undecided, yes])
+            {
+                *sum += count;
+            }
+        }
+    }
+
+    /// Operators that never held or always did, and those on user memory that was always readable.
+    pub(crate) fn holes(&self, arena: &Arena) -> Vec<String> {
+        let may_be_unreadable = |of: &str| match of {
+            "String" => true,
+            "Sockaddr" => arena.is_syscall(),
+            _ => false,
+        };
+        let holes = self.operators.iter().filter(|((_, of), [no, undecided, yes])| {
+            *no == 0 || *yes == 0 || (*undecided == 0 && may_be_unreadable(of))
+        });
+        holes
+            .map(|((operator, of), [no, undecided, yes])| {
+                format!("{of} {operator}: yes {yes}, no {no}, undecided {undecided}")
+            })
+            .collect()
     }
 }
 

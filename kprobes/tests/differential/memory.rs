@@ -2,14 +2,15 @@
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd as _;
-use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use kprobes::{SharedMaps, TestRun};
 use policy_compiler::btf::Btf;
-use policy_compiler::interpret::{Sock, Sockaddr};
+use policy_compiler::interpret::Sock;
 use policy_compiler::output::{AttachPoint, HookObject};
+
+use super::values::{AF_INET, AF_INET6, path_of};
 
 const SOURCE: &str = include_str!("../programs/memory.bpf.c");
 
@@ -90,6 +91,8 @@ pub(crate) struct Memory {
     area: u64,
     pub(crate) files: Vec<OpenFile>,
     sock: SockLayout,
+    /// Byte offset of the file in `struct linux_binprm`.
+    binprm_file: usize,
     _directory: tempfile::TempDir,
 }
 
@@ -127,9 +130,6 @@ impl SockLayout {
     }
 }
 
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
-
 impl Memory {
     pub(crate) fn new(maps: &SharedMaps, btf: &Btf) -> Self {
         let reach = Reach::load(maps);
@@ -141,6 +141,10 @@ impl Memory {
             area,
             files,
             sock: SockLayout::new(btf),
+            binprm_file: {
+                let binprm = btf.struct_by_name("linux_binprm").expect("struct linux_binprm");
+                btf.member(binprm, "file").expect("its file").byte_offset() as usize
+            },
             _directory: directory,
         }
     }
@@ -153,6 +157,13 @@ impl Memory {
             .ask(WRITE_AREA, bytes.as_ptr() as u64, offset, bytes.len() as u64)
             .expect("the area can be written");
         self.area + offset
+    }
+
+    /// Puts a `struct linux_binprm` of a `struct file` (or of none, 0) into the piece of a parameter; its address.
+    pub(crate) fn put_binprm(&self, piece: usize, file: u64) -> u64 {
+        let mut bytes = vec![0xff; self.binprm_file + 8];
+        bytes[self.binprm_file..].copy_from_slice(&file.to_le_bytes());
+        self.put(piece, &bytes)
     }
 
     /// Puts a `struct sock` into the piece of a parameter; its address.
@@ -180,19 +191,6 @@ impl Memory {
         }
         self.put(piece, &bytes)
     }
-}
-
-/// A `struct sockaddr` of its family.
-pub(crate) fn sockaddr_bytes(address: &Sockaddr) -> Vec<u8> {
-    let mut bytes = vec![0; 28];
-    bytes[..2].copy_from_slice(&address.family.to_le_bytes());
-    bytes[2..4].copy_from_slice(&address.port.to_be_bytes());
-    match address.family {
-        AF_INET => bytes[4..8].copy_from_slice(&address.address[..4]),
-        AF_INET6 => bytes[8..24].copy_from_slice(&address.address),
-        _ => {}
-    }
-    bytes
 }
 
 /// Files whose paths have lengths around the edges of words and of the walk.
@@ -248,7 +246,7 @@ fn open_files(directory: &Path, reach: &Reach, btf: &Btf) -> Vec<OpenFile> {
                 .expect("an open file");
             let path = file + f_path;
             let dentry = reach.ask(READ_WORD, path + path_dentry, 0, 0).expect("its dentry");
-            let text = path_of(fd).expect("its path");
+            let text = path_of("self", fd).expect("its path");
             OpenFile {
                 fd,
                 file,
@@ -262,20 +260,6 @@ fn open_files(directory: &Path, reach: &Reach, btf: &Btf) -> Vec<OpenFile> {
         .collect()
 }
 
-/// The path of an open file as the language has it (§12): that of the root directory is empty. `None`: no open file.
-pub(crate) fn path_of(fd: u32) -> Option<Vec<u8>> {
-    let path = fs::read_link(format!("/proc/self/fd/{fd}"))
-        .ok()?
-        .into_os_string()
-        .into_vec();
-    // what has no path (`pipe:[1]`, `anon_inode:[eventfd]`) is the root of a file system of its own
-    Some(if path == b"/" || !path.starts_with(b"/") {
-        Vec::new()
-    } else {
-        path
-    })
-}
-
 /// Whether a path is under no mount of the root file system's own (a bind mount would change it).
 fn is_plain(path: &[u8]) -> bool {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -286,9 +270,4 @@ fn is_plain(path: &[u8]) -> bool {
         && mounts
             .lines()
             .any(|line| line.split(' ').nth(3) == Some("/") && line.split(' ').nth(4) == Some("/"))
-}
-
-/// A string as C has it.
-pub(crate) fn terminated(bytes: &[u8]) -> Vec<u8> {
-    [bytes, b"\0"].concat()
 }

@@ -6,12 +6,13 @@
 
 use std::fmt::Write as _;
 
-use policy_compiler::interpret::{Sock, Sockaddr};
+use policy_compiler::interpret::{Process, Sock, Sockaddr};
 use policy_compiler::{PolicySet, Scope};
 use proptest::prelude::*;
 use tracingpolicy_crd::Policy;
 
 use super::arena::{Arena, Class, Parameter, Returns};
+use super::process::NAMESPACES;
 
 type Choice = u16;
 
@@ -108,6 +109,7 @@ fn with_selectors(selectors: impl Strategy<Value = Vec<SelectorRecipe>>) -> impl
 }
 
 /// Sets with `calls` calls each.
+#[allow(dead_code, reason = "for test runs")]
 pub(crate) fn recipe(calls: usize) -> impl Strategy<Value = Recipe> {
     let policies = prop_oneof![
         6 => prop::collection::vec(policy(), 1..4),
@@ -125,6 +127,13 @@ pub(crate) fn recipe_to_load() -> impl Strategy<Value = Recipe> {
         1 => prop::collection::vec(policy(), 3..8),
     ];
     of_policies(policies, 0)
+}
+
+/// Sets for hooks of a running kernel, which take long to attach: several policies each, with `calls` calls.
+#[allow(dead_code, reason = "for attached programs")]
+pub(crate) fn recipe_to_attach(calls: usize) -> impl Strategy<Value = Recipe> {
+    let policy = with_selectors(prop::collection::vec(selector(), 0..4));
+    of_policies(prop::collection::vec(policy, 2..6), calls)
 }
 
 fn of_policies(policies: impl Strategy<Value = Vec<PolicyRecipe>>, calls: usize) -> impl Strategy<Value = Recipe> {
@@ -145,14 +154,93 @@ fn pick<T>(pool: &[T], choice: impl Into<usize>) -> &T {
     &pool[choice.into() % pool.len()]
 }
 
-/// What values are about the process that runs the test.
+/// What values are about the process that makes the calls.
+#[derive(Clone, Default)]
 pub(crate) struct Surroundings {
     pub(crate) executable: String,
+    pub(crate) pid: u32,
+    /// Pids of the process and of its ancestors, in the initial pid namespace and in their own.
     pub(crate) pids: Vec<u32>,
     pub(crate) namespaces: Vec<(&'static str, u32)>,
     /// Paths of files that calls are about.
     pub(crate) paths: Vec<String>,
+    /// Those whose path inside their file system is the same.
+    pub(crate) dentries: Vec<String>,
 }
+
+impl Surroundings {
+    /// For a process that is about no files.
+    #[allow(dead_code, reason = "what is only loaded has no process")]
+    pub(crate) fn of_process(process: &Process) -> Self {
+        let executable = process.executable.clone().unwrap_or_default();
+        let mut pids: Vec<u32> = process.lineage.iter().flat_map(|(pid, own)| [*pid, *own]).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        Self {
+            executable: String::from_utf8(executable).expect("a path of ASCII"),
+            pid: process.pid,
+            pids,
+            namespaces: NAMESPACES
+                .iter()
+                .map(|(name, namespace, _)| (*name, process.namespaces.get(namespace).copied().unwrap_or(7)))
+                .collect(),
+            ..Self::default()
+        }
+    }
+}
+
+/// Pids that no process has: they are beyond the kernel's highest.
+pub(crate) const FOREIGN_PIDS: [u32; 4] = [0x7fff_fff0, 0x7fff_ffff, 0x8000_0001, 0xffff_ffff];
+
+pub(crate) const NUMBER_OPERATORS: &[&str] = &[
+    "Equal",
+    "NotEqual",
+    "GT",
+    "LT",
+    "GreaterThan",
+    "LessThan",
+    "Mask",
+    "InRange",
+    "NotInRange",
+    "InMap",
+    "NotInMap",
+];
+pub(crate) const TEXT_OPERATORS: &[&str] = &["Equal", "NotEqual", "Prefix", "NotPrefix", "Postfix", "NotPostfix"];
+pub(crate) const BINARY_OPERATORS: &[&str] = &["In", "NotIn", "Prefix", "NotPrefix", "Postfix", "NotPostfix"];
+pub(crate) const SOCK_OPERATORS: &[&str] = &[
+    "SAddr",
+    "DAddr",
+    "NotSAddr",
+    "NotDAddr",
+    "SPort",
+    "DPort",
+    "NotSPort",
+    "NotDPort",
+    "SPortPriv",
+    "DPortPriv",
+    "NotSportPriv",
+    "NotDPortPriv",
+    "Protocol",
+    "Family",
+    "State",
+];
+pub(crate) const SOCKADDR_OPERATORS: &[&str] = &[
+    "SAddr",
+    "NotSAddr",
+    "SPort",
+    "NotSPort",
+    "SPortPriv",
+    "NotSportPriv",
+    "Family",
+];
+pub(crate) const CAPABILITY_SETS: [&str; 3] = ["Effective", "Inheritable", "Permitted"];
+pub(crate) const CAPABILITIES: &[&str] = &[
+    "CAP_SYS_ADMIN",
+    "CAP_CHOWN",
+    "CAP_NET_RAW",
+    "CAP_SYS_RESOURCE",
+    "CAP_BPF",
+];
 
 /// Numbers at the edges of widths and signs.
 pub(crate) const NUMBERS: &[i128] = &[
@@ -335,7 +423,7 @@ fn address(family: u16, choice: Choice) -> [u8; 16] {
 }
 
 /// Text for a flow scalar in double quotes.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     assert!(
         text.bytes()
             .all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\')
@@ -343,13 +431,13 @@ fn quoted(text: &str) -> String {
     format!("\"{text}\"")
 }
 
-fn list(values: impl IntoIterator<Item = String>) -> String {
+pub(crate) fn list(values: impl IntoIterator<Item = String>) -> String {
     let values: Vec<String> = values.into_iter().map(|value| quoted(&value)).collect();
     format!("[{}]", values.join(", "))
 }
 
 /// Width and sign of a type of the language.
-fn width(name: &str) -> Option<(u32, bool)> {
+pub(crate) fn width(name: &str) -> Option<(u32, bool)> {
     Some(match name {
         "int" | "int32" | "sint32" => (32, true),
         "int8" | "sint8" => (8, true),
@@ -364,32 +452,30 @@ fn width(name: &str) -> Option<(u32, bool)> {
 }
 
 impl Recipe {
-    /// The policies as text. `run` tells this set from any before: rate limits outlive a program that is loaded again.
-    pub(crate) fn yaml(&self, run: u64, arena: &Arena, around: &Surroundings) -> Vec<String> {
+    /// The policies as text.
+    pub(crate) fn yaml(&self, arena: &Arena, around: &Surroundings) -> Vec<String> {
         let policies = self.policies.iter().enumerate();
         policies
-            .map(|(number, policy)| policy.yaml(&format!("random-{run}-{number}"), arena, around))
+            .map(|(number, policy)| policy.yaml(number, arena, around))
             .collect()
-    }
-
-    /// The set that the policies of the recipe make.
-    pub(crate) fn set(&self, policies: Vec<Policy>) -> PolicySet {
-        let mut set = PolicySet::from_policies(policies);
-        for (entry, recipe) in set.entries.iter_mut().zip(&self.policies) {
-            if recipe.is_scoped {
-                entry.scope = Scope::Workloads;
-            }
-        }
-        set
     }
 }
 
+/// The set that policies make of which some are for workloads.
+#[allow(dead_code, reason = "not for attached programs")]
+pub(crate) fn set_of(policies: Vec<Policy>, scoped: impl IntoIterator<Item = bool>) -> PolicySet {
+    let mut set = PolicySet::from_policies(policies);
+    for (entry, is_scoped) in set.entries.iter_mut().zip(scoped) {
+        if is_scoped {
+            entry.scope = Scope::Workloads;
+        }
+    }
+    set
+}
+
 impl PolicyRecipe {
-    fn yaml(&self, name: &str, arena: &Arena, around: &Surroundings) -> String {
-        let mut text = format!(
-            "apiVersion: cilium.io/v1alpha1\nkind: TracingPolicy\nmetadata:\n  name: {name}\nspec:\n{}",
-            arena.yaml_head()
-        );
+    fn yaml(&self, number: usize, arena: &Arena, around: &Surroundings) -> String {
+        let mut text = arena.head(number);
         // each parameter at most once: filters find their argument by its index
         let mut arguments: Vec<(&Parameter, &str)> = Vec::new();
         for (parameter, of_type) in &self.arguments {
@@ -417,10 +503,12 @@ type Argument<'a> = (&'a Parameter, &'a str);
 
 impl SelectorRecipe {
     fn yaml(&self, arena: &Arena, arguments: &[Argument<'_>], monitors: bool, around: &Surroundings) -> String {
-        // more tells two sockets or two files apart than filters see: their marks, their modes
-        let limits = arguments.iter().all(|(parameter, of_type)| {
-            matches!(parameter.class, Class::Number | Class::String | Class::Sockaddr) && *of_type != "fd"
-        });
+        let mut possible = Possible {
+            signals: arena.signals,
+            overrides: false,
+            kills: monitors,
+            rate_limits: false,
+        };
         let mut keys: Vec<(&str, Vec<String>)> = Vec::new();
         let mut add = |key: &'static str, item: String| match keys.iter_mut().find(|(known, _)| *known == key) {
             // the schema allows one
@@ -442,14 +530,18 @@ impl SelectorRecipe {
                 add("matchReturnArgs", filter.argument(&(&RETURN, "int"), around));
             }
             for action in &self.return_actions {
-                add("matchReturnActions", self::action(*action, false, monitors, false));
+                add("matchReturnActions", self::action(*action, possible));
             }
         }
-        let mut overrides = arena.overrides;
+        possible.overrides = arena.overrides;
+        // more tells two sockets or two files apart than filters see: their marks, their modes
+        possible.rate_limits = arguments.iter().all(|(parameter, of_type)| {
+            matches!(parameter.class, Class::Number | Class::String | Class::Sockaddr) && *of_type != "fd"
+        });
         for action in &self.actions {
-            let action = self::action(*action, overrides, monitors, limits);
+            let action = self::action(*action, possible);
             // a selector can have one
-            overrides &= !action.contains("Override");
+            possible.overrides &= !action.contains("Override");
             add("matchActions", action);
         }
         if keys.is_empty() {
@@ -470,16 +562,26 @@ impl SelectorRecipe {
 /// Signals that do nothing to a process that does not wait for them.
 const HARMLESS: [u32; 2] = [23, 28];
 
-fn action(choice: Choice, overrides: bool, monitors: bool, limits: bool) -> String {
+/// Which actions a selector may have.
+#[derive(Clone, Copy)]
+struct Possible {
+    signals: bool,
+    overrides: bool,
+    /// What would end the process.
+    kills: bool,
+    rate_limits: bool,
+}
+
+fn action(choice: Choice, possible: Possible) -> String {
     match choice % 10 {
         0 | 1 => "{action: NoPost}".into(),
-        2 => format!("{{action: Signal, argSig: {}}}", HARMLESS[choice as usize / 10 % 2]),
-        3 if monitors => "{action: Sigkill}".into(),
-        4 | 5 if overrides => format!(
+        2 if possible.signals => format!("{{action: Signal, argSig: {}}}", HARMLESS[choice as usize / 10 % 2]),
+        3 if possible.kills => "{action: Sigkill}".into(),
+        4 | 5 if possible.overrides => format!(
             "{{action: Override, argError: -{}}}",
             [1, 13, 4095, 2][choice as usize / 10 % 4]
         ),
-        6 if limits => format!(
+        6 if possible.rate_limits => format!(
             "{{action: Post, rateLimit: \"1h\", rateLimitScope: {}}}",
             ["thread", "process", "global"][choice as usize / 10 % 3]
         ),
@@ -493,11 +595,17 @@ impl FilterRecipe {
         match self.what % 16 {
             0 | 1 => ("matchBinaries", self.binaries(around)),
             2 => {
-                let numbers: Vec<String> = self
-                    .values
-                    .iter()
-                    .map(|(value, _)| pick(&around.pids, *value).to_string())
-                    .collect();
+                // with the pid of any ancestor among the values, no negated filter that follows forks holds
+                let known = self.operator & 0b1_0000 == 0;
+                let number = |(value, other): &(Choice, Choice)| {
+                    let pool = if known && value % 3 != 0 {
+                        &around.pids[..]
+                    } else {
+                        &FOREIGN_PIDS
+                    };
+                    pick(pool, *other).to_string()
+                };
+                let numbers: Vec<String> = self.values.iter().map(number).collect();
                 let (namespaced, follow) = (self.operator & 2 != 0, self.operator & 0b1100 == 0b1100);
                 let item = format!(
                     "{{operator: {not_in}, followForks: {follow}, isNamespacePID: {namespaced}, values: [{}]}}",
@@ -517,15 +625,11 @@ impl FilterRecipe {
                 )
             }
             4 => {
-                let names = [
-                    "CAP_SYS_ADMIN",
-                    "CAP_CHOWN",
-                    "CAP_NET_RAW",
-                    "CAP_SYS_RESOURCE",
-                    "CAP_BPF",
-                ];
-                let set = ["Effective", "Inheritable", "Permitted"][self.operator as usize / 2 % 3];
-                let values = self.values.iter().map(|(value, _)| (*pick(&names, *value)).to_owned());
+                let set = CAPABILITY_SETS[self.operator as usize / 2 % 3];
+                let values = self
+                    .values
+                    .iter()
+                    .map(|(value, _)| (*pick(CAPABILITIES, *value)).to_owned());
                 let namespaced = self.operator & 0b1_1000 == 0b1_1000;
                 let item = format!(
                     "{{type: {set}, operator: {not_in}, isNamespaceCapability: {namespaced}, values: {}}}",
@@ -541,8 +645,7 @@ impl FilterRecipe {
     }
 
     fn binaries(&self, around: &Surroundings) -> String {
-        let operators = ["In", "NotIn", "Prefix", "NotPrefix", "Postfix", "NotPostfix"];
-        let operator = pick(&operators, self.operator);
+        let operator = pick(BINARY_OPERATORS, self.operator);
         let values = self.values.iter().map(|(value, change)| {
             let base = if value % 3 == 0 {
                 "/usr/bin/true"
@@ -559,37 +662,14 @@ impl FilterRecipe {
     fn argument(&self, (parameter, of_type): &Argument<'_>, around: &Surroundings) -> String {
         let (operator, values): (&str, Vec<String>) = match (parameter.class, width(of_type)) {
             (Class::Number, Some((bits, signed))) => self.number(bits, signed),
-            (Class::Number | Class::File | Class::Path | Class::Dentry, _) => {
+            (Class::Dentry, _) if !around.dentries.is_empty() => self.text(&around.dentries),
+            (Class::Number | Class::File | Class::Path | Class::Dentry | Class::Binprm, _) => {
                 let paths = &around.paths;
                 self.text(paths)
             }
             (Class::String, _) => self.text(&strings()),
-            (Class::Sock, _) => self.socket(&[
-                "SAddr",
-                "DAddr",
-                "NotSAddr",
-                "NotDAddr",
-                "SPort",
-                "DPort",
-                "NotSPort",
-                "NotDPort",
-                "SPortPriv",
-                "DPortPriv",
-                "NotSportPriv",
-                "NotDPortPriv",
-                "Protocol",
-                "Family",
-                "State",
-            ]),
-            (Class::Sockaddr, _) => self.socket(&[
-                "SAddr",
-                "NotSAddr",
-                "SPort",
-                "NotSPort",
-                "SPortPriv",
-                "NotSportPriv",
-                "Family",
-            ]),
+            (Class::Sock, _) => self.socket(SOCK_OPERATORS),
+            (Class::Sockaddr, _) => self.socket(SOCKADDR_OPERATORS),
         };
         if values.is_empty() {
             return format!("{{index: {}, operator: {operator}}}", parameter.index);
@@ -602,20 +682,7 @@ impl FilterRecipe {
     }
 
     fn number(&self, bits: u32, signed: bool) -> (&'static str, Vec<String>) {
-        let operators = [
-            "Equal",
-            "NotEqual",
-            "GT",
-            "LT",
-            "GreaterThan",
-            "LessThan",
-            "Mask",
-            "InRange",
-            "NotInRange",
-            "InMap",
-            "NotInMap",
-        ];
-        let operator = *pick(&operators, self.operator);
+        let operator = *pick(NUMBER_OPERATORS, self.operator);
         let fits = |number: &i128| {
             if signed {
                 (-(1i128 << (bits - 1))..1i128 << (bits - 1)).contains(number)
@@ -636,8 +703,7 @@ impl FilterRecipe {
     }
 
     fn text(&self, pool: &[String]) -> (&'static str, Vec<String>) {
-        let operators = ["Equal", "NotEqual", "Prefix", "NotPrefix", "Postfix", "NotPostfix"];
-        let operator = *pick(&operators, self.operator);
+        let operator = *pick(TEXT_OPERATORS, self.operator);
         let values = self
             .values
             .iter()

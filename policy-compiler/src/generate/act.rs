@@ -78,6 +78,12 @@ impl Generator<'_> {
             self.b.switch_to(decided);
         }
         if let (Role::ExitOfPair, Some(value)) = (instance.role, value) {
+            if instance.only_finishes() {
+                self.second_half(instance, value, won, done)?;
+                self.b.end_cold();
+                self.b.switch_to(done);
+                return Ok(());
+            }
             let low = self.b.alu(AluOp::And, Width::W64, value, winner::UNDECIDED);
             let (second_half, whole) = (self.b.create_block(), self.b.create_block());
             self.b
@@ -85,6 +91,7 @@ impl Generator<'_> {
             self.b.switch_to(second_half);
             self.second_half(instance, value, won, done)?;
             self.b.switch_to(whole);
+            self.rejected(instance, won, done);
         }
         self.matched(instance, won, done)?;
         self.b.end_cold();
@@ -106,7 +113,10 @@ impl Generator<'_> {
             self.b.jump(done);
             return Ok(());
         }
-        self.count(slot, PolicyCounter::Undecided);
+        // the program at the entry of the same call has counted it: it is the one that should have acted
+        if instance.role != Role::ExitPost {
+            self.count(slot, PolicyCounter::Undecided);
+        }
         let posting = instance
             .selectors
             .iter()
@@ -125,6 +135,21 @@ impl Generator<'_> {
         };
         let won = self.b.const_(selector as i64 + 1);
         self.post(instance, event, won, None, false, done)
+    }
+
+    /// Calls that the entry left open and whose selector the value returned does not bear out: there is no event, but what the
+    /// entry would have done is done. Goes on in a block for the others.
+    fn rejected(&mut self, instance: &Instance, won: Value, done: BlockId) {
+        let acting =
+            |(_, selector): &(i64, &PlannedSelector)| !selector.returned.is_empty() && selector.actions.enforces();
+        for (winner, selector) in (1i64..).zip(&instance.selectors).filter(acting) {
+            let next = self.b.create_block();
+            self.require(CmpOp::Eq, won, winner::CANCELLED | winner, next);
+            self.at(&selector.line);
+            self.enforce(instance, &selector.actions);
+            self.b.jump(done);
+            self.b.switch_to(next);
+        }
     }
 
     /// A selector has won: acts, then posts. Selectors with equal actions share their code.
@@ -434,7 +459,16 @@ impl Generator<'_> {
             let stopped = self.b.create_block();
             self.b.branch(CmpOp::Ne, Width::W64, passes, 0, send, stopped);
             self.b.switch_to(stopped);
-            if instance.role == Role::EntryOfPair && acts_at_return(instance) {
+            // the return has nothing to take back: only what it does itself is left
+            let acting: Vec<u64> = (1u64..)
+                .zip(&instance.selectors)
+                .filter(|(_, planned)| planned.return_actions.enforces())
+                .map(|(winner, _)| winner)
+                .collect();
+            if instance.role == Role::EntryOfPair && !acting.is_empty() {
+                let marked = self.b.create_block();
+                classifier::search(&mut self.b, won, &acting, &|_| marked, done);
+                self.b.switch_to(marked);
                 self.mark_silently(instance, won);
             }
             self.b.jump(done);

@@ -2,7 +2,7 @@
 
 use ebpf::record::PolicyCounter;
 
-use crate::attach::reads_user_memory;
+use crate::attach::{Role, reads_user_memory};
 use crate::hir::{Predicate, TextTest};
 use crate::ir::{AluOp, BlockId, CmpOp, Operand as IrOperand, Size, Width};
 use crate::plan::{Instance, PlannedFilter};
@@ -42,7 +42,12 @@ impl Generator<'_> {
             self.b.begin_cold();
             self.what_entry_left(k, instance, done);
         }
-        for (i, selector) in instance.selectors.iter().enumerate() {
+        let selectors = if instance.only_finishes() {
+            &[][..]
+        } else {
+            &instance.selectors[..]
+        };
+        for (i, selector) in selectors.iter().enumerate() {
             let next = self.b.create_block();
             self.cheap_filters(&selector.cheap, next)?;
             self.at(&selector.line);
@@ -141,6 +146,11 @@ impl Generator<'_> {
         if takes {
             self.b.begin_cold();
             self.returned_halves(k, instance, group, done)?;
+            if instance.only_finishes() {
+                self.forget_call(instance, done);
+                self.b.switch_to(done);
+                return Ok(());
+            }
             none = self.b.create_block();
         }
         let undecided = self.b.create_block();
@@ -164,7 +174,12 @@ impl Generator<'_> {
                 self.declare_winner(k, group, i as i64 + 1, done);
                 self.b.switch_to(rejected);
                 self.count(instance.hook.policy_slot, PolicyCounter::ReturnRejected);
-                self.b.jump(none);
+                if instance.role == Role::ExitOfPair && selector.actions.enforces() {
+                    // the entry would have acted whatever is returned, had it been able to decide
+                    self.declare_winner(k, group, winner::CANCELLED | (i as i64 + 1), done);
+                } else {
+                    self.b.jump(none);
+                }
             } else {
                 self.declare_winner(k, group, i as i64 + 1, done);
             }
@@ -178,14 +193,18 @@ impl Generator<'_> {
         self.b.set_source(None);
         self.declare_winner(k, group, winner::UNDECIDED, done);
         if takes {
-            // nobody asks for it any more
             self.b.switch_to(none);
-            self.call("tetra_pending_take", &[instance.pending_key.into()]);
-            self.b.jump(done);
-            self.b.end_cold();
+            self.forget_call(instance, done);
         }
         self.b.switch_to(done);
         Ok(())
+    }
+
+    /// Takes what the entry left of a call that nobody asks for any more.
+    fn forget_call(&mut self, instance: &Instance, done: BlockId) {
+        self.call("tetra_pending_take", &[instance.pending_key.into()]);
+        self.b.jump(done);
+        self.b.end_cold();
     }
 
     fn cheap_filters(&mut self, filters: &[PlannedFilter], no: BlockId) -> Result<(), GenerateError> {

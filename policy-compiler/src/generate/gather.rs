@@ -63,7 +63,8 @@ impl Generator<'_> {
 
     /// What the events of an instance carry, as bits of `need`.
     fn posted(&self, instance: &Instance) -> u64 {
-        let arguments = instance.hook.arguments.iter().filter(|_| instance.posts());
+        let sends_arguments = instance.posts() && !instance.only_finishes();
+        let arguments = instance.hook.arguments.iter().filter(|_| sends_arguments);
         arguments
             .filter_map(|a| self.gathered_index(&a.operand))
             .fold(0, |bits, i| bits | 1 << i)

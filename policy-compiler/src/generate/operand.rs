@@ -76,6 +76,7 @@ pub(super) fn copies_registers(plan: &HookPlan) -> bool {
         && plan
             .instances
             .iter()
+            .filter(|i| !i.only_finishes())
             .flat_map(|i| i.hook.operands())
             .any(|o| matches!(o.source, OperandSource::Parameter(_)))
 }

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use ebpf::record::PolicyCounter;
 
 use crate::ir::{AluOp, BlockId, CmpOp, Operand as IrOperand, Size, Type, Width};
-
 use crate::plan::Instance;
 
 use super::layout::SCRATCH_SIZE;
@@ -62,9 +61,11 @@ impl Generator<'_> {
         Ok(())
     }
 
-    /// Takes the marks of the entry program, a bit for each policy slot modulo 64; leaves if there is none.
+    /// Takes the marks of the entry program, a bit for each policy slot modulo 64; leaves if there is none and nobody looks at
+    /// calls without a mark.
     fn take_marks(&mut self, leave: BlockId) {
-        let targets: BTreeSet<u32> = self.plan.instances.iter().map(|i| i.target_key).collect();
+        let takes = |instance: &&Instance| instance.role.takes_pending();
+        let targets: BTreeSet<u32> = self.plan.instances.iter().filter(takes).map(|i| i.target_key).collect();
         let mut marks = None;
         for target in targets {
             let taken = self.call("tetra_pending_take", &[target.into()]);
@@ -77,7 +78,9 @@ impl Generator<'_> {
         }
         if let Some(marks) = marks {
             self.frame_store(self.places.marks, Size::B8, marks);
-            self.require(CmpOp::Ne, marks, 0, leave);
+            if self.plan.instances.iter().all(|instance| instance.role.takes_pending()) {
+                self.require(CmpOp::Ne, marks, 0, leave);
+            }
         }
     }
 

@@ -161,6 +161,7 @@ fn types() -> Vec<u8> {
         &[("nsproxy", proxy_ptr, 3000 * 8), ("cred", cred_ptr, 2900 * 8)],
     );
     let strings = w.ptr(string);
+    let path_ptr = w.ptr(path);
     let functions: &[(&str, &[(&str, TypeId)])] = &[
         ("security_file_open", &[("file", file_ptr)]),
         ("bpf_lsm_file_open", &[("file", file_ptr)]),
@@ -190,6 +191,20 @@ fn types() -> Vec<u8> {
         ("__x64_sys_linkat", &[("regs", pt_regs_ptr)]),
         ("__x64_sys_setuid", &[("regs", pt_regs_ptr)]),
         ("__x64_sys_exit_group", &[("regs", pt_regs_ptr)]),
+        (
+            "security_mmap_file",
+            &[("file", file_ptr), ("prot", u64_type), ("flags", u64_type)],
+        ),
+        ("security_path_truncate", &[("path", path_ptr)]),
+        ("tcp_close", &[("sk", sock_ptr), ("timeout", u64_type)]),
+        (
+            "tcp_sendmsg",
+            &[("sk", sock_ptr), ("msg", void_ptr), ("size", u64_type)],
+        ),
+        (
+            "bpf_lsm_inode_mkdir",
+            &[("dir", inode_ptr), ("dentry", dentry_ptr), ("mode", u32_type)],
+        ),
     ];
     let sys_enter = w.func_proto(
         TypeId::VOID,

@@ -1,6 +1,8 @@
 //! The text of every pass for a few policies; `UPDATE_GOLDEN=1` accepts what the compiler says now.
 
-use std::path::PathBuf;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use crate::facts::{modern, without_probes};
 use crate::{compiled, policies, policy};
@@ -8,28 +10,38 @@ use policy_compiler::facts::KernelFacts;
 use policy_compiler::{Compilation, Options, PolicySet, Scope, compile};
 
 fn check_golden(name: &str, spec: &str, facts: &KernelFacts) {
-    check_compilation(name, &compiled(spec, facts));
+    compare(name, &text(&compiled(spec, facts), false));
 }
 
-fn check_compilation(name: &str, compilation: &Compilation) {
+/// The text of a compilation, with the instructions or up to the IR.
+fn text(compilation: &Compilation, with_instructions: bool) -> String {
     let diagnostics = compilation
         .diagnostics
         .iter()
         .map(|d| tracingpolicy_crd::render::line(d) + "\n");
     let passes = compilation.passes.iter().map(|passes| {
-        format!(
+        let mut text = format!(
             "# {}\n\n## hir\n{}\n## plan\n{}\n## ir\n{}\n",
             passes.name, passes.hir, passes.plan, passes.ir
-        )
+        );
+        if with_instructions {
+            writeln!(text, "## instructions\n{}", passes.asm).expect("a string");
+        }
+        text
     });
-    let text: String = diagnostics.chain(passes).collect();
+    diagnostics.chain(passes).collect()
+}
+
+fn compare(name: &str, text: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden")
         .join(format!("{name}.txt"));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, &text).expect("the golden file is written");
+        let directory = path.parent().expect("it is in a directory");
+        fs::create_dir_all(directory).expect("the directory of golden files");
+        fs::write(&path, text).expect("the golden file is written");
     }
-    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    let expected = fs::read_to_string(&path).unwrap_or_default();
     assert!(
         text == expected,
         "{} differs; see it with UPDATE_GOLDEN=1 and git diff\n{text}",
@@ -79,7 +91,57 @@ fn policies_for_workloads_beside_one_for_all() {
         emit_passes: true,
         ..Options::default()
     };
-    check_compilation("workloads-only", &compile(&set, &modern(), &options));
+    compare("workloads-only", &text(&compile(&set, &modern(), &options), false));
     set.entries[1].scope = Scope::All;
-    check_compilation("workloads-and-all", &compile(&set, &modern(), &options));
+    compare("workloads-and-all", &text(&compile(&set, &modern(), &options), false));
+}
+
+/// Policies below a directory, sorted.
+fn yaml_files(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).expect("a directory");
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    paths.sort();
+    let below = |path: PathBuf| match path.extension() {
+        _ if path.is_dir() => yaml_files(&path),
+        Some(extension) if extension == "yaml" => vec![path],
+        _ => Vec::new(),
+    };
+    paths.into_iter().flat_map(below).collect()
+}
+
+#[test]
+fn every_example() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let files = yaml_files(&examples);
+    assert!(!files.is_empty(), "there are examples");
+    let mut known = Vec::new();
+    for file in files {
+        let set = PolicySet::from_policies(policies(&fs::read_to_string(&file).expect("an example")));
+        let compilation = compile(
+            &set,
+            &modern(),
+            &Options {
+                emit_passes: true,
+                ..Options::default()
+            },
+        );
+        let of = file
+            .strip_prefix(&examples)
+            .expect("below the examples")
+            .with_extension("");
+        let name = of.display().to_string().replace('/', "-");
+        assert!(
+            compilation.failed.is_empty(),
+            "{name}: every example compiles here: {:?}",
+            compilation.diagnostics
+        );
+        compare(&format!("examples/{name}"), &text(&compilation, true));
+        known.push(format!("{name}.txt"));
+    }
+    // a golden without its example shows nothing any more
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/examples");
+    for entry in fs::read_dir(goldens).expect("the golden files") {
+        let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
+        assert!(known.contains(&name), "{name} has no example");
+    }
 }

@@ -1,6 +1,6 @@
 //! The set is the unit: one program per hook, equal bytes for equal input, a policy whole or absent.
 
-use crate::facts::modern;
+use crate::facts::{modern, with};
 use crate::{compiled, policies, policy};
 use policy_compiler::{Options, PolicySet, compile};
 
@@ -111,4 +111,57 @@ fn a_tracepoints_filter_names_a_field_or_a_position() {
         let compilation = compiled(&spec, &modern());
         assert!(compilation.failed.is_empty(), "{:?}", compilation.diagnostics);
     }
+}
+
+#[test]
+fn a_return_that_only_finishes_reads_no_arguments() {
+    // no `bpf_get_current_task_btf`: the registers of the call are out of reach there
+    let facts = with(|features| {
+        features.fentry = false;
+        features.kprobe_multi = false;
+        features.current_task_btf = false;
+    });
+    for (index, of_type) in [(0, "int"), (1, "string")] {
+        let spec = format!(
+            "  kprobes:\n  - call: sys_openat\n    return: true\n    returnArg: {{index: 0, type: int}}\n    args: \
+             [{{index: {index}, type: {of_type}}}]\n    selectors:\n    - matchArgs:\n      - {{index: {index}, operator: Equal, \
+             values: [\"1\"]}}\n"
+        );
+        let compilation = compiled(&spec, &facts);
+        let exit = compilation
+            .passes
+            .iter()
+            .find(|passes| passes.name == "kretprobe/__x64_sys_openat")
+            .expect("its return is watched");
+        let calls: Vec<&str> = exit.ir.lines().filter(|line| line.contains("call ")).collect();
+        assert!(
+            !calls
+                .iter()
+                .any(|call| call.contains("158") || call.contains("tetra_read") || call.contains("tetra_text")),
+            "{}",
+            exit.ir
+        );
+    }
+}
+
+#[test]
+fn marks_of_calls_under_way_are_taken_beside_hooks_that_leave_none() {
+    // the first reads user memory and is decided in two halves, the second is decided at the return
+    let spec = "  kprobes:\n  - call: sys_openat\n    return: true\n    returnArg: {index: 0, type: int}\n    args: [{index: 1, type: string}]\n  - call: sys_openat\n    return: true\n    returnArg: {index: 0, type: int}\n    args: [{index: 0, type: int}]\n";
+    let compilation = compiled(spec, &modern());
+    let exit = compilation
+        .passes
+        .iter()
+        .find(|passes| passes.name == "fexit/__x64_sys_openat")
+        .expect("its return is watched");
+    assert!(
+        exit.plan.contains("ExitOfPair") && exit.plan.contains("ExitWhole"),
+        "{}",
+        exit.plan
+    );
+    let (take, get) = (
+        exit.ir.find("call tetra_pending_take"),
+        exit.ir.find("call tetra_pending_get"),
+    );
+    assert!(take.is_some() && take < get, "{}", exit.ir);
 }

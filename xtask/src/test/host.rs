@@ -125,7 +125,7 @@ fn run_and_read(command: &mut Command, pass_on_output: bool) -> Result<String> {
     Ok(text)
 }
 
-/// How many pairs of a policy set and a call each of the fourteen hooks of the differential tests gets: more than 20,000 together.
+/// How many pairs of a policy set and a call each of the sixteen hooks of the differential tests gets: more than 20,000 together.
 const DIFFERENTIAL_PAIRS: &str = "1600";
 
 /// All tests of the workspace, with nextest if it is installed.
