@@ -49,7 +49,7 @@ use policy_compiler::facts::KernelFacts;
 use policy_compiler::hir::{Hook, Operand};
 use policy_compiler::interpret::{self, Call, Process, Value};
 use policy_compiler::output::{AttachPoint, HookObject};
-use policy_compiler::{Options, compile, hooks};
+use policy_compiler::{compile, hooks};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use tracingpolicy_crd::{Diagnostic, render};
 
@@ -342,7 +342,7 @@ fn check(world: &mut World, arena: &Arena, case: &Case, coverage: &mut Coverage)
     let texts: Vec<String> = case.policies.iter().map(|text| text.replace("${run}", &run)).collect();
     let set = case.set(policies(&texts)?);
     let (hooks, _) = hooks(&set, &facts);
-    let compilation = compile(&set, &facts, &Options::default());
+    let compilation = compile(&set, &facts, &case.options());
     let is_error = |diagnostic: &&Diagnostic| diagnostic.is_error();
     let errors: Vec<_> = compilation.diagnostics.iter().filter(is_error).cloned().collect();
     if !errors.is_empty() {

@@ -52,7 +52,7 @@ use policy_compiler::facts::{Features, KernelFacts};
 use policy_compiler::hir::Hook;
 use policy_compiler::interpret::{self, Call, Value};
 use policy_compiler::output::{AttachPoint, HookObject};
-use policy_compiler::{Options, PolicySet, codes, compile, hooks};
+use policy_compiler::{PolicySet, codes, compile, hooks};
 use proptest::strategy::{Strategy as _, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use tracingpolicy_crd::{Diagnostic, render};
@@ -262,7 +262,7 @@ fn check(
     let case = case(&arena, &world.drivers[driver].1);
     let texts: Vec<String> = case.policies.iter().map(|text| text.replace("${run}", &run)).collect();
     let policies = PolicySet::from_policies(policies(&texts)?);
-    let compilation = compile(&policies, &facts, &Options::default());
+    let compilation = compile(&policies, &facts, &case.options());
     let errors: Vec<_> = compilation
         .diagnostics
         .iter()

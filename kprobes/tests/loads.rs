@@ -128,7 +128,11 @@ fn random_sets_are_loaded() {
             policies(&texts, run),
             recipe.policies.iter().map(|policy| policy.is_scoped),
         );
-        let compilation = compile(&policies, &facts, &Options::default());
+        let mut options = Options::default();
+        if recipe.is_indexed {
+            options.selectors_in_a_row = 0;
+        }
+        let compilation = compile(&policies, &facts, &options);
         let defect = compilation
             .diagnostics
             .iter()

@@ -6,6 +6,7 @@
 //! # hook: a_function_with_a_file_and_its_return
 //! # seed: 17
 //! # process: known
+//! # selectors: by index
 //! # modes: enforce monitor-workloads
 //! # call: 3 17 2 0 0 0 returns 5 workload 2
 //! apiVersion: cilium.io/v1alpha1
@@ -15,7 +16,7 @@
 
 use std::fmt::Write as _;
 
-use policy_compiler::PolicySet;
+use policy_compiler::{Options, PolicySet};
 use tracingpolicy_crd::Policy;
 
 use super::arena::Arena;
@@ -32,6 +33,8 @@ pub(crate) struct Case {
     pub(crate) scoped: Vec<bool>,
     /// Whether the process has a record.
     pub(crate) known_process: bool,
+    /// Whether programs find the selectors that may hold by an index, however few they are.
+    pub(crate) is_indexed: bool,
     pub(crate) calls: Vec<CallRecipe>,
 }
 
@@ -42,6 +45,7 @@ impl Case {
             monitors: recipe.policies.iter().map(|policy| policy.monitors).collect(),
             scoped: recipe.policies.iter().map(|policy| policy.is_scoped).collect(),
             known_process: recipe.known_process,
+            is_indexed: recipe.is_indexed,
             calls: recipe.calls.clone(),
         }
     }
@@ -49,6 +53,15 @@ impl Case {
     /// The set that its policies make.
     pub(crate) fn set(&self, policies: Vec<Policy>) -> PolicySet {
         set_of(policies, self.scoped.iter().copied())
+    }
+
+    /// How it is compiled.
+    pub(crate) fn options(&self) -> Options {
+        let usual = Options::default();
+        Options {
+            selectors_in_a_row: if self.is_indexed { 0 } else { usual.selectors_in_a_row },
+            ..usual
+        }
     }
 
     /// As text. `hook` is the name of its test, `is_elsewhere`: the process is in namespaces of its own.
@@ -63,9 +76,10 @@ impl Case {
             })
             .collect();
         let mut text = format!(
-            "# hook: {hook}\n# seed: {seed}\n# process: {}{}\n# modes: {}\n",
+            "# hook: {hook}\n# seed: {seed}\n# process: {}{}\n# selectors: {}\n# modes: {}\n",
             if self.known_process { "known" } else { "unknown" },
             if is_elsewhere { " elsewhere" } else { "" },
+            if self.is_indexed { INDEXED } else { "in a row" },
             modes.join(" ")
         );
         for call in &self.calls {
@@ -84,6 +98,8 @@ impl Case {
 }
 
 const MODES: [&str; 2] = ["enforce", "monitor"];
+/// How selectors are found, where that is not as usual.
+const INDEXED: &str = "by index";
 /// Behind the mode of a policy that is for workloads.
 const SCOPED: &str = "-workloads";
 
@@ -130,6 +146,7 @@ impl Kept {
                 monitors: modes.collect::<Result<_, _>>()?,
                 scoped,
                 known_process: process.starts_with("known"),
+                is_indexed: values_of("selectors") == [INDEXED],
                 calls: values_of("call").into_iter().map(call).collect::<Result<_, _>>()?,
             },
         };

@@ -23,6 +23,8 @@ pub(crate) struct Recipe {
     pub(crate) calls: Vec<CallRecipe>,
     /// Whether the process has a record.
     pub(crate) known_process: bool,
+    /// Whether programs find the selectors that may hold by an index, however few they are.
+    pub(crate) is_indexed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -143,11 +145,18 @@ fn of_policies(policies: impl Strategy<Value = Vec<PolicyRecipe>>, calls: usize)
         workload,
         returned,
     });
-    (policies, prop::collection::vec(call, calls), any::<bool>()).prop_map(|(policies, calls, known_process)| Recipe {
+    (
         policies,
-        calls,
-        known_process,
-    })
+        prop::collection::vec(call, calls),
+        any::<bool>(),
+        any::<bool>(),
+    )
+        .prop_map(|(policies, calls, known_process, is_indexed)| Recipe {
+            policies,
+            calls,
+            known_process,
+            is_indexed,
+        })
 }
 
 fn pick<T>(pool: &[T], choice: impl Into<usize>) -> &T {

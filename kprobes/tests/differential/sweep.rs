@@ -179,6 +179,7 @@ fn sets(arena: &Arena, argument: Option<(&Parameter, &str)>, filters: &[Filter],
             .collect(),
         monitors: vec![false; filters.len()],
         known_process: true,
+        is_indexed: false,
         calls: calls.to_vec(),
     };
     filters.chunks(POLICIES).map(of_filters).collect()
