@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::budgets::{self, Budgets};
 use super::tally::{Libtest, Tally};
 use crate::build::{self, Programs};
 use crate::lab::{Kernel, Lab, Machine, Options, Outcome, Sink};
@@ -60,6 +61,7 @@ struct Reader {
     mark: String,
     partial: Vec<u8>,
     libtest: Libtest,
+    budgets: Budgets,
     skips: Option<String>,
 }
 
@@ -70,7 +72,7 @@ impl Reader {
             skips.push('\n');
         } else if line == SKIPS {
             self.skips = Some(String::new());
-        } else {
+        } else if !self.budgets.line(line) {
             self.libtest.line(line);
             if !line.is_empty() {
                 eprintln!("{} {line}", self.mark);
@@ -133,6 +135,16 @@ pub(super) fn run(
     if let Ok(corpus) = std::env::var("TETRA_CORPUS") {
         environment.push(("TETRA_CORPUS".to_owned(), corpus));
     }
+    // what the person who runs the task may ask of tests in guests
+    for variable in [
+        budgets::VARIABLE,
+        "TETRA_HOOKS_SECONDS",
+        "TETRA_HOOKS_SEED",
+        "TETRA_DIFFERENTIAL_SEED",
+        "TETRA_LOAD_SEED",
+    ] {
+        environment.extend(std::env::var(variable).map(|value| (variable.to_owned(), value)));
+    }
     let machine = Machine {
         kernel,
         options: Options {
@@ -146,10 +158,17 @@ pub(super) fn run(
         mark: format!("[{}]", kernel.name()),
         partial: Vec::new(),
         libtest: Libtest::default(),
+        budgets: Budgets::default(),
         skips: None,
     };
     let outcome = machine.run(lab, &["sh".to_owned(), "-c".to_owned(), script], &mut reader);
-    let Reader { libtest, skips, .. } = reader;
+    let Reader {
+        libtest,
+        budgets,
+        skips,
+        ..
+    } = reader;
+    budgets.write(kernel.name())?;
     let mut tally = libtest.finish();
     match outcome {
         Ok(Outcome::Exited(0)) if skips.is_some() => {}
