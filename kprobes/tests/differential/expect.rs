@@ -190,8 +190,13 @@ pub(crate) fn expect_both(
         call = exit;
         if interpret::select(hook, exit) != Selection::Undecided {
             limiter.is_at_return = true;
-            let expected = expect(&arena, hook, monitors, exit, limiter);
+            let mut expected = expect(&arena, hook, monitors, exit, limiter);
             limiter.is_at_return = false;
+            // it is too late for another result, which leaves the call as undecided as it was
+            let counters = &mut expected.counters;
+            counters[PolicyCounter::Undecided as usize] += counters[PolicyCounter::Override as usize];
+            counters[PolicyCounter::Override as usize] = 0;
+            expected.verdict = None;
             return expected;
         }
     }

@@ -274,9 +274,14 @@ impl Generator<'_> {
             self.b.call_helper(helper::SEND_SIGNAL, &[(*signal).into()]);
             self.count(slot, PolicyCounter::Signal);
         }
-        if let Some(errno) = actions.override_errno {
-            self.override_result(errno);
-            self.count(slot, PolicyCounter::Override);
+        match actions.override_errno {
+            // the entry could not tell, and now the operation has been done
+            Some(_) if instance.role.is_exit() => self.count(slot, PolicyCounter::Undecided),
+            Some(errno) => {
+                self.override_result(errno);
+                self.count(slot, PolicyCounter::Override);
+            }
+            None => {}
         }
         self.b.jump(next);
         self.b.switch_to(next);
