@@ -691,6 +691,36 @@ hooks! {
     a_raw_tracepoint: arena::RAW_TRACEPOINT;
 }
 
+/// A thousand policies on one hook are what one is, a thousand times.
+#[test]
+fn a_thousand_policies_on_a_hook() {
+    if !can_run() {
+        return;
+    }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut world = World::new();
+    let around = world.around.clone();
+    for (hook, arena) in [
+        ("a_syscall_with_a_string", &arena::SYSCALL_STRING),
+        ("a_function_with_a_path_and_a_dentry", &arena::FUNCTION_PATH),
+        ("a_function_with_a_sock", &arena::FUNCTION_SOCK),
+        ("a_raw_tracepoint", &arena::RAW_TRACEPOINT),
+    ] {
+        let mut run = Run {
+            world: &mut world,
+            arena,
+            name: hook,
+            seed: 0,
+            coverage: Coverage::default(),
+        };
+        let case = sweep::crowd(arena, &around, 1000);
+        run.check(&case).unwrap_or_else(|failure| {
+            let start: String = failure.chars().take(20_000).collect();
+            panic!("{start}")
+        });
+    }
+}
+
 /// Sets that showed defects once, in `differential/cases`. They fail if the compiler, the runtime library or the interpreter has them
 /// again.
 #[test]

@@ -161,8 +161,69 @@ fn argument(key: &'static str, parameter: &Parameter, of_type: &str, around: &Su
         .collect()
 }
 
+/// A set of many policies on the hook, most of which differ in one value that no call has; every tenth has one of the filters that
+/// tell calls apart.
+pub(crate) fn crowd(arena: &Arena, around: &Surroundings, policies: usize) -> Case {
+    let calls: Vec<CallRecipe> = (0..CALLS)
+        .map(|number| CallRecipe {
+            workload: 0,
+            values: [number * STEP; 6],
+            returned: 0,
+        })
+        .collect();
+    let parameter = &arena.parameters[0];
+    let of_type = parameter.types[0];
+    let telling = argument("matchArgs", parameter, of_type, around);
+    let filters: Vec<Filter> = (0..policies)
+        .map(|number| match number % 10 {
+            0 => telling[number / 10 % telling.len()].clone(),
+            1 | 2 => {
+                let operator = if number % 10 == 1 { "In" } else { "Prefix" };
+                let value = format!("/opt/tenant-{number:04}/bin/server");
+                (
+                    "matchBinaries",
+                    format!("{{operator: {operator}, values: {}}}", list([value])),
+                )
+            }
+            _ => ("matchArgs", distinct(parameter, of_type, number)),
+        })
+        .collect();
+    let mut sets = chunks(arena, Some((parameter, of_type)), &filters, &calls, policies);
+    sets.remove(0)
+}
+
+/// A filter with a value that no other has.
+fn distinct(parameter: &Parameter, of_type: &str, number: usize) -> String {
+    let (operator, value) = match parameter.class {
+        _ if width(of_type).is_some() => ("Equal", (100_000 + number).to_string()),
+        Class::Sock | Class::Sockaddr if number.is_multiple_of(3) => {
+            ("SAddr", format!("10.{}.{}.0/24", number / 256, number % 256))
+        }
+        Class::Sock | Class::Sockaddr => ("SPort", (20_000 + number).to_string()),
+        _ if number.is_multiple_of(3) => ("Postfix", format!("/file-{number:04}")),
+        _ if number % 3 == 1 => ("Equal", format!("/srv/tenant-{number:04}/file")),
+        _ => ("Prefix", format!("/srv/tenant-{number:04}/")),
+    };
+    format!(
+        "{{index: {}, operator: {operator}, values: {}}}",
+        parameter.index,
+        list([value])
+    )
+}
+
 /// Sets of policies with one filter each.
 fn sets(arena: &Arena, argument: Option<(&Parameter, &str)>, filters: &[Filter], calls: &[CallRecipe]) -> Vec<Case> {
+    chunks(arena, argument, filters, calls, POLICIES)
+}
+
+/// As [`sets`], with so many policies in each.
+fn chunks(
+    arena: &Arena,
+    argument: Option<(&Parameter, &str)>,
+    filters: &[Filter],
+    calls: &[CallRecipe],
+    policies: usize,
+) -> Vec<Case> {
     let (parameter, of_type) = argument.unwrap_or((&arena.parameters[0], arena.parameters[0].types[0]));
     let of_filters = |filters: &[Filter]| Case {
         scoped: vec![false; filters.len()],
@@ -182,5 +243,5 @@ fn sets(arena: &Arena, argument: Option<(&Parameter, &str)>, filters: &[Filter],
         is_indexed: false,
         calls: calls.to_vec(),
     };
-    filters.chunks(POLICIES).map(of_filters).collect()
+    filters.chunks(policies).map(of_filters).collect()
 }
