@@ -300,6 +300,8 @@ fn name(path: &Path) -> &str {
 fn failed(syscall: &'static str, path: &Path, error: &io::Error) -> SysError {
     let hint = match error.raw_os_error() {
         Some(libc::EPERM) => Some("the directory must be below a bpf file system, and its name without dots"),
+        // systemd mounts it for root alone
+        Some(libc::EACCES) => Some("run as root, or as somebody who may read the bpf file system"),
         _ => None,
     };
     SysError {
