@@ -538,15 +538,13 @@ impl Generator<'_> {
                 "tetra_put_sockaddr"
             };
             let number = (index - before) as u32;
+            // 0 if it was read, without a branch: the verifier follows a function anew at each call
             let read = self.frame_load(self.state_place(index), Size::B1);
-            let (ok, fault, next) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
-            self.b.branch(CmpOp::Eq, Width::W64, read, state::READ, ok, fault);
-            for (block, status) in [(ok, 0), (fault, ARG_FAULT)] {
-                self.b.switch_to(block);
-                self.call(name, &[scratch, number.into(), status.into()]);
-                self.b.jump(next);
-            }
-            self.b.switch_to(next);
+            let other = self.b.alu(AluOp::Xor, Width::W64, read, state::READ);
+            let above = self.b.alu(AluOp::Add, Width::W64, other, 7i64);
+            let is_other = self.b.alu(AluOp::Rsh, Width::W64, above, 3i64);
+            let status = self.b.alu(AluOp::Mul, Width::W64, is_other, i64::from(ARG_FAULT));
+            self.call(name, &[scratch, number.into(), status.into()]);
         } else if operand.argument_type == ArgumentType::Nop {
             self.call("tetra_put_integer", &[scratch, 0u32.into(), 0u32.into()]);
         } else {
