@@ -115,17 +115,28 @@ LIBRARY int tetra_put_path(struct scratch *s, struct text *t)
 	return put_text(s, at + sizeof *path, t, len);
 }
 
-/* A value that could not be read has no payload. */
+/*
+ * A value that could not be read has no payload. Copied by words: the compiler cannot know that an offset into the record
+ * is a multiple of eight, and would copy bytes.
+ */
 #define PUT_VALUE(s, value, status)                                                                \
 	({                                                                                         \
+		_Static_assert(sizeof(value) % sizeof(__u64) == 0, "whole words");                 \
 		__u32 at_ = put_argument(s, status, (status) == ARG_FAULT ? 0 : sizeof(value));     \
 		OPAQUE(at_);                                                                       \
 		if (!at_ || at_ > RECORD_MAX)                                                      \
 			return -1;                                                                 \
 		if ((status) != ARG_FAULT)                                                         \
-			__builtin_memcpy((s)->record + at_, &(value), sizeof(value));               \
+			copy_words((void *)(s)->record + at_, (void *)&(value), sizeof(value) / sizeof(__u64)); \
 		0;                                                                                 \
 	})
+
+INLINE void copy_words(__u64 *to, const __u64 *from, int words)
+{
+#pragma clang loop unroll(full)
+	for (int i = 0; i < words; i++)
+		to[i] = from[i];
+}
 
 LIBRARY int tetra_put_sock(struct scratch *s, __u32 i, __u32 status)
 {
