@@ -23,40 +23,21 @@ struct outline {
 #define OUTLINE_STEPS 8    /* components below the mount, and one */
 #define OUTLINE_LEADS 3    /* components of the mountpoint, and one */
 
-/* The topmost component so far, and the one below it. */
+/*
+ * The first two components so far, which make the head. Of those between them and the last one no more than the parent is
+ * read.
+ */
 struct outline_top {
-	__u64 word, below;         /* first bytes of the names, and what stands behind them */
-	__u32 len, below_len;
+	struct dentry *first, *second;
 	__u32 depth;               /* how many components there are */
 };
 
-/*
- * All state of a walk is in memory and volatile: kept in registers, clang would move it around at every step for the
- * sake of the last one.
- */
-struct outline_walk {
-	volatile __u64 words[OUTLINE_STEPS];
-	volatile __u32 lens[OUTLINE_STEPS];
-	volatile struct outline_top top;
-};
-
-INLINE void outline_add(volatile struct outline_top *top, __u64 word, __u32 len)
+/* One component more at the front. */
+INLINE void outline_add(struct outline_top *top, struct dentry *dentry)
 {
-	top->below = top->word;
-	top->below_len = top->len;
-	top->word = word;
-	top->len = len;
+	top->second = top->first;
+	top->first = dentry;
 	top->depth++;
-}
-
-/* depth: a constant */
-INLINE void outline_top(struct outline_walk *w, int depth)
-{
-	w->top.depth = depth;
-	w->top.word = depth > 0 ? w->words[depth - 1] : 0;
-	w->top.len = depth > 0 ? w->lens[depth - 1] : 0;
-	w->top.below = depth > 1 ? w->words[depth - 2] : 0;
-	w->top.below_len = depth > 1 ? w->lens[depth - 2] : 0;
 }
 
 INLINE const __u64 *inline_name(struct dentry *dentry)
@@ -70,23 +51,33 @@ INLINE __u64 low_bytes(__u64 word, __u32 bits)
 	return word & ((1ull << bits) - 1); /* bits below 64 */
 }
 
-/* Returns 0 if three components would be needed. */
-INLINE int outline_head(struct outline *o, volatile struct outline_top *top)
+/*
+ * word, len: of the first component's name. Returns 0 if three components would be needed, or a name that does not lie in
+ * its dentry.
+ */
+INLINE int outline_head(struct outline *o, __u64 word, __u32 len, struct outline_top *top)
 {
-	__u64 head = '/' | top->word << 8;
-	__u32 bits = top->len * 8 + 8;
+	__u64 head = '/' | word << 8;
+	__u32 bits = len * 8 + 8;
 
+	if (len >= NAME_INLINE)
+		return 0;
 	if (bits < 64) {
 		head = low_bytes(head, bits);
 		if (top->depth > 1) {
+			__u32 second_len = top->second->d_name.len;
+			__u64 second = inline_name(top->second)[0];
+
+			if (second_len >= NAME_INLINE)
+				return 0;
 			head |= (__u64)'/' << bits;
 			bits += 8;
-			__u32 below = top->below_len * 8, end = bits + below;
+			__u32 end = bits + second_len * 8;
 			if (end >= 64) {
 				if (bits < 64)
-					head |= top->below << bits;
+					head |= second << bits;
 			} else {
-				head |= low_bytes(top->below, below) << bits;
+				head |= low_bytes(second, second_len * 8) << bits;
 				if (top->depth > 2) {
 					if (end < 56)
 						return 0;
@@ -99,19 +90,23 @@ INLINE int outline_head(struct outline *o, volatile struct outline_top *top)
 	return 1;
 }
 
-/* word, len: of the dentry's name */
-INLINE void outline_tail(struct outline *o, struct dentry *dentry, __u64 word, __u32 len)
+/* Returns 0 if the name does not lie in its dentry. */
+INLINE int outline_tail(struct outline *o, struct dentry *dentry)
 {
+	const __u64 *name = inline_name(dentry);
+	__u32 len = dentry->d_name.len;
+
+	if (len >= NAME_INLINE)
+		return 0;
 	if (len < 8) {
 		__u32 shift = 64 - len * 8;
-		o->tail = word << shift | (__u64)'/' << (shift - 8);
-		return;
+		o->tail = name[0] << shift | (__u64)'/' << (shift - 8);
+		return 1;
 	}
-	const __u64 *name = inline_name(dentry);
 	__u32 shift = len % 8 * 8;
 	__u64 low, high;
 	if (len < 16) {
-		low = word;
+		low = name[0];
 		high = name[1];
 	} else if (len < 24) {
 		low = name[1];
@@ -121,98 +116,110 @@ INLINE void outline_tail(struct outline *o, struct dentry *dentry, __u64 word, _
 		high = name[3];
 	}
 	o->tail = low >> shift | high << 1 << (63 - shift);
-}
-
-/* The mountpoint's components, up to the root. follows: `mount` is a pointer that the verifier lets programs follow. */
-INLINE int outline_lead(volatile struct outline_top *top, struct mount *mount, struct root *root, int follows)
-{
-	if (follows) {
-		struct mount *parent = mount->mnt_parent;
-		struct dentry *dentry = mount->mnt_mountpoint;
-
-		if (parent == mount) /* a pipe, a socket: the text is empty */
-			return !top->depth;
-		if ((void *)parent + KERNEL_OFFSET(struct mount, mnt) != root->mnt || !top->depth)
-			return 0;
-#pragma unroll
-		for (int i = 0; i < OUTLINE_LEADS; i++) {
-			if (dentry == root->dentry)
-				return 1;
-			struct dentry *above = dentry->d_parent;
-			__u32 len = dentry->d_name.len;
-			if (dentry == above || len >= NAME_INLINE)
-				return 0;
-			outline_add(top, inline_name(dentry)[0], len);
-			dentry = above;
-		}
-		return 0;
-	}
-	struct mount_link up;
-	struct dentry_link link;
-
-	if (read_mount_link(&up, mount))
-		return 0;
-	if (up.parent == mount)
-		return !top->depth;
-	if ((void *)up.parent + KERNEL_OFFSET(struct mount, mnt) != root->mnt || !top->depth)
-		return 0;
-	if (up.mountpoint == root->dentry)
-		return 1;
-	if (read_dentry_link(&link, up.mountpoint) || link.parent != root->dentry || link.len >= NAME_INLINE)
-		return 0;
-	outline_add(top, link.inline_name[0], link.len);
 	return 1;
 }
 
-/* 1, or 0 if the path has no outline. mount: the struct mount around the path's. */
+enum { LEAD_NONE, LEAD_WHOLE, LEAD_READ };
+
+/* Adds the mountpoint's components, up to the root; `mount` is a pointer that the verifier lets programs follow. */
+INLINE int follow_lead(struct outline_top *top, struct mount *mount, struct root *root)
+{
+	struct mount *parent = mount->mnt_parent;
+	struct dentry *dentry = mount->mnt_mountpoint;
+
+	if (parent == mount) /* a pipe, a socket: the text is empty */
+		return top->depth ? LEAD_NONE : LEAD_WHOLE;
+	if ((void *)parent + KERNEL_OFFSET(struct mount, mnt) != root->mnt || !top->depth)
+		return LEAD_NONE;
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < OUTLINE_LEADS; i++) {
+		if (dentry == root->dentry)
+			return LEAD_WHOLE;
+		struct dentry *above = dentry->d_parent;
+		if (dentry == above)
+			return LEAD_NONE;
+		outline_add(top, dentry);
+		dentry = above;
+	}
+	return LEAD_NONE;
+}
+
+/* The same for one component, through an address. LEAD_READ: `link` is that component. */
+INLINE int read_lead(struct dentry_link *link, struct outline_top *top, struct mount *mount, struct root *root)
+{
+	struct mount_link up;
+
+	if (read_mount_link(&up, mount))
+		return LEAD_NONE;
+	if (up.parent == mount)
+		return top->depth ? LEAD_NONE : LEAD_WHOLE;
+	if ((void *)up.parent + KERNEL_OFFSET(struct mount, mnt) != root->mnt || !top->depth)
+		return LEAD_NONE;
+	if (up.mountpoint == root->dentry)
+		return LEAD_WHOLE;
+	if (read_dentry_link(link, up.mountpoint) || link->parent != root->dentry)
+		return LEAD_NONE;
+	outline_add(top, up.mountpoint);
+	return LEAD_READ;
+}
+
+/*
+ * 1, or 0 if the path has no outline. mount: the struct mount around the path's. follows: a pointer that the verifier lets
+ * programs follow.
+ */
 INLINE int outline_path(struct outline *o, struct path *path, struct mount *mount, int follows)
 {
 	struct dentry *last = path->dentry, *dentry = last;
 	struct vfsmount *mnt = path->mnt;
-	struct outline_walk w;
+	struct outline_top top = {};
+	struct dentry_link link;
 	struct root root;
+	__u64 word;
+	__u32 len;
 
 	if (may_be_null(dentry) || may_be_null(mnt) || !dentry || !mnt)
 		return 0;
 	if (!dentry->d_hash.pprev && dentry != dentry->d_parent)
 		return 0;
-	struct dentry *mnt_root = mnt->mnt_root;
 	read_root(&root);
-#pragma unroll
-	for (int i = 0; i < OUTLINE_STEPS; i++) {
-		if (dentry == root.dentry && mnt == root.mnt) {
-			outline_top(&w, i);
-			goto whole;
-		}
-		if (dentry == mnt_root) {
-			outline_top(&w, i);
-			goto lead;
-		}
+	int is_root_mount = mnt == root.mnt;
+	struct dentry *stop = is_root_mount ? root.dentry : mnt->mnt_root;
+	/* not unrolled, which an opaque count prevents: clang would move first and second through the stack at each step */
+	while (dentry != stop) {
 		struct dentry *parent = dentry->d_parent;
 		if (dentry == parent) {
-			outline_top(&w, i);
-			goto lead;
+			if (is_root_mount)
+				return 0;
+			break;
 		}
-		__u32 len = dentry->d_name.len;
-		if (len >= NAME_INLINE)
+		outline_add(&top, dentry);
+		OPAQUE(top.depth);
+		if (top.depth == OUTLINE_STEPS)
 			return 0;
-		w.lens[i] = len;
-		w.words[i] = inline_name(dentry)[0];
 		dentry = parent;
 	}
-	return 0;
-lead:
-	if (!outline_lead(&w.top, mount, &root, follows))
+	if (is_root_mount)
+		goto whole;
+	int lead = follows ? follow_lead(&top, mount, &root) : read_lead(&link, &top, mount, &root);
+	if (lead == LEAD_NONE)
 		return 0;
+	if (lead == LEAD_READ) {
+		word = link.inline_name[0];
+		len = link.len;
+		OPAQUE(word); /* clang would load both this and the one below by one instruction, which the verifier refuses */
+		goto named;
+	}
 whole:
-	if (!w.top.depth) {
+	if (!top.depth) {
 		o->head = 0;
 		o->tail = 0;
 		return 1;
 	}
+	word = inline_name(top.first)[0];
+	len = top.first->d_name.len;
+named:
 	/* a component of the mountpoint is never the last one */
-	outline_tail(o, last, w.words[0], w.lens[0]);
-	return outline_head(o, &w.top);
+	return outline_tail(o, last) && outline_head(o, word, len, &top);
 }
 
 LIBRARY int tetra_outline_file(struct outline *o, void *pointer, const void *mount)

@@ -34,8 +34,13 @@ impl Generator<'_> {
         yes: BlockId,
         no: BlockId,
     ) -> Result<(), GenerateError> {
+        let (bits, signed) = integer_width(operand.argument_type).unwrap_or((64, false));
+        if let Some((op, constant)) = low_word_test(test, bits, signed) {
+            let raw = self.raw(operand)?;
+            self.b.branch(op, Width::W32, raw, constant, yes, no);
+            return Ok(());
+        }
         let value = self.integer(operand)?;
-        let signed = integer_width(operand.argument_type).is_some_and(|(_, signed)| signed);
         match test {
             IntegerTest::Equal(values) => classifier::search(&mut self.b, value, values, &|_| yes, no),
             IntegerTest::Above(bound) => {
@@ -85,5 +90,25 @@ impl Generator<'_> {
         let next = self.b.create_block();
         self.b.branch(op, Width::W64, a, b, other, next);
         self.b.switch_to(next);
+    }
+}
+
+/// A test that looks at the lower half of a 32-bit operand, which spares the extension.
+fn low_word_test(test: &IntegerTest, bits: u32, signed: bool) -> Option<(CmpOp, i64)> {
+    let constant = |value: u64| i64::from(value as i32);
+    let fits = |value: u64| {
+        if signed {
+            value as i64 == constant(value)
+        } else {
+            u32::try_from(value).is_ok()
+        }
+    };
+    match test {
+        IntegerTest::Equal(values) => match values[..] {
+            [value] if bits == 32 && fits(value) => Some((CmpOp::Eq, constant(value))),
+            _ => None,
+        },
+        IntegerTest::Mask(mask) if bits == 32 && u32::try_from(*mask).is_ok() => Some((CmpOp::Set, constant(*mask))),
+        _ => None,
     }
 }
