@@ -22,6 +22,9 @@ const MAX_VALUES: usize = 256;
 
 /// Bytes of an end of a path.
 const WORD: usize = 8;
+/// From how many values on their bytes are looked at first, and how many different ones still tell most paths.
+const LEAST_VALUES: usize = 4;
+const MOST_BYTES: usize = 16;
 /// `struct outline`
 const OUTLINE_SIZE: u32 = 16;
 const OUTLINE_HEAD: i32 = 0;
@@ -316,12 +319,22 @@ impl<'a> Generator<'a> {
 
     /// Branches on whether a path with these ends may have one of the values.
     pub(super) fn end_test(&mut self, ends: Ends, test: &TextTest, yes: BlockId, no: BlockId) {
+        if let Some((at, bytes)) = telling_bytes(test) {
+            let end = match test.comparison {
+                TextComparison::Prefix => ends.head,
+                _ => ends.tail,
+            };
+            let byte = self.b.alu(AluOp::Rsh, Width::W64, end, at as i64 * 8);
+            let byte = self.b.alu(AluOp::And, Width::W64, byte, 63i64);
+            let set = self.b.const_(bytes as i64);
+            let set = self.b.alu(AluOp::Rsh, Width::W64, set, byte);
+            let among = self.b.create_block();
+            self.b.branch(CmpOp::Set, Width::W64, set, 1i64, among, no);
+            self.b.switch_to(among);
+        }
         let mut by_length: BTreeMap<usize, BTreeSet<u64>> = BTreeMap::new();
         for value in &test.values {
-            let end = match test.comparison {
-                TextComparison::Prefix => &value[..value.len().min(WORD)],
-                TextComparison::Equal | TextComparison::Postfix => tail(value),
-            };
+            let end = end(test.comparison, value);
             let mut word = [0; WORD];
             // at the top
             word[WORD - end.len()..].copy_from_slice(end);
@@ -359,6 +372,34 @@ fn path_test<'p>(filter: &'p PlannedFilter, path: Option<&Operand>) -> Option<Pa
             negated: false,
         } if path == Some(operand) && test.values.iter().all(|v| !v.is_empty()) => Some((test, filter)),
         _ => None,
+    }
+}
+
+/// Where most other paths differ from all values, as a byte of the end that is compared, and which bytes the values have there,
+/// modulo 64, as a set. `None` if comparing is as cheap, or it tells little.
+fn telling_bytes(test: &TextTest) -> Option<(usize, u64)> {
+    let ends: Vec<&[u8]> = test.values.iter().map(|value| end(test.comparison, value)).collect();
+    let shortest = ends.iter().map(|end| end.len()).min()?;
+    let is_prefix = test.comparison == TextComparison::Prefix;
+    let places = if is_prefix { 0..shortest } else { WORD - shortest..WORD };
+    let byte = |end: &[u8], at: usize| if is_prefix { end[at] } else { end[end.len() + at - WORD] };
+    places
+        .map(|at| {
+            let bytes: BTreeSet<u8> = ends.iter().map(|end| byte(end, at)).collect();
+            // nearly every path has slashes
+            let weight = bytes.len() + if bytes.contains(&b'/') { MOST_BYTES } else { 0 };
+            (weight, at, bytes.iter().fold(0u64, |set, byte| set | 1 << (byte % 64)))
+        })
+        .min()
+        .filter(|(weight, ..)| *weight <= MOST_BYTES && ends.len() >= LEAST_VALUES)
+        .map(|(_, at, set)| (at, set))
+}
+
+/// What is compared of a value: with the head of the path for a prefix, else with its tail.
+fn end(comparison: TextComparison, value: &[u8]) -> &[u8] {
+    match comparison {
+        TextComparison::Prefix => &value[..value.len().min(WORD)],
+        TextComparison::Equal | TextComparison::Postfix => tail(value),
     }
 }
 
