@@ -83,6 +83,9 @@ LIBRARY int tetra_submit(struct scratch *s, __u32 policy_slot, __u32 lane);
 
 LIBRARY void tetra_count(__u32 policy_slot, __u32 counter);
 
+/* 1 if the policy is in mode monitor: it sends no signals and replaces no results. */
+LIBRARY int tetra_monitors(__u32 policy_slot);
+
 /*
  * Rate limit: 1 if the record in s (arguments already put) may pass, 0 if the same one passed within interval_ns
  * (and then counts POLICY_RATE_LIMITED). scope: 0 thread, 1 process, 2 global. The key holds the template, the scope

@@ -87,6 +87,8 @@ pub const POLICY_COUNTER_VALUES: MapDefinition = map(
     8 * POLICY_COUNTERS as usize,
     1024,
 );
+/// Policy slot → mode ([`record::POLICY_MODE_ENFORCE`], [`record::POLICY_MODE_MONITOR`]).
+pub const POLICY_MODES: MapDefinition = map("tetra_policy_modes", MapType::Array, 4, 4, 1024);
 /// Calls under way: [`record::PendingKey`] → u64, never 0.
 pub const PENDING: MapDefinition = map(
     "tetra_pending",
@@ -130,7 +132,7 @@ pub const POLICY_SETS: MapDefinition = map(
 );
 
 /// Every map that the sensor or the runtime library refers to.
-pub const ALL: [MapDefinition; 15] = [
+pub const ALL: [MapDefinition; 16] = [
     PROCESSES,
     SCRATCH,
     TEXTS,
@@ -146,7 +148,5 @@ pub const ALL: [MapDefinition; 15] = [
     CGROUP_VIEW,
     WORKLOAD_SETS,
     POLICY_SETS,
+    POLICY_MODES,
 ];
-
-/// Policy slot → mode ([`record::POLICY_MODE_ENFORCE`], [`record::POLICY_MODE_MONITOR`]): read by generated programs only.
-pub const POLICY_MODES: MapDefinition = map("tetra_policy_modes", MapType::Array, 4, 4, 1024);

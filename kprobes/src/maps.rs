@@ -118,7 +118,7 @@ impl SensorOptions {
     /// Names and shapes of all other maps.
     fn maps(&self) -> Vec<(&'static str, MapShape)> {
         let workloads = self.workloads.clamp(1, workloads::MOST);
-        let defined = maps::ALL.iter().chain([&maps::POLICY_MODES]).map(|definition| {
+        let defined = maps::ALL.iter().map(|definition| {
             let entries = match definition.name {
                 name if name == maps::PROCESSES.name => self.processes,
                 name if name == maps::POLICY_COUNTER_VALUES.name || name == maps::POLICY_MODES.name => self.policies,

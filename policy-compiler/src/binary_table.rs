@@ -92,9 +92,7 @@ impl BinaryTable {
 
     /// Stamp of a word, never 0.
     pub fn stamp(&self, word: u32) -> u32 {
-        let mut hasher = StableHasher::default();
-        hasher.write(format!("{:?}", self.word(word)).as_bytes());
-        hasher.finish_u32()
+        StableHasher::of(&self.word(word))
     }
 }
 

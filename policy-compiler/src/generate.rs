@@ -16,9 +16,7 @@ use crate::attach::Role;
 use crate::facts::KernelFacts;
 use crate::hir::{Operand, TextTest};
 use crate::ir::builder::FunctionBuilder;
-use crate::ir::{
-    BlockId, CmpOp, FuncId, Function, MapDef, Operand as IrOperand, Program, Size, SlotId, Type, Value, Width,
-};
+use crate::ir::{BlockId, CmpOp, FuncId, Function, Operand as IrOperand, Program, Size, Type, Value, Width};
 use crate::output::{AttachPoint, SourceLine, SourceRef};
 use crate::plan::{HookPlan, Instance};
 
@@ -175,8 +173,6 @@ struct Generator<'a> {
     functions: Vec<Function>,
     /// Number of each string test on each text.
     class_numbers: BTreeMap<(usize, TextTest), usize>,
-    /// Where keys of the map of modes are put.
-    mode_key: Option<SlotId>,
     lines: Vec<SourceLine>,
     line_index: BTreeMap<(std::sync::Arc<str>, u32, u32), SourceRef>,
 }
@@ -234,7 +230,6 @@ impl<'a> Generator<'a> {
             filtered: OnceCell::new(),
             functions: Vec::new(),
             class_numbers,
-            mode_key: None,
             lines: Vec::new(),
             line_index: BTreeMap::new(),
         })
@@ -279,12 +274,10 @@ impl<'a> Generator<'a> {
     fn finish(self) -> Generated {
         let mut functions = vec![self.b.finish()];
         functions.extend(self.functions);
-        let enforces = self.plan.instances.iter().any(|i| i.hook.enforces());
-        let maps = if enforces { vec![policy_modes()] } else { Vec::new() };
         let program = Program {
             section: section(&self.plan.attach),
             functions,
-            maps,
+            maps: Vec::new(),
         };
         Generated {
             program,
@@ -359,19 +352,6 @@ impl<'a> Generator<'a> {
     /// Whether the returned value of the program is a verdict.
     fn may_deny(&self) -> bool {
         matches!(self.plan.attach, AttachPoint::Lsm { .. } | AttachPoint::FmodRet { .. })
-    }
-}
-
-/// The modes of policies, shared by all programs: what the loader creates under this name.
-fn policy_modes() -> MapDef {
-    let map = &ebpf::maps::POLICY_MODES;
-    MapDef {
-        name: map.name.into(),
-        map_type: map.map_type as u32,
-        key_size: map.key_size,
-        value_size: map.value_size,
-        max_entries: map.max_entries,
-        flags: 0,
     }
 }
 

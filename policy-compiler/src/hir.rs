@@ -12,7 +12,7 @@ use crate::set::Scope;
 pub mod print;
 
 /// One hook of one policy.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Hash, Debug)]
 pub struct Hook {
     /// Slot of the policy in the set.
     pub policy_slot: u32,
@@ -93,7 +93,7 @@ pub enum OperandSource {
 }
 
 /// A value that events carry.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Argument {
     /// What to read.
     pub operand: Operand,
@@ -104,7 +104,7 @@ pub struct Argument {
 }
 
 /// A conjunction of predicates with the actions of a match.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Hash, Debug)]
 pub struct Selector {
     /// Position in the hook.
     pub index: u32,
@@ -121,7 +121,7 @@ pub struct Selector {
 }
 
 /// A predicate and the policy line it stands on.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Hash, Debug)]
 pub struct Filter {
     /// The predicate.
     pub predicate: Predicate,

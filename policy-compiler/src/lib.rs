@@ -44,7 +44,7 @@ use binary_table::BinaryTable;
 use facts::KernelFacts;
 use hir::Hook;
 use output::{AttachPoint, HookObject};
-use plan::HookPlan;
+use plan::{HookPlan, TooLarge};
 pub use resolve::tracepoints_needed;
 pub use set::{PolicyEntry, PolicySet, Scope};
 
@@ -170,7 +170,9 @@ pub fn compile(policies: &PolicySet, facts: &KernelFacts, options: &Options) -> 
     }
 }
 
-type Attached = BTreeMap<AttachPoint, Vec<(Arc<Hook>, Role, String)>>;
+/// A hook at an attach point, what the program does for it there, and why it is there.
+type Part = (Arc<Hook>, Role, String);
+type Attached = BTreeMap<AttachPoint, Vec<Part>>;
 
 /// What was made of all hooks.
 #[derive(Default)]
@@ -244,34 +246,15 @@ fn build(
 ) -> Result<Built, Vec<Refused>> {
     let table = BinaryTable::new(hooks.values().flatten().map(|h| &**h));
     let mut built = Built::default();
-    let parts_of = |parts: &[(Arc<Hook>, Role, String)]| -> Vec<(Arc<Hook>, Role, String)> {
-        let is_in = |(hook, ..): &&(Arc<Hook>, Role, String)| hooks.contains_key(&hook.policy_slot);
-        parts.iter().filter(is_in).cloned().collect()
-    };
     // before any code is made, which takes far longer
+    let mut plans = Vec::new();
     for (attach, parts) in attached {
-        let refused = beyond_memory(attach, &parts_of(parts), &table, facts, options);
-        if !refused.is_empty() {
-            return Err(refused);
-        }
-    }
-    for (attach, parts) in attached {
-        let parts = parts_of(parts);
-        let Some((first, ..)) = parts.first().cloned() else {
+        let is_in = |(hook, ..): &&Part| hooks.contains_key(&hook.policy_slot);
+        let parts: Vec<Part> = parts.iter().filter(is_in).cloned().collect();
+        if parts.is_empty() {
             continue;
-        };
-        let (slot, line) = (first.policy_slot, first.line.clone());
-        let reasons = parts
-            .iter()
-            .map(|(hook, _, reason)| format!("{}: {reason}", hook.policy_name))
-            .collect();
-        let planned = HookPlan::new(
-            attach.clone(),
-            parts.into_iter().map(|(hook, role, _)| (hook, role)).collect(),
-            &table,
-            facts,
-        );
-        let plan = planned.map_err(|too_large| {
+        }
+        let plan = plan(attach, &parts, &table, facts).map_err(|too_large| {
             let message = format!(
                 "a program can hold {} {} at once, this hook needs more",
                 too_large.limit, too_large.what
@@ -284,9 +267,22 @@ fn build(
                 help: "split the hook's policies by argument",
             }]
         })?;
+        if !generate::fits(&plan, facts, options) {
+            return Err(beyond_memory(attach, &parts, &table, facts, options));
+        }
+        plans.push((parts, plan));
+    }
+    for (parts, plan) in plans {
+        let attach = &plan.attach;
+        let first = &parts[0].0;
+        let (slot, line) = (first.policy_slot, first.line.clone());
+        let reasons = parts
+            .iter()
+            .map(|(hook, _, reason)| format!("{}: {reason}", hook.policy_name))
+            .collect();
         let generated = generate::generate(&plan, facts, options).map_err(|error| match error {
             generate::GenerateError::TooManySelectors => {
-                let last = plan.instances.last().map_or(&first, |i| &i.hook);
+                let last = plan.instances.last().map_or(first, |i| &i.hook);
                 vec![too_many_selectors(last)]
             }
             generate::GenerateError::MissingType(name) => {
@@ -349,25 +345,23 @@ fn build(
     Ok(built)
 }
 
-/// The policies behind the last one that a program's memory has room for, in the set's order.
+fn plan(attach: &AttachPoint, parts: &[Part], table: &BinaryTable, facts: &KernelFacts) -> Result<HookPlan, TooLarge> {
+    let hooks = parts.iter().map(|(hook, role, _)| (hook.clone(), *role)).collect();
+    HookPlan::new(attach.clone(), hooks, table, facts)
+}
+
+/// The policies behind the last one that a program's memory has room for, in the set's order; it has not for all.
 fn beyond_memory(
     attach: &AttachPoint,
-    parts: &[(Arc<Hook>, Role, String)],
+    parts: &[Part],
     table: &BinaryTable,
     facts: &KernelFacts,
     options: &Options,
 ) -> Vec<Refused> {
+    // what else may be wrong with a plan is said where code is made
     let fits = |count: usize| {
-        let hooks = parts[..count]
-            .iter()
-            .map(|(hook, role, _)| (hook.clone(), *role))
-            .collect();
-        // what else may be wrong with a plan is said where code is made
-        HookPlan::new(attach.clone(), hooks, table, facts).map_or(true, |plan| generate::fits(&plan, facts, options))
+        plan(attach, &parts[..count], table, facts).map_or(true, |plan| generate::fits(&plan, facts, options))
     };
-    if fits(parts.len()) {
-        return Vec::new();
-    }
     let (mut room, mut too_many) = (0, parts.len());
     while room + 1 < too_many {
         let middle = room.midpoint(too_many);

@@ -49,7 +49,7 @@ pub enum AttachPoint {
 }
 
 /// One compiled program.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Hash, Debug)]
 pub struct HookObject {
     /// Where it goes.
     pub attach: AttachPoint,
@@ -87,7 +87,7 @@ pub enum HookKind {
 }
 
 /// How to decode one kind of policy record, and what the event says besides.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct EventTemplate {
     /// Section of the policy.
     pub kind: HookKind,
@@ -118,7 +118,7 @@ pub struct EventTemplate {
 }
 
 /// One argument of an [`EventTemplate`].
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct ArgumentTemplate {
     /// Which form the payload has and how it is shown.
     pub argument_type: ArgumentType,

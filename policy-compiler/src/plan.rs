@@ -26,7 +26,7 @@ pub const MAX_TEXTS: usize = 8;
 pub const MAX_SOCKS: usize = 2;
 
 /// The decision problem of one attach point.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Hash, Debug)]
 pub struct HookPlan {
     /// Where the program goes.
     pub attach: AttachPoint,
@@ -47,7 +47,7 @@ pub struct HookPlan {
 }
 
 /// A word of stage-1 bits as a program needs it.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Hash, Debug)]
 pub struct BinaryWord {
     /// Which word of the process record.
     pub word: u32,
@@ -58,7 +58,7 @@ pub struct BinaryWord {
 }
 
 /// One hook in a plan.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Hash, Debug)]
 pub struct Instance {
     /// The hook.
     pub hook: Arc<Hook>,
@@ -77,7 +77,7 @@ pub struct Instance {
 }
 
 /// First template of each kind that an instance sends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Templates {
     /// Arguments, and the return value where the program sees it.
     pub whole: u32,
@@ -86,7 +86,7 @@ pub struct Templates {
 }
 
 /// A selector with its filters in order of evaluation.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Hash, Debug)]
 pub struct PlannedSelector {
     /// Evaluated on registers and the process, in the cheap phase.
     pub cheap: Vec<PlannedFilter>,
@@ -103,7 +103,7 @@ pub struct PlannedSelector {
 }
 
 /// A filter with the place of its answer, if stage 1 has it.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Hash, Debug)]
 pub struct PlannedFilter {
     /// What must hold.
     pub predicate: Predicate,
@@ -116,7 +116,7 @@ pub struct PlannedFilter {
 }
 
 /// A hook needs more of something than a program has.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct TooLarge {
     /// What there is too much of.
     pub what: &'static str,
@@ -319,9 +319,7 @@ impl HookPlan {
     }
 
     fn hash(&self) -> u32 {
-        let mut hasher = StableHasher::default();
-        hasher.write(format!("{self:?}").as_bytes());
-        hasher.finish_u32()
+        StableHasher::of(self)
     }
 }
 
@@ -361,9 +359,7 @@ impl Instance {
 
 /// Beside the keys of hooks, which have a policy slot in their upper half.
 fn target_key(target: &Target) -> u32 {
-    let mut hasher = StableHasher::default();
-    hasher.write(format!("{target:?}").as_bytes());
-    hasher.finish_u32() | 1 << 31
+    StableHasher::of(target) | 1 << 31
 }
 
 /// Whether the entry of a hook may leave a call to its return: only the arguments of a syscall can be read again there.

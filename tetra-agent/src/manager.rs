@@ -116,6 +116,8 @@ struct Entry {
     account: Arc<Account>,
     /// What had been sent for it when this agent took it over.
     sent_before: u64,
+    /// Its warnings have been logged: the set is compiled anew with every change, they are not said again.
+    warned: bool,
 }
 
 /// See [the module](self).
@@ -405,6 +407,7 @@ impl<K: Kernel> Manager<K> {
             enforces,
             account: Arc::default(),
             sent_before,
+            warned: false,
         })
     }
 
@@ -434,7 +437,7 @@ impl<K: Kernel> Manager<K> {
             for entry in failed {
                 entry.state = State::LoadError(rendered(&of_policy(&compilation.diagnostics, &entry.policy)));
             }
-            warn_of(&compilation.diagnostics);
+            warn_of(&self.unsaid(&compilation.diagnostics));
 
             let tags: Vec<u32> = compilation.objects.iter().map(|object| object.tag).collect();
             let known: Vec<u32> = self.hooks.iter().map(|hook| hook.tag).collect();
@@ -466,6 +469,17 @@ impl<K: Kernel> Manager<K> {
                 }
             }
         }
+    }
+
+    /// What the compiler has to say about policies that it has not compiled before.
+    fn unsaid(&mut self, diagnostics: &[Diagnostic]) -> Vec<Diagnostic> {
+        let mut unsaid = Vec::new();
+        let enabled = |entry: &&mut Entry| entry.state == State::Enabled && !entry.warned;
+        for entry in self.entries.values_mut().filter(enabled) {
+            entry.warned = true;
+            unsaid.extend(about(diagnostics, &entry.policy));
+        }
+        unsaid
     }
 
     /// Tells the kernel which slots have no policy any more.
@@ -567,14 +581,20 @@ fn key_of(policy: &Policy, domain: &str) -> PolicyKey {
 }
 
 /// Diagnostics about a policy. Sources are compared by identity of text, and several policies may stand in one.
-fn of_policy(diagnostics: &[Diagnostic], policy: &Policy) -> Vec<Diagnostic> {
+fn about(diagnostics: &[Diagnostic], policy: &Policy) -> Vec<Diagnostic> {
     let root = policy.spans.span(&tracingpolicy_crd::FieldPath::default());
     let own = |d: &&Diagnostic| {
-        d.is_error()
-            && d.source == policy.source
+        d.source == policy.source
             && (d.primary.span.start >= root.start && d.primary.span.start <= root.end || root.start == root.end)
     };
     diagnostics.iter().filter(own).cloned().collect()
+}
+
+/// Errors about a policy.
+fn of_policy(diagnostics: &[Diagnostic], policy: &Policy) -> Vec<Diagnostic> {
+    let mut own = about(diagnostics, policy);
+    own.retain(Diagnostic::is_error);
+    own
 }
 
 fn rendered(diagnostics: &[Diagnostic]) -> String {

@@ -6,7 +6,7 @@ use ebpf::record::{self, PolicyCounter};
 
 use crate::attach::Role;
 use crate::hir::{Actions, Argument, RateLimit};
-use crate::ir::{AluOp, BlockId, CmpOp, Operand as IrOperand, Size, Type, Value, Width};
+use crate::ir::{AluOp, BlockId, CmpOp, Operand as IrOperand, Size, Value, Width};
 use crate::output::{ArgumentType, AttachPoint};
 use crate::plan::{Instance, PlannedSelector};
 
@@ -238,29 +238,8 @@ impl Generator<'_> {
         }
         let slot = instance.hook.policy_slot;
         let (enforcing, monitoring, next) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
-        // one slot for all: the stack is the same however many policies act
-        let slot_of_key = *self.mode_key.get_or_insert_with(|| self.b.stack_slot(8));
-        let key = self.b.stack_addr(slot_of_key);
-        self.b.store(key, 0, Size::B4, i64::from(slot));
-        let map = self.b.map_ref(ebpf::maps::POLICY_MODES.name);
-        let mode = self.b.call_helper_typed(
-            helper::MAP_LOOKUP_ELEM,
-            &[map.into(), key.into()],
-            Type::MapValueOrNull { size: 4 },
-        );
-        let found = self.b.create_block();
-        // Every slot has a mode.
-        self.b.branch(CmpOp::Eq, Width::W64, mode, 0, enforcing, found);
-        self.b.switch_to(found);
-        let mode = self.b.load(mode, 0, Size::B4);
-        self.b.branch(
-            CmpOp::Eq,
-            Width::W64,
-            mode,
-            i64::from(record::POLICY_MODE_ENFORCE),
-            enforcing,
-            monitoring,
-        );
+        let monitors = self.call("tetra_monitors", &[slot.into()]);
+        self.b.branch(CmpOp::Eq, Width::W32, monitors, 0, enforcing, monitoring);
         self.b.switch_to(monitoring);
         for _ in &actions.signals {
             self.count(slot, PolicyCounter::MonitorSignal);

@@ -98,9 +98,7 @@ fn bit_of(slot: u32) -> i64 {
 
 /// The bit that stands for a hook in a set of policies.
 pub(crate) fn hook_bit(attach: &AttachPoint) -> u32 {
-    let mut hasher = StableHasher::default();
-    hasher.write(crate::attach::describe(attach).as_bytes());
-    hasher.finish_u32() % HOOK_FILTER_BITS
+    StableHasher::of(&crate::attach::describe(attach)) % HOOK_FILTER_BITS
 }
 
 /// Whether a hook's calls are asked for their workload here. What the entry of an operation has marked is not asked again.

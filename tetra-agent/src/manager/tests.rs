@@ -223,6 +223,27 @@ fn a_bad_policy_is_listed_with_its_diagnostics_and_harms_no_other() {
 }
 
 #[test]
+fn what_is_said_of_a_policy_is_said_once() {
+    let mut manager = manager();
+    manager.add("a.yaml", &yaml("a"), DOMAIN_GRPC).unwrap();
+    manager.add("b.yaml", &yaml("b"), DOMAIN_GRPC).unwrap();
+    let of = |name: &str| {
+        let policy = &manager.entries[&key(name)].policy;
+        Diagnostic::warning(
+            codes::NOT_ATTACHABLE,
+            &policy.source,
+            policy.span(&Default::default()),
+            name,
+        )
+    };
+    let of_both = [of("a"), of("b")];
+    assert!(manager.unsaid(&of_both).is_empty());
+    manager.entries.get_mut(&key("b")).unwrap().warned = false;
+    let messages: Vec<String> = manager.unsaid(&of_both).into_iter().map(|d| d.message).collect();
+    assert_eq!(messages, ["b"]);
+}
+
+#[test]
 fn a_text_is_taken_whole_or_not_at_all() {
     let mut manager = manager();
     let text = format!("{}---\n{}", yaml("good"), yaml("uncompilable"));
