@@ -31,6 +31,7 @@ pub mod object;
 pub mod output;
 pub mod plan;
 mod resolve;
+mod resolved;
 pub mod review;
 pub mod set;
 
@@ -46,6 +47,7 @@ use hir::Hook;
 use output::{AttachPoint, HookObject};
 use plan::{HookPlan, TooLarge};
 pub use resolve::tracepoints_needed;
+use resolved::Resolved;
 pub use set::{PolicyEntry, PolicySet, Scope};
 
 /// What a compilation may be asked for.
@@ -130,17 +132,31 @@ pub fn hooks(policies: &PolicySet, facts: &KernelFacts) -> (Vec<Hook>, Vec<Diagn
 
 /// Compiles a set of policies for one kernel.
 pub fn compile(policies: &PolicySet, facts: &KernelFacts, options: &Options) -> Compilation {
-    let mut compilation = Compilation::default();
-    let mut hooks: BTreeMap<u32, Vec<Arc<Hook>>> = BTreeMap::new();
-    for entry in &policies.entries {
-        let before = compilation.diagnostics.len();
-        let resolved = resolve::resolve(entry, facts, &mut compilation.diagnostics);
-        if compilation.diagnostics[before..].iter().any(Diagnostic::is_error) {
-            compilation.failed.insert(entry.slot);
-        } else {
-            hooks.insert(entry.slot, resolved.into_iter().map(Arc::new).collect());
-        }
+    Compiler::default().compile(policies, facts, options)
+}
+
+/// Compiles sets that follow each other, on one kernel. What a policy means to the kernel is found out once.
+#[derive(Clone, Debug, Default)]
+pub struct Compiler {
+    resolved: Resolved,
+}
+
+impl Compiler {
+    /// Compiles a set. The facts are those of one kernel at every call; they may tell more of it than at the call before.
+    pub fn compile(&mut self, policies: &PolicySet, facts: &KernelFacts, options: &Options) -> Compilation {
+        let mut compilation = Compilation::default();
+        let hooks = self.resolved.resolve(policies, facts, &mut compilation);
+        compile_hooks(policies, hooks, facts, options, compilation)
     }
+}
+
+fn compile_hooks(
+    policies: &PolicySet,
+    mut hooks: BTreeMap<u32, Vec<Arc<Hook>>>,
+    facts: &KernelFacts,
+    options: &Options,
+    mut compilation: Compilation,
+) -> Compilation {
     let reasons = choose_attach_points(policies, &mut hooks, facts, &mut compilation);
     // A hook that turns out too large takes its policy out; what is left is planned anew, so that a policy is whole or absent.
     loop {

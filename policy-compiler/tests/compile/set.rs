@@ -2,7 +2,7 @@
 
 use crate::facts::{modern, with};
 use crate::{compiled, policies, policy};
-use policy_compiler::{Options, PolicySet, compile};
+use policy_compiler::{Compiler, Options, PolicySet, Scope, compile};
 
 fn watching(name: &str, path: &str) -> String {
     format!(
@@ -32,6 +32,39 @@ fn equal_input_gives_equal_bytes_and_other_input_another_tag() {
     assert_eq!(first.objects, again.objects);
     let other = compile(&set("/b"), &modern(), &Options::default());
     assert_ne!(first.objects[0].tag, other.objects[0].tag);
+}
+
+#[test]
+fn a_set_is_compiled_as_if_there_had_been_none_before() {
+    let parsed = |named: &[(&str, &str)]| {
+        let yaml: Vec<String> = named.iter().map(|(name, path)| watching(name, path)).collect();
+        PolicySet::from_policies(policies(&yaml.join("---\n")))
+    };
+    let first = parsed(&[("a", "/a"), ("b", "/b"), ("c", "/c")]);
+    let mut scoped = first.clone();
+    scoped.entries[0].scope = Scope::Workloads;
+    let mut moved = first.clone();
+    moved.entries.swap(1, 2);
+    (0..)
+        .zip(&mut moved.entries)
+        .for_each(|(slot, entry)| entry.slot = slot);
+    let failing = watching("b", "/b").replace("security_file_open", "nosuchcall");
+    let failing = PolicySet::from_policies(policies(&format!("{}---\n{failing}", watching("a", "/a"))));
+    assert!(!compile(&failing, &modern(), &Options::default()).failed.is_empty());
+    let changed = parsed(&[("a", "/a"), ("b", "/other"), ("c", "/c")]);
+    let fewer = PolicySet {
+        entries: first.entries[1..].to_vec(),
+    };
+    let mut compiler = Compiler::default();
+    for set in [
+        &first, &first, &scoped, &first, &moved, &failing, &changed, &fewer, &first,
+    ] {
+        let fresh = compile(set, &modern(), &Options::default());
+        let next = compiler.compile(set, &modern(), &Options::default());
+        assert_eq!(next.objects, fresh.objects);
+        assert_eq!(next.failed, fresh.failed);
+        assert_eq!(next.diagnostics, fresh.diagnostics);
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use kprobes::probe::{self, Needs};
 use kprobes::sys::SysError;
 use kprobes::{AppliedSet, HookSet, LoadError, PinDirectory, PolicyCounters, PolicyMode, SharedMaps};
 use policy_compiler::output::HookObject;
-use policy_compiler::{Compilation, Options, PolicySet, tracepoints_needed};
+use policy_compiler::{Compilation, Compiler, Options, PolicySet, tracepoints_needed};
 
 /// The kernel, as far as policies are concerned.
 pub trait Kernel {
@@ -14,7 +14,7 @@ pub trait Kernel {
     ///
     /// # Errors
     /// If this kernel can't be examined.
-    fn compile(&self, set: &PolicySet) -> Result<Compilation, LoadError>;
+    fn compile(&mut self, set: &PolicySet) -> Result<Compilation, LoadError>;
 
     /// Replaces all programs, at one instant.
     ///
@@ -62,6 +62,7 @@ pub trait Kernel {
 pub struct LiveKernel {
     hooks: HookSet,
     maps: SharedMaps,
+    compiler: Compiler,
 }
 
 impl LiveKernel {
@@ -73,6 +74,7 @@ impl LiveKernel {
         Ok(Self {
             hooks: HookSet::new(maps)?,
             maps: maps.clone(),
+            compiler: Compiler::default(),
         })
     }
 }
@@ -88,6 +90,7 @@ impl LiveKernel {
         let kernel = Self {
             hooks,
             maps: maps.clone(),
+            compiler: Compiler::default(),
         };
         Ok((kernel, count))
     }
@@ -102,7 +105,7 @@ impl LiveKernel {
 }
 
 impl Kernel for LiveKernel {
-    fn compile(&self, set: &PolicySet) -> Result<Compilation, LoadError> {
+    fn compile(&mut self, set: &PolicySet) -> Result<Compilation, LoadError> {
         let policies = || set.entries.iter().map(|entry| &entry.policy);
         let tracepoints = tracepoints_needed(policies());
         let mut facts = probe::collect(&Needs {
@@ -118,7 +121,7 @@ impl Kernel for LiveKernel {
                 functions: true,
             })?;
         }
-        Ok(policy_compiler::compile(set, &facts, &Options::default()))
+        Ok(self.compiler.compile(set, &facts, &Options::default()))
     }
 
     fn apply(&mut self, objects: Vec<HookObject>) -> Result<AppliedSet, LoadError> {

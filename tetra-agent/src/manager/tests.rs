@@ -60,7 +60,7 @@ fn object(slot: u32, name: &str) -> HookObject {
 }
 
 impl Kernel for FakeKernel {
-    fn compile(&self, set: &PolicySet) -> Result<Compilation, LoadError> {
+    fn compile(&mut self, set: &PolicySet) -> Result<Compilation, LoadError> {
         let mut compilation = Compilation::default();
         let mut unloadable = Vec::new();
         for entry in &set.entries {
@@ -232,7 +232,7 @@ fn what_is_said_of_a_policy_is_said_once() {
         Diagnostic::warning(
             codes::NOT_ATTACHABLE,
             &policy.source,
-            policy.span(&Default::default()),
+            policy.span(&tracingpolicy_crd::FieldPath::default()),
             name,
         )
     };
