@@ -94,7 +94,10 @@ impl Resolver<'_> {
 
     fn report(&mut self, diagnostic: Diagnostic) {
         self.failed |= diagnostic.is_error();
-        self.diagnostics.push(diagnostic);
+        // a macro is resolved for each selector that uses it
+        if !self.diagnostics.contains(&diagnostic) {
+            self.diagnostics.push(diagnostic);
+        }
     }
 
     /// The policy line where the value at `path` stands.

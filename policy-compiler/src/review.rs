@@ -127,25 +127,26 @@ impl Subject<'_> {
         let Some(spec) = specs.get(index) else {
             return self.span(&selector.line);
         };
-        let (key, actions) = if at_return {
-            ("matchReturnActions", &spec.match_return_actions)
-        } else {
-            ("matchActions", &spec.match_actions)
-        };
-        let is_kill = |action: &tracingpolicy_crd::ActionSelector| match action.action {
-            tracingpolicy_crd::Action::Sigkill => true,
-            tracingpolicy_crd::Action::Signal => action.arg_sig == SIGKILL,
-            _ => false,
-        };
-        let action = actions.iter().position(is_kill).unwrap_or_default();
         let path = FieldPath::root()
             .key("spec")
             .key(section)
             .index(self.hook.hook_index as usize)
             .key("selectors")
-            .index(index)
-            .key(key)
-            .index(action);
+            .index(index);
+        let is_kill = |action: &tracingpolicy_crd::ActionSelector| match action.action {
+            tracingpolicy_crd::Action::Sigkill => true,
+            tracingpolicy_crd::Action::Signal => action.arg_sig == SIGKILL,
+            _ => false,
+        };
+        let killing = self.entry.policy.spec.parts(spec, &path).into_iter().find_map(|(part, path)| {
+            let (key, actions) = if at_return {
+                ("matchReturnActions", &part.match_return_actions)
+            } else {
+                ("matchActions", &part.match_actions)
+            };
+            Some(path.key(key).index(actions.iter().position(is_kill)?))
+        });
+        let path = killing.unwrap_or(path);
         let span = self.entry.policy.span(&path);
         let first_line = self.entry.policy.source.slice(span).lines().next().unwrap_or_default();
         Span::new(span.start, span.start + first_line.trim_end().len())

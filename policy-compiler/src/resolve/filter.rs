@@ -33,60 +33,65 @@ impl Resolver<'_> {
         arguments: &[Argument],
         returned: Option<&Argument>,
     ) -> Selector {
-        self.refuse_outside_of_selector(spec, path);
-        let mut filters = Vec::new();
-        for (i, pid) in spec.match_pids.iter().enumerate() {
-            self.pid(pid, &path.key("matchPIDs").index(i), &mut filters);
-        }
-        for (i, binary) in spec.match_binaries.iter().enumerate() {
-            self.binary(binary, &path.key("matchBinaries").index(i), &mut filters);
-        }
-        for (i, namespace) in spec.match_namespaces.iter().enumerate() {
-            self.namespace(namespace, &path.key("matchNamespaces").index(i), &mut filters);
-        }
-        for (i, capability) in spec.match_capabilities.iter().enumerate() {
-            self.capability(capability, &path.key("matchCapabilities").index(i), &mut filters);
-        }
-        for (i, filter) in spec.match_args.iter().enumerate() {
-            let path = path.key("matchArgs").index(i);
-            if let Some(operand) = self.filtered_argument(filter, &path, target, specs, arguments) {
-                self.argument_filter(filter, &operand, &path, &mut filters);
-            }
-        }
-        let mut return_filters = Vec::new();
-        for (i, filter) in spec.match_return_args.iter().enumerate() {
-            let path = path.key("matchReturnArgs").index(i);
-            match returned {
-                Some(returned) => self.argument_filter(filter, &returned.operand, &path, &mut return_filters),
-                None => self.error(
-                    codes::RETURN_FILTER_WITHOUT_RETURN,
-                    &path,
-                    "a filter on the return value of a hook that does not wait for it",
-                    "add `return: true` and `returnArg` to the hook",
-                ),
-            }
-        }
-        if !spec.match_return_actions.is_empty() && returned.is_none() {
-            self.error(
-                codes::RETURN_FILTER_WITHOUT_RETURN,
-                &path.key("matchReturnActions"),
-                "actions at the return of a hook that does not wait for it",
-                "add `return: true` and `returnArg` to the hook",
-            );
-        }
-        Selector {
+        let policy = self.policy;
+        let mut selector = Selector {
             index,
-            filters,
-            return_filters,
-            actions: self.actions(&spec.match_actions, &path.key("matchActions"), target, false),
-            return_actions: self.actions(
-                &spec.match_return_actions,
-                &path.key("matchReturnActions"),
-                target,
-                true,
-            ),
+            filters: Vec::new(),
+            return_filters: Vec::new(),
+            actions: self.actions(&[], path, target, false),
+            return_actions: self.actions(&[], path, target, true),
             line: self.line(path),
+        };
+        let (filters, return_filters) = (&mut selector.filters, &mut selector.return_filters);
+        for (spec, path) in policy.spec.parts(spec, path) {
+            self.refuse_outside_of_selector(spec, &path);
+            for (i, pid) in spec.match_pids.iter().enumerate() {
+                self.pid(pid, &path.key("matchPIDs").index(i), filters);
+            }
+            for (i, binary) in spec.match_binaries.iter().enumerate() {
+                self.binary(binary, &path.key("matchBinaries").index(i), filters);
+            }
+            for (i, namespace) in spec.match_namespaces.iter().enumerate() {
+                self.namespace(namespace, &path.key("matchNamespaces").index(i), filters);
+            }
+            for (i, capability) in spec.match_capabilities.iter().enumerate() {
+                self.capability(capability, &path.key("matchCapabilities").index(i), filters);
+            }
+            for (i, filter) in spec.match_args.iter().enumerate() {
+                let path = path.key("matchArgs").index(i);
+                if let Some(operand) = self.filtered_argument(filter, &path, target, specs, arguments) {
+                    self.argument_filter(filter, &operand, &path, filters);
+                }
+            }
+            for (i, filter) in spec.match_return_args.iter().enumerate() {
+                let path = path.key("matchReturnArgs").index(i);
+                match returned {
+                    Some(returned) => self.argument_filter(filter, &returned.operand, &path, return_filters),
+                    None => self.error(
+                        codes::RETURN_FILTER_WITHOUT_RETURN,
+                        &path,
+                        "a filter on the return value of a hook that does not wait for it",
+                        "add `return: true` and `returnArg` to the hook",
+                    ),
+                }
+            }
+            if !spec.match_actions.is_empty() {
+                selector.actions = self.actions(&spec.match_actions, &path.key("matchActions"), target, false);
+            }
+            if !spec.match_return_actions.is_empty() {
+                let path = path.key("matchReturnActions");
+                if returned.is_none() {
+                    self.error(
+                        codes::RETURN_FILTER_WITHOUT_RETURN,
+                        &path,
+                        "actions at the return of a hook that does not wait for it",
+                        "add `return: true` and `returnArg` to the hook",
+                    );
+                }
+                selector.return_actions = self.actions(&spec.match_return_actions, &path, target, true);
+            }
         }
+        selector
     }
 
     fn refuse_outside_of_selector(&mut self, spec: &SelectorSpec, path: &FieldPath) {
@@ -96,7 +101,6 @@ impl Resolver<'_> {
             (!spec.match_namespace_changes.is_empty(), "matchNamespaceChanges"),
             (!spec.match_capability_changes.is_empty(), "matchCapabilityChanges"),
             (!spec.match_workloads.is_empty(), "matchWorkloads"),
-            (!spec.macros.is_empty(), "macros"),
         ] {
             if present {
                 self.error(

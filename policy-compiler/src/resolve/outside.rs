@@ -26,13 +26,6 @@ impl Resolver<'_> {
             "`enforcers` are",
             help,
         );
-        let help = "write the filters into the selectors that use them";
-        self.refuse(
-            !spec.selectors_macros.is_empty(),
-            &root.key("selectorsMacros"),
-            "`selectorsMacros` are",
-            help,
-        );
         let help = "without workload selectors the policy applies to every process of the node";
         // all three empty, like none at all, means: no filtering (§9.4)
         let is_empty = |s: &Option<LabelSelector>| {

@@ -3,7 +3,7 @@
 use ebpf::record::PolicyCounter;
 use kprobes::{PolicyCounters, PolicyMode};
 use tetra_api::tetragon as api;
-use tracingpolicy_crd::{Action, Selector, Spec};
+use tracingpolicy_crd::{Action, FieldPath, Selector, Spec};
 
 use super::kernel::Kernel;
 use super::{Entry, Manager, PolicyKey, State};
@@ -13,7 +13,8 @@ pub(super) fn enforces(spec: &Spec) -> bool {
     let acts = |selectors: &[Selector]| {
         selectors
             .iter()
-            .flat_map(|s| s.match_actions.iter().chain(&s.match_return_actions))
+            .flat_map(|selector| spec.parts(selector, &FieldPath::root()))
+            .flat_map(|(part, _)| part.match_actions.iter().chain(&part.match_return_actions))
             .any(|action| {
                 matches!(
                     action.action,

@@ -381,3 +381,19 @@ fn records_can_be_decoded_as_soon_as_a_policy_is_in_force() {
     // its last records may still be on the way
     assert_eq!(registry.read().unwrap().get(100, 0).unwrap().account.received.get(), 1);
 }
+
+#[test]
+fn an_action_in_a_macro_can_be_switched_by_a_mode() {
+    let mut manager = manager();
+    let watching = yaml("watching") + "  selectorsMacros: {stop: {matchActions: [{action: Sigkill}]}}\n";
+    let killing = watching
+        .replace("watching", "killing")
+        .replace("syscall: true", "syscall: true, selectors: [{macros: [stop]}]");
+    manager.add("a", &watching, DOMAIN_GRPC).unwrap();
+    manager.add("b", &killing, DOMAIN_GRPC).unwrap();
+    assert!(matches!(
+        manager.set_mode(&key("watching"), PolicyMode::Monitor),
+        Err(ManagerError::MonitorOnly { .. })
+    ));
+    manager.set_mode(&key("killing"), PolicyMode::Monitor).unwrap();
+}

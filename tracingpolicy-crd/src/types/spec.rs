@@ -10,6 +10,7 @@ use super::options::OptionSpec;
 use super::selector::Selector;
 use super::user_hook::{UprobeSpec, UsdtSpec};
 use super::workload::LabelSelector;
+use crate::path::FieldPath;
 
 object! {
     /// Hooks, and what they share.
@@ -48,5 +49,22 @@ object! {
     rules {
         "!has(self.hostSelector) || (!has(self.hostSelector.matchLabels) && !has(self.hostSelector.matchExpressions))"
             => "The hostSelector should be either null or {}.",
+    }
+}
+
+impl Spec {
+    /// Where a macro is defined.
+    pub fn macro_path(name: &str) -> FieldPath {
+        FieldPath::root().key("spec").key("selectorsMacros").key(name)
+    }
+
+    /// A selector that stands at `path`, and the macros that it uses, each with where it is defined. No key is defined by more than
+    /// one of them.
+    pub fn parts<'s>(&'s self, selector: &'s Selector, path: &FieldPath) -> Vec<(&'s Selector, FieldPath)> {
+        let macros = selector
+            .macros
+            .iter()
+            .filter_map(|name| Some((self.selectors_macros.get(name)?, Self::macro_path(name))));
+        std::iter::once((selector, path.clone())).chain(macros).collect()
     }
 }

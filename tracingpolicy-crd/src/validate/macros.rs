@@ -4,7 +4,7 @@ use super::{Checker, Hook};
 use crate::code::codes;
 use crate::parse::suggest::closest;
 use crate::path::FieldPath;
-use crate::types::Selector;
+use crate::types::{Selector, Spec};
 
 /// The filters and actions a selector defines, by key.
 fn defined(selector: &Selector) -> Vec<&'static str> {
@@ -29,11 +29,6 @@ fn defined(selector: &Selector) -> Vec<&'static str> {
     .collect()
 }
 
-/// Where a macro is defined.
-pub(super) fn path_of(name: &str) -> FieldPath {
-    FieldPath::root().key("spec").key("selectorsMacros").key(name)
-}
-
 /// Macros by themselves.
 pub(super) fn check(checker: &mut Checker<'_>) {
     let macros = &checker.policy.spec.selectors_macros;
@@ -42,7 +37,7 @@ pub(super) fn check(checker: &mut Checker<'_>) {
             let diagnostic = checker
                 .error(
                     codes::MACRO_NESTED,
-                    &path_of(name).key("macros"),
+                    &Spec::macro_path(name).key("macros"),
                     format!("the macro `{name}` uses macros, which is not possible"),
                 )
                 .help("write out what they hold");
@@ -75,7 +70,7 @@ pub(super) fn check_use(checker: &mut Checker<'_>, hook: &Hook<'_>, index: usize
             continue;
         };
         for key in defined(definition) {
-            let here = path_of(name).key(key);
+            let here = Spec::macro_path(name).key(key);
             match owners.iter().find(|(owned, _)| *owned == key) {
                 Some((_, first)) => {
                     let diagnostic = checker

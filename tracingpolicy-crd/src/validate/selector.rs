@@ -3,7 +3,7 @@
 use super::{Checker, Hook, action, filter, label, macros, process};
 use crate::code::codes;
 use crate::path::FieldPath;
-use crate::types::Selector;
+use crate::types::{Selector, Spec};
 
 pub(super) fn check(checker: &mut Checker<'_>, hook: &Hook<'_>) {
     for index in 0..hook.selectors.len() {
@@ -12,7 +12,7 @@ pub(super) fn check(checker: &mut Checker<'_>, hook: &Hook<'_>) {
         check_selector(checker, hook, selector, &hook.path.key("selectors").index(index));
         for name in &selector.macros {
             if let Some(definition) = checker.policy.spec.selectors_macros.get(name) {
-                check_selector(checker, hook, definition, &macros::path_of(name));
+                check_selector(checker, hook, definition, &Spec::macro_path(name));
             }
         }
     }
