@@ -240,8 +240,14 @@ pub fn collect(needs: &Needs) -> Result<KernelFacts, LoadError> {
     let features = report()?.features();
     let mut tracepoints = BTreeMap::new();
     for (subsystem, event) in &needs.tracepoints {
-        if let Some(format) = tracefs::format(subsystem, event) {
-            tracepoints.insert((subsystem.clone(), event.clone()), format);
+        let events = match event.strip_suffix('*') {
+            Some(prefix) => tracefs::events(subsystem, prefix),
+            None => vec![event.clone()],
+        };
+        for event in events {
+            if let Some(format) = tracefs::format(subsystem, &event) {
+                tracepoints.insert((subsystem.clone(), event), format);
+            }
         }
     }
     Ok(KernelFacts {

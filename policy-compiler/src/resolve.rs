@@ -113,7 +113,8 @@ impl Resolver<'_> {
     }
 }
 
-/// The names the kernel facts should be collected for: tracepoints that policies mention, and those behind their syscalls.
+/// The names the kernel facts should be collected for: tracepoints that policies mention, and those behind their syscalls. An event
+/// that ends in `*` stands for all that begin so.
 pub fn tracepoints_needed<'p>(policies: impl IntoIterator<Item = &'p Policy>) -> Vec<(String, String)> {
     let mut needed = std::collections::BTreeSet::new();
     for policy in policies {

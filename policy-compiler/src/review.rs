@@ -138,14 +138,20 @@ impl Subject<'_> {
             tracingpolicy_crd::Action::Signal => action.arg_sig == SIGKILL,
             _ => false,
         };
-        let killing = self.entry.policy.spec.parts(spec, &path).into_iter().find_map(|(part, path)| {
-            let (key, actions) = if at_return {
-                ("matchReturnActions", &part.match_return_actions)
-            } else {
-                ("matchActions", &part.match_actions)
-            };
-            Some(path.key(key).index(actions.iter().position(is_kill)?))
-        });
+        let killing = self
+            .entry
+            .policy
+            .spec
+            .parts(spec, &path)
+            .into_iter()
+            .find_map(|(part, path)| {
+                let (key, actions) = if at_return {
+                    ("matchReturnActions", &part.match_return_actions)
+                } else {
+                    ("matchActions", &part.match_actions)
+                };
+                Some(path.key(key).index(actions.iter().position(is_kill)?))
+            });
         let path = killing.unwrap_or(path);
         let span = self.entry.policy.span(&path);
         let first_line = self.entry.policy.source.slice(span).lines().next().unwrap_or_default();

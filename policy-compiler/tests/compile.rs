@@ -10,6 +10,8 @@ mod explain;
 mod facts;
 #[path = "compile/goldens.rs"]
 mod goldens;
+#[path = "compile/lists.rs"]
+mod lists;
 #[path = "compile/macros.rs"]
 mod macros;
 #[path = "compile/review.rs"]

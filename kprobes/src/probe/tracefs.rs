@@ -8,15 +8,31 @@ use policy_compiler::facts::{TracepointField, TracepointFormat};
 
 use crate::sys::{Filesystem, ensure_mounted};
 
+/// Names come from policies: each must be one component of a path.
+fn is_name(name: &str) -> bool {
+    matches!(
+        Path::new(name).components().collect::<Vec<_>>().as_slice(),
+        [Component::Normal(_)]
+    )
+}
+
+/// The tracepoints of a subsystem that begin with `prefix`; none if there is no such subsystem.
+pub(super) fn events(subsystem: &str, prefix: &str) -> Vec<String> {
+    let listed = || {
+        let root = ensure_mounted(Filesystem::Tracefs).ok()?;
+        fs::read_dir(root.join("events").join(subsystem)).ok()
+    };
+    let entries = is_name(subsystem).then(listed).flatten().into_iter().flatten();
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.starts_with(prefix))
+        .collect();
+    names.sort_unstable();
+    names
+}
+
 /// The format of a tracepoint; `None` if there is no such tracepoint.
 pub(super) fn format(subsystem: &str, event: &str) -> Option<TracepointFormat> {
-    // Names come from policies: each must be one component of a path.
-    let is_name = |name: &str| {
-        matches!(
-            Path::new(name).components().collect::<Vec<_>>().as_slice(),
-            [Component::Normal(_)]
-        )
-    };
     if !is_name(subsystem) || !is_name(event) {
         return None;
     }

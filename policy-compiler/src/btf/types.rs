@@ -328,6 +328,14 @@ impl Btf {
         })
     }
 
+    /// Names of functions that begin with `prefix`.
+    pub fn functions_from<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a str> {
+        self.ids()
+            .filter(|id| self.record(*id).is_some_and(|record| record.kind() == kind::FUNC))
+            .map(|id| self.name(id))
+            .filter(move |name| name.starts_with(prefix))
+    }
+
     /// A typedef by name: its own id, to be given to [`Btf::resolve`].
     pub fn typedef(&self, name: &str) -> Option<TypeId> {
         self.named(name, &[kind::TYPEDEF])

@@ -1,8 +1,12 @@
 //! Names of calls: `sys_openat`, `__x64_sys_openat`, `list:NAME`.
 
+use std::collections::BTreeSet;
+
+use regex::bytes::RegexBuilder;
 use tracingpolicy_crd::{FieldPath, ListSpec, ListType, Spec};
 
 use super::Resolver;
+use crate::attach::syscall_symbol;
 use crate::codes;
 use crate::hir::Target;
 
@@ -14,17 +18,23 @@ pub(super) fn syscall_name(call: &str) -> &str {
     PREFIXES.iter().find_map(|p| call.strip_prefix(p)).unwrap_or(call)
 }
 
+/// In place of the name of a syscall: all that there are.
+const ALL_SYSCALLS: &str = "*";
+
 /// The syscalls that a policy names, lists included.
 pub(super) fn syscall_names(spec: &Spec) -> Vec<String> {
     let mut names = Vec::new();
     for hook in spec.kprobes.iter().chain(&spec.fentries) {
         match hook.call.strip_prefix("list:") {
             Some(list) => {
-                let list = spec
-                    .lists
-                    .iter()
-                    .find(|l| l.name == list && l.list_type == ListType::Syscalls);
-                names.extend(list.iter().flat_map(|l| &l.values).map(|v| abi_free(v).to_owned()));
+                let list = spec.lists.iter().find(|l| l.name == list);
+                match list.map(|list| list.list_type) {
+                    Some(ListType::Syscalls) => {
+                        names.extend(list.iter().flat_map(|l| &l.values).map(|v| abi_free(v).to_owned()));
+                    }
+                    Some(ListType::GeneratedSyscalls) => names.push(ALL_SYSCALLS.to_owned()),
+                    _ => {}
+                }
             }
             None if hook.syscall => names.push(syscall_name(&hook.call).to_owned()),
             None => {}
@@ -106,15 +116,77 @@ impl Resolver<'_> {
                     })
                     .collect(),
             ),
-            ListType::GeneratedSyscalls | ListType::GeneratedFtrace => {
-                self.error(
-                    codes::NOT_COMPILED,
-                    &path.key("type"),
-                    format!("generated lists (`{}`) are not compiled", list.list_type),
-                    "write the values out: `type: syscalls` with `values`",
-                );
-                None
-            }
+            ListType::GeneratedSyscalls => Some(self.all_syscalls().into_iter().map(Target::Syscall).collect()),
+            ListType::GeneratedFtrace => self.functions_like(list, path),
         }
+    }
+
+    /// The system calls of this kernel: those that it traces, or else those that it has functions of, among which are some for
+    /// machines of other kinds.
+    fn all_syscalls(&self) -> BTreeSet<String> {
+        let facts = self.facts;
+        let traced = facts
+            .tracepoints
+            .keys()
+            .filter(|(subsystem, _)| subsystem == "syscalls");
+        let traced: BTreeSet<String> = traced
+            .filter_map(|(_, event)| event.strip_prefix("sys_enter_"))
+            .map(str::to_owned)
+            .collect();
+        if !traced.is_empty() {
+            return traced;
+        }
+        let prefix = syscall_symbol("", facts.arch);
+        facts
+            .btf
+            .functions_from(&prefix)
+            .chain(facts.functions.iter().map(String::as_str))
+            .filter_map(|name| name.strip_prefix(&prefix))
+            // stands for those that there are not
+            .filter(|name| *name != "ni_syscall")
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// The functions that can be probed and that a list's pattern finds.
+    fn functions_like(&mut self, list: &ListSpec, path: &FieldPath) -> Option<Vec<Target>> {
+        let path = path.key("pattern");
+        let pattern = list.pattern.as_deref().unwrap_or_default();
+        let pattern = match RegexBuilder::new(pattern).unicode(false).build() {
+            Ok(pattern) => pattern,
+            Err(error) => {
+                let reason = error.to_string();
+                let reason = reason.lines().last().unwrap_or_default();
+                self.error(
+                    codes::BAD_LIST,
+                    &path,
+                    format!("the pattern is not a regular expression: {reason}"),
+                    "see https://docs.rs/regex for what a pattern may have",
+                );
+                return None;
+            }
+        };
+        let facts = self.facts;
+        let known: BTreeSet<&str> = if facts.functions.is_empty() {
+            // what can be probed is not known: what has a type mostly can
+            facts.btf.functions_from("").collect()
+        } else {
+            facts.functions.iter().map(String::as_str).collect()
+        };
+        let found: Vec<Target> = known
+            .into_iter()
+            .filter(|name| pattern.is_match(name.as_bytes()))
+            .map(|name| Target::Function(name.to_owned()))
+            .collect();
+        if found.is_empty() {
+            self.error(
+                codes::BAD_LIST,
+                &path,
+                "no function that this kernel can probe matches the pattern",
+                "see /sys/kernel/tracing/available_filter_functions for their names",
+            );
+            return None;
+        }
+        Some(found)
     }
 }

@@ -22,7 +22,14 @@ fn meaning(spec: &str) -> Meaning {
     let selectors = hooks.into_iter().flat_map(|hook| hook.selectors);
     let predicates = |filters: Vec<policy_compiler::hir::Filter>| filters.into_iter().map(|f| f.predicate).collect();
     selectors
-        .map(|s| (predicates(s.filters), predicates(s.return_filters), s.actions, s.return_actions))
+        .map(|s| {
+            (
+                predicates(s.filters),
+                predicates(s.return_filters),
+                s.actions,
+                s.return_actions,
+            )
+        })
         .collect()
 }
 
@@ -63,5 +70,8 @@ fn a_mistake_in_a_macro_is_shown_there_and_once() {
 fn macros_that_no_selector_uses_do_nothing() {
     let with = format!("{HOOK}    - matchBinaries: [{{operator: In, values: [/bin/cat]}}]\n{MACROS}");
     let without = format!("{HOOK}    - matchBinaries: [{{operator: In, values: [/bin/cat]}}]\n");
-    assert_eq!(compiled(&with, &modern()).objects[0].elf, compiled(&without, &modern()).objects[0].elf);
+    assert_eq!(
+        compiled(&with, &modern()).objects[0].elf,
+        compiled(&without, &modern()).objects[0].elf
+    );
 }

@@ -124,7 +124,7 @@ impl Service {
         tokio::task::spawn_blocking(move || policies(call))
             .await
             .map_err(|error| Status::internal(error.to_string()))?
-            .map_err(|error| Status::unknown(error.to_string()))
+            .map_err(|error| Status::unknown(fitting(&error.to_string())))
     }
 
     async fn deprecated(&self, name: &str, call: PolicyCall) -> Result<(), Status> {
@@ -135,6 +135,23 @@ impl Service {
         }
         self.policies(call).await.map(|_| ())
     }
+}
+
+/// Longest text of an error, in bytes. It travels in a header, escaped, which makes up to three bytes of one; clients take 16 KiB
+/// of headers if they are not asked for more, and report a longer one as a broken connection.
+const MAX_ERROR: usize = 4000;
+
+/// The beginning of an error that fits a header, and how much more there is.
+pub(super) fn fitting(text: &str) -> String {
+    if text.len() <= MAX_ERROR {
+        return text.to_owned();
+    }
+    // whole lines, if there are any
+    let most = &text[..text.floor_char_boundary(MAX_ERROR)];
+    let kept = most.rfind('\n').map_or(most, |end| &most[..end]);
+    let more = text[kept.len()..].trim_start_matches('\n').lines().count();
+    let lines = if more == 1 { "line" } else { "lines" };
+    format!("{kept}\n… {more} {lines} more; `tetra tracingpolicy list` shows in full what is wrong with a policy")
 }
 
 /// A domain that a client left out is that of the API.

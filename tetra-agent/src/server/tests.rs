@@ -320,3 +320,23 @@ fn the_agent_says_how_it_is_and_how_it_was_configured() {
         );
     });
 }
+
+#[test]
+fn an_error_fits_a_header_and_says_how_much_is_missing() {
+    use super::service::fitting;
+
+    assert_eq!(fitting("short\nlines"), "short\nlines");
+    let long = (0..1000)
+        .map(|i| format!("error {i:04}"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    let fits = fitting(&long);
+    assert!(fits.len() < 4200, "{}", fits.len());
+    let whole = fits.lines().filter(|line| line.starts_with("error ")).count();
+    assert!(
+        fits.contains(&format!("error {:04}\n… {} lines more", whole - 1, 1000 - whole)),
+        "{fits}"
+    );
+    let one = fitting(&"é".repeat(5000));
+    assert!(one.len() < 4200 && one.contains("… 1 line more"));
+}
