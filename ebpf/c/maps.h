@@ -8,10 +8,15 @@
 #include "bpf.h"
 #include "record.h"
 
+/*
+ * The loader makes it without preallocation where the kernel can allocate for programs in any context. Nothing here depends on
+ * which it is: an insertion may fail, for want of room or of memory, and an element that is removed may be that of another
+ * process at once. Its memory stays readable for as long as a program runs that has found it.
+ */
 struct {
 	MAP_UINT(type, BPF_MAP_TYPE_HASH);
 	MAP_UINT(max_entries, 32768);
-	MAP_TYPE(key, __u32);
+	MAP_TYPE(key, __u64); /* a tgid: keys of eight bytes are compared as one word, shorter ones byte by byte */
 	MAP_TYPE(value, struct process);
 } tetra_processes SEC(".maps");
 

@@ -9,7 +9,7 @@
 #ifndef TETRA_RECORD_H
 #define TETRA_RECORD_H
 
-/* ---- process record: one per thread group, in map `tetra_processes` (key: u32 tgid) ---- */
+/* ---- process record: one per thread group, in map `tetra_processes` (key: tgid, as u64) ---- */
 
 #define PROCESS_EXECED       (1u << 0) /* has executed an image since it was seen (else it is a fork of its parent) */
 #define PROCESS_CLONED       (1u << 1) /* its life began with a fork that the sensor saw */
@@ -272,7 +272,7 @@ enum sensor_counter {          /* map `tetra_sensor_counters`, per CPU u64 each 
 	SENSOR_CLONE_SENT, SENSOR_CLONE_LOST,
 	SENSOR_EXIT_SENT, SENSOR_EXIT_LOST,
 	SENSOR_DATA_SENT, SENSOR_DATA_LOST,
-	SENSOR_PROCESS_TABLE_FULL,
+	SENSOR_PROCESS_TABLE_FULL, /* no room for a process, or no memory: it stays unknown until it executes */
 	SENSOR_SCRATCH_EXHAUSTED,
 	SENSOR_COUNTERS = 16,
 };

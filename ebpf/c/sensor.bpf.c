@@ -143,7 +143,7 @@ INLINE __u32 read_parent(struct record_exec *record, struct task_struct *task)
 
 	record->parent_tgid = parent->tgid;
 	for (int i = 0; i < ANCESTORS; i++) {
-		__u32 tgid = parent->tgid;
+		__u64 tgid = parent->tgid;
 		struct process *process = bpf_map_lookup_elem(&tetra_processes, &tgid);
 
 		if (process) {
@@ -333,7 +333,7 @@ INLINE __u32 put_cgroup_name(struct record_exec *record, void *to, struct kernfs
 /* Renews the process record, or makes one if the sensor has not seen the process before. */
 INLINE void renew_process(struct scratch *s, struct record_exec *record)
 {
-	__u32 tgid = record->header.tgid;
+	__u64 tgid = record->header.tgid;
 	struct process *process = bpf_map_lookup_elem(&tetra_processes, &tgid);
 	struct process *made = (void *)s->frame + sizeof(struct exec_frame);
 	struct process *to = process ? process : made;
@@ -421,7 +421,7 @@ int sensor_fork(__u64 *context)
 {
 	struct task_struct *creator = (void *)context[0];
 	struct task_struct *child = (void *)context[1];
-	__u32 tgid = child->tgid;
+	__u64 tgid = child->tgid;
 
 	if ((__u32)child->pid != tgid) /* a thread */
 		return 0;
@@ -436,7 +436,7 @@ int sensor_fork(__u64 *context)
 	 * Of CLONE_PARENT siblings the creator is named, not the parent they share: until it executes, the child is a
 	 * copy of its creator.
 	 */
-	__u32 parent_tgid = creator->tgid;
+	__u64 parent_tgid = creator->tgid;
 	struct process *parent = bpf_map_lookup_elem(&tetra_processes, &parent_tgid);
 	struct process process = {};
 	struct pid_facts pid;
@@ -495,7 +495,7 @@ int sensor_exit(__u64 *context)
 	void *ring = ring_of_cpu(c);
 	if (!ring)
 		return 0;
-	__u32 tgid = task->tgid;
+	__u64 tgid = task->tgid;
 	struct process *process = bpf_map_lookup_elem(&tetra_processes, &tgid);
 	if (!process)
 		return 0;

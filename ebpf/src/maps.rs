@@ -55,7 +55,7 @@ const fn map(
 }
 
 /// Thread group id → [`Process`].
-pub const PROCESSES: MapDefinition = map("tetra_processes", MapType::Hash, 4, size_of::<Process>(), 32768);
+pub const PROCESSES: MapDefinition = map("tetra_processes", MapType::Hash, 8, size_of::<Process>(), 32768);
 /// Nesting level → [`Scratch`].
 pub const SCRATCH: MapDefinition = map(
     "tetra_scratch",
@@ -103,7 +103,7 @@ pub const RATELIMIT: MapDefinition = map(
     MapType::LruHash,
     size_of::<record::RateLimitKey>() as u32,
     8,
-    8192,
+    4096,
 );
 /// 0 → the two random words that key the rate limiter's hash.
 pub const SEED: MapDefinition = map("tetra_seed", MapType::Array, 4, 16, 1);

@@ -4,6 +4,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use crate::sys::Instruction;
 
+/// `bpf_map_update_elem`
+pub(crate) const MAP_UPDATE_ELEM: i32 = 2;
 /// `bpf_get_current_pid_tgid`
 pub(crate) const GET_CURRENT_PID_TGID: i32 = 14;
 /// `bpf_tail_call`

@@ -20,6 +20,7 @@ use zerocopy::IntoBytes;
 
 use crate::cgroup::CgroupHierarchy;
 use crate::pins::{self, PinDirectory, RING};
+use crate::probe::allocates_at_run_time;
 use crate::program::MapSource;
 use crate::sys::{Map, MapShape, MapType, SysError, UpdateMode, possible_cpus};
 
@@ -37,6 +38,10 @@ const POLICY_IDENTITIES: &str = "tetra_policy_identities";
 
 /// `BPF_F_MMAPABLE`
 const MAPPABLE: u32 = 1 << 10;
+
+/// Tables that are seldom full: the memory of their elements is allocated as they come where the kernel can do that in any
+/// context. The others are LRU lists, which it only makes preallocated, or arrays.
+const SPARSE: [&str; 2] = [maps::PROCESSES.name, maps::WORKLOADS.name];
 
 /// Inode number of the initial pid namespace (`PROC_PID_INIT_INO`).
 const INITIAL_PID_NAMESPACE: u32 = 0xefff_fffc;
@@ -76,8 +81,8 @@ impl Default for SensorOptions {
             workloads: maps::WORKLOADS.max_entries,
             cgroup_hierarchy: CgroupHierarchy::Unified,
             ring_shards: None,
-            ring_bytes: 4 << 20,
-            enforcement_ring_bytes: 1 << 20,
+            ring_bytes: 2 << 20,
+            enforcement_ring_bytes: 512 << 10,
             wakeup_bytes: 256 << 10,
         }
     }
@@ -115,6 +120,12 @@ impl SensorOptions {
             .collect()
     }
 
+    /// Names and shapes of everything that is shared, on this kernel.
+    pub(crate) fn shapes(&self) -> Vec<(String, MapShape)> {
+        let others = self.maps().into_iter().map(|(name, shape)| (name.to_owned(), shape));
+        self.rings().into_iter().chain(others).collect()
+    }
+
     /// Names and shapes of all other maps.
     fn maps(&self) -> Vec<(&'static str, MapShape)> {
         let workloads = self.workloads.clamp(1, workloads::MOST);
@@ -133,6 +144,9 @@ impl SensorOptions {
             let mut shape = shape(definition, entries.max(1));
             if workloads::MAPPED.contains(&definition.name) {
                 shape.flags = MAPPABLE;
+            }
+            if SPARSE.contains(&definition.name) && allocates_at_run_time() {
+                shape.flags = MapShape::NO_PREALLOC;
             }
             if definition.name == maps::POLICY_SETS.name {
                 shape.value_size = workloads::set_bytes(self.policies);
@@ -226,12 +240,10 @@ impl SharedMaps {
             let path = path_of(directory, name);
             let map = Map::open_pinned(name, &path)?;
             let is = map.shape();
-            // Flags are what the kernel made of them.
-            if (MapShape {
-                flags: shape.flags,
-                ..is
-            }) == shape
-            {
+            // The other flags are what the kernel made of them.
+            let own = shape.flags & !MapShape::NO_PREALLOC;
+            let flags = own | is.flags & MapShape::NO_PREALLOC;
+            if (MapShape { flags, ..is }) == shape {
                 return Ok(map);
             }
             Err(SysError {
@@ -306,15 +318,19 @@ impl SharedMaps {
         &self.0.rings
     }
 
-    /// Bytes of kernel memory charged for all of them.
+    /// Bytes of kernel memory for all of them, as the kernel tells it (`memlock` of `fdinfo`).
+    ///
+    /// Linux 5.11 to 6.3 do not tell what is there, but the most that all keys and values can take, and nothing for rings.
     pub fn memlock_bytes(&self) -> u64 {
-        self.0
-            .maps
-            .values()
-            .chain(&self.0.rings)
-            .filter_map(|map| crate::sys::map_info(map.as_fd()).ok())
-            .map(|info| info.memlock_bytes)
-            .sum()
+        self.memlock().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// The same for each map, by its name.
+    pub fn memlock(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.0.maps.values().chain(&self.0.rings).filter_map(|map| {
+            let info = crate::sys::map_info(map.as_fd()).ok()?;
+            Some((map.name(), info.memlock_bytes))
+        })
     }
 
     /// `tetra_active`

@@ -15,7 +15,7 @@
 //! force and that it removes. Nothing is ever renamed or replaced in place.
 //!
 //! The layout is a hash of everything that two agents must agree on to use the same objects: this format, the version, the
-//! kernel side's own code, and the sizes of the maps. Objects of another layout cannot be taken over; they are left alone until
+//! kernel side's own code, and the shapes of the maps. Objects of another layout cannot be taken over; they are left alone until
 //! what replaces them is in force.
 
 use std::fs;
@@ -313,9 +313,10 @@ fn failed(syscall: &'static str, path: &Path, error: &io::Error) -> SysError {
 /// FNV-1a over everything that two users of the same objects must agree on.
 fn layout(options: &SensorOptions) -> u64 {
     let sizes = format!(
-        "{FORMAT} {} {options:?} {:?}",
+        "{FORMAT} {} {options:?} {:?} {:?}",
         env!("CARGO_PKG_VERSION"),
-        options.sharding()
+        options.sharding(),
+        options.shapes()
     );
     let parts = [sizes.as_bytes(), ebpf::SENSOR, ebpf::RUNTIME, ebpf::RUNTIME_LEGACY];
     parts.iter().fold(0xcbf2_9ce4_8422_2325, |hash, part| {

@@ -63,11 +63,13 @@ pub enum Feature {
     SleepableSyscall,
     /// Programs that are run by a system call.
     SyscallProgram,
+    /// Hash maps whose elements are allocated when programs insert them, wherever programs run.
+    RunTimeAllocation,
 }
 
 impl Feature {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Kprobe,
         Self::KprobeMulti,
         Self::Fentry,
@@ -83,6 +85,7 @@ impl Feature {
         Self::CurrentTaskBtf,
         Self::SleepableSyscall,
         Self::SyscallProgram,
+        Self::RunTimeAllocation,
     ];
 
     /// Short name, as `tetra probe` prints it.
@@ -103,6 +106,7 @@ impl Feature {
             Self::CurrentTaskBtf => "current_task_btf",
             Self::SleepableSyscall => "sleepable.syscall",
             Self::SyscallProgram => "syscall",
+            Self::RunTimeAllocation => "no_prealloc",
         }
     }
 
@@ -124,6 +128,7 @@ impl Feature {
             Self::CurrentTaskBtf => "read the current task without helper calls",
             Self::SleepableSyscall => "read user memory that is not resident",
             Self::SyscallProgram => "run programs for tests",
+            Self::RunTimeAllocation => "a process table that takes memory for the processes there are",
         }
     }
 }
@@ -230,6 +235,13 @@ pub fn report() -> Result<&'static Report, LoadError> {
             .into(),
     });
     Ok(REPORT.get_or_init(|| fresh))
+}
+
+/// Whether maps may be made that allocate their elements at run time ([`Feature::RunTimeAllocation`]). Tries only this, once in
+/// the life of a process; `false` where eBPF cannot be used at all.
+pub(crate) fn allocates_at_run_time() -> bool {
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    *FOUND.get_or_init(|| features::run_time_allocation().is_ok())
 }
 
 /// Everything that a compilation for this kernel may depend on.

@@ -14,11 +14,11 @@ use support::guard;
 /// What is known to work on the kernels of the lab (Debian's), by release prefix. `Signal` and the tracepoints work on all.
 fn expected(release: &str) -> Option<Vec<Feature>> {
     use Feature::{
-        CurrentTaskBtf, Fentry, FmodRet, FmodRetSyscall, Kprobe, KprobeMulti, Loop, Lsm, SleepableSyscall,
-        SyscallProgram,
+        CurrentTaskBtf, Fentry, FmodRet, FmodRetSyscall, Kprobe, KprobeMulti, Loop, Lsm, RunTimeAllocation,
+        SleepableSyscall, SyscallProgram,
     };
     let all = vec![Kprobe, Fentry, FmodRet];
-    let since_6_1 = [Loop, CurrentTaskBtf, SyscallProgram];
+    let since_6_1 = [Loop, CurrentTaskBtf, SyscallProgram, RunTimeAllocation];
     let features = match release.split('.').take(2).collect::<Vec<_>>().join(".").as_str() {
         "5.10" => all,
         "6.1" => [all, since_6_1.to_vec()].concat(),

@@ -5,7 +5,7 @@
 
 LIBRARY struct process *tetra_process(void)
 {
-	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	__u64 tgid = bpf_get_current_pid_tgid() >> 32;
 
 	return bpf_map_lookup_elem(&tetra_processes, &tgid);
 }

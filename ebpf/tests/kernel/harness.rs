@@ -163,9 +163,9 @@ impl Loaded {
 
     /// The process record.
     pub(crate) fn process(&self, tgid: u32) -> Option<Process> {
-        let processes: HashMap<_, u32, [u8; size_of::<Process>()]> =
+        let processes: HashMap<_, u64, [u8; size_of::<Process>()]> =
             self.bpf.map("tetra_processes").unwrap().try_into().unwrap();
-        let bytes = processes.get(&tgid, 0).ok()?;
+        let bytes = processes.get(&tgid.into(), 0).ok()?;
         Some(Process::read_from_bytes(&bytes).unwrap())
     }
 }

@@ -14,6 +14,11 @@ pub struct ProcessTable<'a> {
     map: &'a Map,
 }
 
+/// Keys are thread group ids in eight bytes.
+fn key_of(tgid: u32) -> [u8; 8] {
+    u64::from(tgid).to_ne_bytes()
+}
+
 impl<'a> ProcessTable<'a> {
     pub(super) fn new(map: &'a Map) -> Self {
         Self { map }
@@ -22,19 +27,18 @@ impl<'a> ProcessTable<'a> {
     /// Adds a process that is not there yet; `false` if it is.
     ///
     /// # Errors
-    /// `E2BIG` if the table is full.
+    /// `E2BIG` if the table is full, `ENOMEM` if there is no memory for one more.
     pub fn insert(&self, tgid: u32, process: &Process) -> Result<bool, SysError> {
-        self.map
-            .update(&tgid.to_ne_bytes(), process.as_bytes(), UpdateMode::Create)
+        self.map.update(&key_of(tgid), process.as_bytes(), UpdateMode::Create)
     }
 
     /// Adds or replaces a process.
     ///
     /// # Errors
-    /// `E2BIG` if the table is full.
+    /// `E2BIG` if the table is full, `ENOMEM` if there is no memory for one more.
     pub fn replace(&self, tgid: u32, process: &Process) -> Result<(), SysError> {
         self.map
-            .update(&tgid.to_ne_bytes(), process.as_bytes(), UpdateMode::Any)
+            .update(&key_of(tgid), process.as_bytes(), UpdateMode::Any)
             .map(|_| ())
     }
 
@@ -46,7 +50,7 @@ impl<'a> ProcessTable<'a> {
         let mut process = Process::default();
         Ok(self
             .map
-            .lookup_into(&tgid.to_ne_bytes(), process.as_mut_bytes())?
+            .lookup_into(&key_of(tgid), process.as_mut_bytes())?
             .then_some(process))
     }
 
@@ -55,7 +59,7 @@ impl<'a> ProcessTable<'a> {
     /// # Errors
     /// What `BPF_MAP_DELETE_ELEM` says.
     pub fn delete(&self, tgid: u32) -> Result<bool, SysError> {
-        self.map.delete(&tgid.to_ne_bytes())
+        self.map.delete(&key_of(tgid))
     }
 
     /// All processes. Those that come or go meanwhile may be missing, but none is listed twice.
@@ -68,8 +72,8 @@ impl<'a> ProcessTable<'a> {
         // When an element vanishes under the walk it starts again at the first one: bounded, because that can go on for ever.
         let limit = self.map.shape().max_entries as usize * 2;
         while let Some(next) = self.map.next_key(key.as_deref())? {
-            if let Ok(tgid) = u32::read_from_bytes(&next) {
-                tgids.push(tgid);
+            if let Ok(key) = u64::read_from_bytes(&next) {
+                tgids.push(key as u32);
             }
             if tgids.len() >= limit {
                 break;

@@ -10,11 +10,13 @@ use policy_compiler::output::AttachPoint;
 use super::canary::{Canary, DENY, Outcome, load_reason};
 use super::{Feature, Finding, Report};
 use crate::assembler::{
-    COPY_FROM_USER, GET_CURRENT_TASK_BTF, LOOP, OVERRIDE_RETURN, SEND_SIGNAL, add_immediate, call, exit, load_function,
-    mov, mov_immediate,
+    COPY_FROM_USER, GET_CURRENT_TASK_BTF, LOOP, MAP_UPDATE_ELEM, OVERRIDE_RETURN, SEND_SIGNAL, add_immediate, call,
+    exit, load_function, load_map, mov, mov_immediate, store64,
 };
 use crate::program::LoadedProgram;
-use crate::sys::{self, Filesystem, FuncInfo, Instruction, ProgramLoad, ProgramType, ensure_mounted};
+use crate::sys::{
+    self, Filesystem, FuncInfo, Instruction, Map, MapShape, MapType, ProgramLoad, ProgramType, ensure_mounted,
+};
 
 /// `BPF_F_SLEEPABLE`
 const SLEEPABLE: u32 = 1 << 4;
@@ -151,6 +153,7 @@ fn try_one(feature: Feature, canary: &Canary<'_>) -> Result<(), String> {
                 7,
             )
         }
+        Feature::RunTimeAllocation => run_time_allocation(),
     }
 }
 
@@ -192,6 +195,29 @@ fn runs(load: &ProgramLoad<'_>, expected: u32) -> Result<(), String> {
             run.return_value
         ))
     }
+}
+
+/// Inserts into a hash that is not preallocated.
+///
+/// Before the kernel had an allocator of its own for programs (6.1) it let most of them use such maps, with a warning, although
+/// one that interrupts the slab allocator can then hang the machine. Only to perf event programs, which may interrupt anything, it
+/// always refused them. Whether they are accepted is asked first, so that no kernel comes to warn.
+pub(super) fn run_time_allocation() -> Result<(), String> {
+    let shape = MapShape {
+        map_type: MapType::Hash,
+        key_size: 8,
+        value_size: 8,
+        max_entries: 1,
+        flags: MapShape::NO_PREALLOC,
+    };
+    let map = Map::create("tetra_alloc", shape, None).map_err(|error| error.to_string())?;
+    let mut code = vec![mov_immediate(1, 7), store64(10, 1, -8)];
+    code.extend(load_map(1, map.as_fd()));
+    code.extend([mov(2, 10), add_immediate(2, -8), mov(3, 2), mov_immediate(4, 0)]);
+    code.extend([call(MAP_UPDATE_ELEM), exit()]);
+    let interrupting = ProgramLoad::new("tetra_alloc", ProgramType::PerfEvent, &code);
+    LoadedProgram::load(&interrupting).map_err(|rejected| load_reason(&rejected))?;
+    runs(&ProgramLoad::new("tetra_alloc", ProgramType::RawTracepoint, &code), 0)
 }
 
 /// A loop of four rounds, whose callback needs BTF.

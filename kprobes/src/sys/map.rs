@@ -63,6 +63,11 @@ pub struct MapShape {
     pub flags: u32,
 }
 
+impl MapShape {
+    /// `BPF_F_NO_PREALLOC`: memory for the elements of a hash is allocated as they come, not when it is created.
+    pub const NO_PREALLOC: u32 = 1 << 0;
+}
+
 /// What to do if the key is there already, or not there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum UpdateMode {
@@ -186,7 +191,7 @@ impl Map {
     /// Writes an element; `false` if `mode` forbids it.
     ///
     /// # Errors
-    /// What `BPF_MAP_UPDATE_ELEM` says; `E2BIG` for a full hash.
+    /// What `BPF_MAP_UPDATE_ELEM` says; `E2BIG` for a full hash, `ENOMEM` for one that is not preallocated where memory is short.
     ///
     /// # Panics
     /// If key or value have the wrong length.

@@ -12,6 +12,7 @@ use super::{SysError, bpf, bpf_fd, c_string, object_name, text_of};
 pub enum ProgramType {
     Kprobe = 2,
     Tracepoint = 5,
+    PerfEvent = 7,
     RawTracepoint = 17,
     Tracing = 26,
     Lsm = 29,

@@ -225,7 +225,7 @@ impl<'a> Generator<'a> {
         let tgid = self.b.alu(AluOp::Rsh, Width::W64, pid_tgid, 32i64);
         let key = self.b.stack_slot(8);
         let key = self.b.stack_addr(key);
-        self.b.store(key, 0, Size::B4, tgid);
+        self.b.store(key, 0, Size::B8, tgid);
         let map = self.b.map_ref(ebpf::maps::PROCESSES.name);
         let process = self.b.call_helper_typed(
             helper::MAP_LOOKUP_ELEM,
