@@ -34,6 +34,12 @@ INLINE struct scratch *scratch_enter(void)
 	return scratch_take(2);
 }
 
+/* The element of a level, for functions that take integers only. */
+INLINE struct scratch *scratch_of(__u32 level)
+{
+	return bpf_map_lookup_elem(&tetra_scratch, &level);
+}
+
 INLINE void scratch_leave(struct scratch *s)
 {
 	__sync_fetch_and_add(&s->busy, -1);

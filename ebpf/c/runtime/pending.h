@@ -31,14 +31,19 @@ INLINE int pending_mark(__u32 target_key, __u32 policy_slot)
 	return 0;
 }
 
-LIBRARY int tetra_pending_put(__u32 hook_key, __u64 value, __u32 policy_slot, __u32 target_key)
+GLOBAL int pending_put(__u32 hook_key, __u64 value, __u32 policy_slot, __u32 target_key)
 {
 	if (pending_store(hook_key, value, policy_slot))
 		return -1;
 	return pending_mark(target_key, policy_slot);
 }
 
-LIBRARY __u64 tetra_pending_get(__u32 key)
+LIBRARY int tetra_pending_put(__u32 hook_key, __u64 value, __u32 policy_slot, __u32 target_key)
+{
+	return pending_put(hook_key, value, policy_slot, target_key);
+}
+
+GLOBAL __u64 pending_get(__u32 key)
 {
 	struct pending_key k = { bpf_get_current_pid_tgid(), key, 0 };
 	__u64 *found = bpf_map_lookup_elem(&tetra_pending, &k);
@@ -46,7 +51,12 @@ LIBRARY __u64 tetra_pending_get(__u32 key)
 	return found ? *found : 0;
 }
 
-LIBRARY __u64 tetra_pending_take(__u32 key)
+LIBRARY __u64 tetra_pending_get(__u32 key)
+{
+	return pending_get(key);
+}
+
+GLOBAL __u64 pending_take(__u32 key)
 {
 	struct pending_key k = { bpf_get_current_pid_tgid(), key, 0 };
 	__u64 *found = bpf_map_lookup_elem(&tetra_pending, &k);
@@ -56,4 +66,9 @@ LIBRARY __u64 tetra_pending_take(__u32 key)
 	__u64 value = *found;
 	bpf_map_delete_elem(&tetra_pending, &k);
 	return value;
+}
+
+LIBRARY __u64 tetra_pending_take(__u32 key)
+{
+	return pending_take(key);
 }

@@ -6,7 +6,7 @@
 
 struct {
 	MAP_UINT(type, BPF_MAP_TYPE_LRU_HASH);
-	MAP_UINT(max_entries, 8192);
+	MAP_UINT(max_entries, 4096);
 	MAP_TYPE(key, struct ratelimit_key);
 	MAP_TYPE(value, __u64);
 } tetra_ratelimit SEC(".maps");
@@ -48,7 +48,7 @@ INLINE void sip_word(struct sip *h, __u64 word)
 GLOBAL int hash_arguments(__u32 level)
 {
 	__u32 zero = 0;
-	struct scratch *s = bpf_map_lookup_elem(&tetra_scratch, &level);
+	struct scratch *s = scratch_of(level);
 	struct seed *seed = bpf_map_lookup_elem(&tetra_seed, &zero);
 	if (!s || !seed)
 		return -1;
@@ -94,13 +94,16 @@ GLOBAL int hash_arguments(__u32 level)
 	return 0;
 }
 
-LIBRARY int tetra_rate_limit(struct scratch *s, __u32 policy_slot, __u32 scope, __u64 interval_ns)
+GLOBAL int rate_limit(__u32 level, __u32 policy_slot, __u32 scope, __u64 interval_ns)
 {
+	struct scratch *s = scratch_of(level);
+	if (!s)
+		return 1;
 	struct record_policy *record = (void *)s->record;
 	struct ratelimit_key *key = (void *)s->slack;
 	__u64 now = record->header.ktime;
 
-	if (hash_arguments(s->level))
+	if (hash_arguments(level))
 		return 1;
 	key->scope_id = scope == 0 ? record->header.tid : scope == 1 ? record->header.tgid : 0;
 	key->object_tag = record->object_tag;
@@ -111,9 +114,14 @@ LIBRARY int tetra_rate_limit(struct scratch *s, __u32 policy_slot, __u32 scope, 
 		return 1;
 	}
 	if (now - *last < interval_ns) {
-		tetra_count(policy_slot, POLICY_RATE_LIMITED);
+		count_policy(policy_slot, POLICY_RATE_LIMITED);
 		return 0;
 	}
 	*last = now;
 	return 1;
+}
+
+LIBRARY int tetra_rate_limit(struct scratch *s, __u32 policy_slot, __u32 scope, __u64 interval_ns)
+{
+	return rate_limit(s->level, policy_slot, scope, interval_ns);
 }

@@ -4,12 +4,19 @@
 /* Value of scratch.cursor once something did not fit: nothing fits behind it, and submit counts the record as lost. */
 #define CURSOR_OVERFLOW (RECORD_MAX + 1)
 
-LIBRARY int tetra_record_begin(struct scratch *s, __u64 tag_and_template, __u32 action, __u32 record_flags,
-			       __u64 call_id)
+/*
+ * What builds and sends records is global, and what generated programs call only passes the level of the scratch element on:
+ * in a program for a thousand policies the verifier would follow each of a thousand calls to its end.
+ */
+GLOBAL int record_begin(__u32 level, __u64 tag_and_template, __u64 action_and_flags, __u64 call_id)
 {
+	struct scratch *s = scratch_of(level);
+	if (!s)
+		return -1;
+	__u32 record_flags = action_and_flags;
 	struct record_policy *record = (void *)s->record;
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
-	__u32 tgid = pid_tgid >> 32;
+	__u64 tgid = pid_tgid >> 32;
 	struct process *process = bpf_map_lookup_elem(&tetra_processes, &tgid);
 
 	record->header.kind = RECORD_POLICY;
@@ -22,11 +29,17 @@ LIBRARY int tetra_record_begin(struct scratch *s, __u64 tag_and_template, __u32 
 	record->cgroup_id = bpf_get_current_cgroup_id();
 	record->object_tag = tag_and_template >> 32;
 	record->template_index = tag_and_template;
-	record->action = action;
+	record->action = action_and_flags >> 32;
 	record->argument_count = 0;
 	record->pad = 0;
 	s->cursor = sizeof *record;
 	return 0;
+}
+
+LIBRARY int tetra_record_begin(struct scratch *s, __u64 tag_and_template, __u32 action, __u32 record_flags,
+			       __u64 call_id)
+{
+	return record_begin(s->level, tag_and_template, (__u64)action << 32 | record_flags, call_id);
 }
 
 /*
@@ -54,8 +67,11 @@ INLINE __u32 put_argument(struct scratch *s, __u32 status, __u32 len)
 	return at;
 }
 
-LIBRARY int tetra_put_integer(struct scratch *s, __u64 value, __u32 status)
+GLOBAL int put_integer(__u32 level, __u64 value, __u32 status)
 {
+	struct scratch *s = scratch_of(level);
+	if (!s)
+		return -1;
 	__u32 at = put_argument(s, status, sizeof value);
 
 	OPAQUE(at);
@@ -63,6 +79,11 @@ LIBRARY int tetra_put_integer(struct scratch *s, __u64 value, __u32 status)
 		return -1;
 	*(__u64 *)(s->record + at) = value;
 	return 0;
+}
+
+LIBRARY int tetra_put_integer(struct scratch *s, __u64 value, __u32 status)
+{
+	return put_integer(s->level, value, status);
 }
 
 /* Copies a text to an offset. Two halves, because the verifier takes the largest of both, and the slack is half a text. */
@@ -92,16 +113,29 @@ INLINE __u32 text_len(struct text *t)
 	return t->len > TEXT_MAX ? TEXT_MAX : t->len;
 }
 
-LIBRARY int tetra_put_string(struct scratch *s, struct text *t)
+GLOBAL int put_string(__u32 level, __u32 slot)
 {
+	struct scratch *s = scratch_of(level);
+	struct text *t = bpf_map_lookup_elem(&tetra_texts, &slot);
+	if (!s || !t)
+		return -1;
 	__u32 len = text_len(t);
 	__u32 at = put_argument(s, t->status, len);
 
 	return at ? put_text(s, at, t, len) : -1;
 }
 
-LIBRARY int tetra_put_path(struct scratch *s, struct text *t)
+LIBRARY int tetra_put_string(struct scratch *s, struct text *t)
 {
+	return put_string(s->level, t->slot);
+}
+
+GLOBAL int put_path(__u32 level, __u32 slot)
+{
+	struct scratch *s = scratch_of(level);
+	struct text *t = bpf_map_lookup_elem(&tetra_texts, &slot);
+	if (!s || !t)
+		return -1;
 	__u32 len = text_len(t);
 	__u32 at = put_argument(s, t->status, sizeof(struct argument_path) + len);
 
@@ -113,6 +147,11 @@ LIBRARY int tetra_put_path(struct scratch *s, struct text *t)
 	path->mode = t->mode;
 	path->pad = 0;
 	return put_text(s, at + sizeof *path, t, len);
+}
+
+LIBRARY int tetra_put_path(struct scratch *s, struct text *t)
+{
+	return put_path(s->level, t->slot);
 }
 
 /*
@@ -138,14 +177,30 @@ INLINE void copy_words(__u64 *to, const __u64 *from, int words)
 		to[i] = from[i];
 }
 
+GLOBAL int put_sock(__u32 level, __u32 i, __u32 status)
+{
+	struct scratch *s = scratch_of(level);
+	if (!s)
+		return -1;
+	return PUT_VALUE(s, s->sock[i & 1], status);
+}
+
 LIBRARY int tetra_put_sock(struct scratch *s, __u32 i, __u32 status)
 {
-	return PUT_VALUE(s, s->sock[i & 1], status);
+	return put_sock(s->level, i, status);
+}
+
+GLOBAL int put_sockaddr(__u32 level, __u32 i, __u32 status)
+{
+	struct scratch *s = scratch_of(level);
+	if (!s)
+		return -1;
+	return PUT_VALUE(s, s->sockaddr[i & 1], status);
 }
 
 LIBRARY int tetra_put_sockaddr(struct scratch *s, __u32 i, __u32 status)
 {
-	return PUT_VALUE(s, s->sockaddr[i & 1], status);
+	return put_sockaddr(s->level, i, status);
 }
 
 INLINE int send_record(struct scratch *s, __u32 lane)
@@ -170,10 +225,18 @@ INLINE int send_record(struct scratch *s, __u32 lane)
 	return bpf_ringbuf_output(ring, record, size, lane ? BPF_RB_FORCE_WAKEUP : wakeup_flags(ring, c));
 }
 
-LIBRARY int tetra_submit(struct scratch *s, __u32 policy_slot, __u32 lane)
+GLOBAL int submit(__u32 level, __u32 policy_slot, __u32 lane)
 {
+	struct scratch *s = scratch_of(level);
+	if (!s)
+		return -1;
 	int error = send_record(s, lane);
 
 	count_policy(policy_slot, error ? POLICY_POST_LOST : POLICY_POST_SENT);
 	return error ? -1 : 0;
+}
+
+LIBRARY int tetra_submit(struct scratch *s, __u32 policy_slot, __u32 lane)
+{
+	return submit(s->level, policy_slot, lane);
 }

@@ -33,9 +33,15 @@ INLINE void count_policy(__u32 policy_slot, __u32 counter)
 		__sync_fetch_and_add(&counters->counter[counter], 1); /* atomic: another program may interrupt here */
 }
 
-LIBRARY void tetra_count(__u32 policy_slot, __u32 counter)
+GLOBAL int count_of_policy(__u32 policy_slot, __u32 counter)
 {
 	count_policy(policy_slot, counter);
+	return 0;
+}
+
+LIBRARY void tetra_count(__u32 policy_slot, __u32 counter)
+{
+	count_of_policy(policy_slot, counter);
 }
 
 struct {
@@ -49,9 +55,14 @@ struct {
  * Not in the generated code: the kernel expands each lookup in an array in place and moves the rest of the program, which for
  * a thousand policies took a third of the time of a load.
  */
-LIBRARY int tetra_monitors(__u32 policy_slot)
+GLOBAL int monitors(__u32 policy_slot)
 {
 	__u32 *mode = bpf_map_lookup_elem(&tetra_policy_modes, &policy_slot);
 
 	return mode && *mode != POLICY_MODE_ENFORCE;
+}
+
+LIBRARY int tetra_monitors(__u32 policy_slot)
+{
+	return monitors(policy_slot);
 }
