@@ -11,13 +11,17 @@ use tests::guard::{self, Need};
 use tests::scratch::Scratch;
 use tests::{await_some, output_of, policy, requires};
 
-/// Agents that are killed, one after the other, if time allows; `$TETRA_PERSISTENCE_ROUNDS` sets another number, without limit of
-/// time.
+/// Agents that are killed, or that are replaced by another version, one after the other, if time allows;
+/// `$TETRA_PERSISTENCE_ROUNDS` sets another number, without limit of time.
 const ROUNDS: usize = 50;
 /// Rounds whatever they take: under emulation a start takes seconds.
 const LEAST_ROUNDS: usize = 8;
-/// Time in which rounds are started.
-const TIME: Duration = Duration::from_mins(1);
+/// Time in which agents are killed.
+const KILLING_TIME: Duration = Duration::from_mins(1);
+/// Time in which they are replaced.
+const REPLACING_TIME: Duration = Duration::from_secs(20);
+/// What makes the layout of the pins another one.
+const OTHER_LAYOUT: &str = "--execve-map-entries=4096";
 /// Records that an agent may have read and not written: a batch of each ring, and what waits for the export.
 const IN_HANDS: usize = 4096;
 
@@ -131,11 +135,27 @@ fn refusal(scratch: &Scratch, name: &str) -> String {
     )
 }
 
-fn rounds() -> (usize, Duration) {
-    match std::env::var("TETRA_PERSISTENCE_ROUNDS").map(|text| text.parse()) {
-        Ok(Ok(rounds)) => (rounds, Duration::MAX),
-        Ok(Err(error)) => panic!("TETRA_PERSISTENCE_ROUNDS: {error}"),
-        Err(_) => (ROUNDS, TIME),
+/// Rounds that are left to do: a number of them, and some of them whatever time they take.
+struct Rounds {
+    most: usize,
+    time: Duration,
+    start: Instant,
+}
+
+impl Rounds {
+    fn begin(time: Duration) -> Self {
+        let (most, time) = match std::env::var("TETRA_PERSISTENCE_ROUNDS").map(|text| text.parse()) {
+            Ok(Ok(rounds)) => (rounds, Duration::MAX),
+            Ok(Err(error)) => panic!("TETRA_PERSISTENCE_ROUNDS: {error}"),
+            Err(_) => (ROUNDS, time),
+        };
+        let start = Instant::now();
+        Self { most, time, start }
+    }
+
+    /// Whether there is one more after `done`.
+    fn go_on(&self, done: usize) -> bool {
+        done < self.most && (done < LEAST_ROUNDS || self.start.elapsed() < self.time)
     }
 }
 
@@ -144,11 +164,10 @@ fn no_attempt_succeeds_while_agents_are_killed() {
     requires!(Need::Bpf, Need::KernelFunctions);
     let mut siege = Siege::new("persistence-kill");
     let attempts = siege.start();
-    let (most, time) = rounds();
-    let start = Instant::now();
+    let rounds = Rounds::begin(KILLING_TIME);
     let mut killed = 0;
     let mut takes = Duration::from_millis(200);
-    while killed < most && (killed < LEAST_ROUNDS || start.elapsed() < time) {
+    while rounds.go_on(killed) {
         siege.agent.kill();
         // the next one does not get far: it is killed at another moment of its start each time
         siege.agent.start_and_kill(takes * (killed % 11) as u32 / 10);
@@ -257,20 +276,33 @@ fn an_agent_of_another_layout_replaces_what_is_pinned() {
     requires!(Need::Bpf, Need::KernelFunctions);
     let mut siege = Siege::new("persistence-layout");
     let attempts = siege.start();
-    siege.agent.kill();
-    siege.agent.push_option("--execve-map-entries=4096");
-    siege.agent.start_again();
-    assert!(
-        siege.agent.log().contains("an agent of another version"),
-        "{}",
-        siege.agent.log()
-    );
+    let rounds = Rounds::begin(REPLACING_TIME);
+    let mut replaced = 0;
+    // Maps of other sizes are what makes it another layout. The tables begin anew with it.
+    let layouts = [OTHER_LAYOUT, "--execve-map-entries=32768"];
+    while rounds.go_on(replaced) {
+        // some end in order, and some do not
+        if replaced % 4 == 1 {
+            siege.agent.stop();
+        } else {
+            siege.agent.kill();
+        }
+        siege.agent.remove_option(layouts[(replaced + 1) % 2]);
+        siege.agent.push_option(layouts[replaced % 2]);
+        siege.agent.start_again();
+        replaced += 1;
+        let log = siege.agent.log();
+        assert_eq!(log.matches("an agent of another version").count(), replaced, "{log}");
+    }
     siege.agent.kill();
     siege.agent.start_again();
     assert!(siege.agent.log().contains("took over"), "{}", siege.agent.log());
-    siege.end(attempts);
+    let made = siege.end(attempts);
     siege.agent.stop();
     siege.uninstall();
+    guard::note(&format!(
+        "{replaced} agents replaced by another version under {made} attempts"
+    ));
 }
 
 #[test]

@@ -142,6 +142,7 @@ pub(super) fn run(
         "TETRA_HOOKS_SEED",
         "TETRA_DIFFERENTIAL_SEED",
         "TETRA_LOAD_SEED",
+        "TETRA_PERSISTENCE_ROUNDS",
     ] {
         environment.extend(std::env::var(variable).map(|value| (variable.to_owned(), value)));
     }
