@@ -100,6 +100,8 @@ pub(crate) struct FunctionCode {
     pub(crate) sources: Vec<Option<SourceRef>>,
     /// Bytes of stack.
     pub(crate) frame_size: u32,
+    /// How many parameters it has.
+    pub(crate) parameters: usize,
 }
 
 /// Compiles a program to a relocatable ELF object, linked with what it calls of the runtime library.
@@ -110,7 +112,7 @@ pub(crate) struct FunctionCode {
 ///
 /// See [`CodegenError`].
 pub fn compile_program(
-    program: &Program,
+    program: Program,
     target: &Target,
     source_lines: &[SourceLine],
 ) -> Result<Vec<u8>, CodegenError> {
@@ -128,13 +130,14 @@ pub fn compile_program(
 ///
 /// See [`CodegenError`].
 pub fn compile_with_runtime(
-    program: &Program,
+    mut program: Program,
     target: &Target,
     source_lines: &[SourceLine],
     runtime: &[u8],
 ) -> Result<Vec<u8>, CodegenError> {
-    let functions = compile_functions(program, *target)?;
-    Ok(link::link(program, &functions, source_lines, runtime)?)
+    verify(&program).map_err(CodegenError::Invalid)?;
+    let functions = compile_functions(std::mem::take(&mut program.functions), *target)?;
+    Ok(link::link(&program, &functions, source_lines, runtime)?)
 }
 
 /// The text of a program's instructions with the policy lines they come from, for `--emit asm`.
@@ -143,27 +146,28 @@ pub fn compile_with_runtime(
 ///
 /// See [`CodegenError`].
 pub fn assembly(program: &Program, target: &Target, source_lines: &[SourceLine]) -> Result<String, CodegenError> {
-    let functions = compile_functions(program, *target)?;
+    verify(program).map_err(CodegenError::Invalid)?;
+    let functions = compile_functions(program.functions.clone(), *target)?;
     Ok(disassemble::listing(&functions, program, source_lines))
 }
 
-fn compile_functions(program: &Program, target: Target) -> Result<Vec<FunctionCode>, CodegenError> {
-    verify(program).map_err(CodegenError::Invalid)?;
-    program
-        .functions
-        .iter()
+fn compile_functions(functions: Vec<Function>, target: Target) -> Result<Vec<FunctionCode>, CodegenError> {
+    functions
+        .into_iter()
         .map(|function| compile_function(function, target))
         .collect()
 }
 
-pub(crate) fn compile_function(function: &Function, target: Target) -> Result<FunctionCode, CodegenError> {
+pub(crate) fn compile_function(function: Function, target: Target) -> Result<FunctionCode, CodegenError> {
+    let parameters = function.params.len();
     let function = simplify::simplify(function);
     let order = reverse_post_order(&function);
     let liveness = liveness::analyze(&function, &order);
     let allocation = allocate::allocate(&function, &order, &liveness);
     let frame = frame::Frame::new(&function, &order, &allocation)?;
     let emitted = emit::emit(&function, &layout(&function, &order), &liveness, &allocation, &frame)?;
-    jumps::resolve(&function.name, &emitted, frame.size, target.jumps32)
+    let code = jumps::resolve(&function.name, &emitted, frame.size, target.jumps32)?;
+    Ok(FunctionCode { parameters, ..code })
 }
 
 /// Order of blocks in memory: by region, and there the colder, the later.

@@ -316,17 +316,6 @@ fn build(
             legacy_runtime: !facts.features.current_task_btf,
             ..codegen::Target::default()
         };
-        let compiled = codegen::compile_program(&generated.program, &target, &generated.source_lines);
-        let elf = compiled.map_err(|error| {
-            let message = format!("no code could be made for {}: {error}", attach::describe(attach));
-            vec![Refused {
-                slot,
-                code: codes::COMPILER_DEFECT,
-                line: line.clone(),
-                message,
-                help: "this is a defect of the compiler; please report the policy",
-            }]
-        })?;
         if options.emit_passes {
             built.plans.push(plan.clone());
             built.passes.push(Passes {
@@ -342,6 +331,17 @@ fn build(
                 asm: codegen::assembly(&generated.program, &target, &generated.source_lines).unwrap_or_default(),
             });
         }
+        let compiled = codegen::compile_program(generated.program, &target, &generated.source_lines);
+        let elf = compiled.map_err(|error| {
+            let message = format!("no code could be made for {}: {error}", attach::describe(attach));
+            vec![Refused {
+                slot,
+                code: codes::COMPILER_DEFECT,
+                line: line.clone(),
+                message,
+                help: "this is a defect of the compiler; please report the policy",
+            }]
+        })?;
         let mut policy_slots: Vec<u32> = plan.instances.iter().map(|i| i.hook.policy_slot).collect();
         policy_slots.dedup();
         built.objects.push(HookObject {

@@ -320,25 +320,16 @@ impl OwnTypes {
         let int = btf.int("int", 4, true);
         let number = btf.int("unsigned long", 8, false);
         let context = btf.ptr(TypeId::VOID);
-        let function_types = functions
-            .iter()
-            .zip(&program.functions)
-            .enumerate()
-            .map(|(index, (code, function))| {
-                if index == 0 {
-                    let proto = btf.func_proto(int, &[("ctx", context)]);
-                    return btf.func(&code.name, proto, Linkage::Global);
-                }
-                let names = ["a", "b", "c", "d", "e"];
-                let params: Vec<_> = function
-                    .params
-                    .iter()
-                    .zip(names)
-                    .map(|(_, name)| (name, number))
-                    .collect();
-                let proto = btf.func_proto(number, &params);
-                btf.func(&code.name, proto, Linkage::Static)
-            });
+        let function_types = functions.iter().enumerate().map(|(index, code)| {
+            if index == 0 {
+                let proto = btf.func_proto(int, &[("ctx", context)]);
+                return btf.func(&code.name, proto, Linkage::Global);
+            }
+            let names = ["a", "b", "c", "d", "e"].into_iter().take(code.parameters);
+            let params: Vec<_> = names.map(|name| (name, number)).collect();
+            let proto = btf.func_proto(number, &params);
+            btf.func(&code.name, proto, Linkage::Static)
+        });
         let function_types = function_types.collect();
         let maps = program.maps.iter().map(|map| {
             // libbpf's encoding: a number is the length of an array that a member points to

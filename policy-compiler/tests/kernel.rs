@@ -86,7 +86,7 @@ fn random_programs_do_what_their_ir_says() {
     );
     let result = runner.run(&inputs, |(recipe, ctx, state)| {
         let program = program(recipe.build(look_up_state));
-        let elf = compile_program(&program, &Target::default(), &lines()).expect("compiles");
+        let elf = compile_program(program.clone(), &Target::default(), &lines()).expect("compiles");
         let loaded = Loaded::load(&elf, "entry").map_err(|error| TestCaseError::fail(format!("{error}\n{program}")))?;
         let words = |words: &[u64]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
         let (mut expected_state, ctx) = (words(&state), words(&ctx));
@@ -132,7 +132,7 @@ fn jumps_reach_over_long_functions() {
     let sum = b.load(state, 0, Size::B8);
     b.ret(sum);
     let program = program(vec![b.finish()]);
-    let elf = compile_program(&program, &Target::default(), &lines()).expect("compiles");
+    let elf = compile_program(program.clone(), &Target::default(), &lines()).expect("compiles");
     let loaded = Loaded::load(&elf, "entry").expect("loads");
     for first in [0u64, 1, 30, 49, 50] {
         let mut ctx = vec![0; CTX_SIZE as usize];
@@ -178,7 +178,7 @@ fn large_decision_trees_load() {
     b.ret(1);
     b.switch_to(lost);
     b.ret(0);
-    let elf = compile_program(&program(vec![b.finish()]), &Target::default(), &[]).expect("compiles");
+    let elf = compile_program(program(vec![b.finish()]), &Target::default(), &[]).expect("compiles");
     let loaded = Loaded::load(&elf, "entry").expect("loads");
     for probe in [
         constants[0],
@@ -228,7 +228,7 @@ fn the_runtime_library_links_and_runs() {
         legacy_runtime: !harness::has_syscall_programs(),
         ..Target::default()
     };
-    let elf = compile_program(&program, &target, &lines()).expect("links");
+    let elf = compile_program(program, &target, &lines()).expect("links");
     let loaded = Loaded::load(&elf, "entry").expect("loads");
     assert_eq!(loaded.run(&[0; 8]), 3);
     let state = loaded.read_map("state");
@@ -283,7 +283,7 @@ fn data_and_callbacks_of_a_library_are_linked() {
     let rounds = b.load(b.param(0), 0, Size::B8);
     let sum = b.call_runtime("sum_of_table", &[rounds.into()]);
     b.ret(sum);
-    let elf = compile_with_runtime(&program(vec![b.finish()]), &Target::default(), &lines(), &library).expect("links");
+    let elf = compile_with_runtime(program(vec![b.finish()]), &Target::default(), &lines(), &library).expect("links");
     let loaded = Loaded::load(&elf, "entry").expect("loads");
     // 3 + 5 + 7 + 11 + 3 + 5 = 34, doubled, and the total so far
     let ctx = 6u64.to_le_bytes();
@@ -322,7 +322,7 @@ fn bpftool_loads_objects_and_shows_policy_lines() {
         legacy_runtime: !harness::has_syscall_programs(),
         ..Target::default()
     };
-    let elf = compile_program(&program(vec![b.finish()]), &target, &lines()).expect("compiles");
+    let elf = compile_program(program(vec![b.finish()]), &target, &lines()).expect("compiles");
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), elf).expect("written");
     let pin = format!("/sys/fs/bpf/tetra-test-{}", std::process::id());
@@ -352,7 +352,7 @@ fn rejections_name_the_policy_line() {
     let anywhere = b.alu(AluOp::Add, Width::W64, state, index);
     let x = b.load(anywhere, 0, Size::B8);
     b.ret(x);
-    let elf = compile_program(&program(vec![b.finish()]), &Target::default(), &lines()).expect("the IR is sound");
+    let elf = compile_program(program(vec![b.finish()]), &Target::default(), &lines()).expect("the IR is sound");
     let Err(error) = Loaded::load(&elf, "entry") else {
         panic!("the index is not bounded")
     };

@@ -14,6 +14,8 @@
 
 use std::collections::BTreeMap;
 
+use smallvec::SmallVec;
+
 use crate::ir::{BlockId, Function, Inst, Operand, SlotId, Value};
 use crate::isa::Reg;
 
@@ -22,6 +24,9 @@ use super::liveness::{Liveness, Range, argument_values};
 /// From the top: parameters come and arguments go in the low ones.
 const CALLER_SAVED: [Reg; 4] = [Reg::R4, Reg::R3, Reg::R2, Reg::R1];
 const CALLEE_SAVED: [Reg; 4] = [Reg::R6, Reg::R7, Reg::R8, Reg::R9];
+
+/// r0 to r10.
+const REGISTERS: usize = 11;
 
 /// Where a value lives.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -94,11 +99,7 @@ pub(super) fn allocate(function: &Function, order: &[BlockId], liveness: &Livene
     let count = function.value_types.len();
     let hints = collect_hints(function, order);
     let mut places = fixed_places(function, order, count);
-    let mut registers: BTreeMap<Reg, Occupancy> = CALLER_SAVED
-        .into_iter()
-        .chain(CALLEE_SAVED)
-        .map(|r| (r, Occupancy::default()))
-        .collect();
+    let mut registers: [Occupancy; REGISTERS] = Default::default();
     let mut slots: Vec<Occupancy> = Vec::new();
 
     for value in by_weight(function, liveness) {
@@ -121,14 +122,10 @@ pub(super) fn allocate(function: &Function, order: &[BlockId], liveness: &Livene
         let free = candidates
             .chain(usual.iter().copied())
             .chain(CALLEE_SAVED)
-            .find(|register| {
-                registers
-                    .get(register)
-                    .is_some_and(|occupancy| occupancy.is_free(ranges))
-            });
+            .find(|register| registers[register.number() as usize].is_free(ranges));
         places[index] = Some(match (free, remade) {
             (Some(register), _) => {
-                registers.entry(register).or_default().take(ranges);
+                registers[register.number() as usize].take(ranges);
                 Place::Register(register)
             }
             (None, Some(constant)) => constant,
@@ -174,8 +171,8 @@ fn by_weight(function: &Function, liveness: &Liveness) -> Vec<Value> {
     values
 }
 
-fn collect_hints(function: &Function, order: &[BlockId]) -> Vec<Vec<Hint>> {
-    let mut hints: Vec<Vec<Hint>> = vec![Vec::new(); function.value_types.len()];
+fn collect_hints(function: &Function, order: &[BlockId]) -> Vec<SmallVec<[Hint; 2]>> {
+    let mut hints = vec![SmallVec::new(); function.value_types.len()];
     let mut pairs = Vec::new();
     for (index, param) in function.params.iter().enumerate() {
         hints[param.0 as usize].push(Hint::Register(Reg::argument(index)));

@@ -40,15 +40,21 @@ struct Islands {
     /// Whether what is before each island runs on into it, and must be led over it. The verifier refuses jumps that nothing
     /// leads to.
     runs_on: Vec<bool>,
-    /// First slot and chunk of each block, by id.
-    blocks: BTreeMap<BlockId, (usize, usize)>,
+    /// First slot and chunk of each block, by id; blocks that are not laid out are never asked for.
+    blocks: Vec<(usize, usize)>,
     jumps32: bool,
 }
 
 impl Islands {
     fn new(emitted: &Emitted, jumps32: bool) -> Self {
         let mut chunk_starts = vec![0];
-        let mut blocks = BTreeMap::new();
+        let ids = emitted
+            .starts
+            .iter()
+            .map(|(id, _)| id.0 as usize + 1)
+            .max()
+            .unwrap_or(0);
+        let mut blocks = vec![(0, 0); ids];
         let ends = emitted
             .starts
             .iter()
@@ -60,7 +66,7 @@ impl Islands {
             if emitted.slots.len() > REACH && end - chunk > CHUNK && start > chunk {
                 chunk_starts.push(start);
             }
-            blocks.insert(id, (start, chunk_starts.len() - 1));
+            blocks[id.0 as usize] = (start, chunk_starts.len() - 1);
         }
         let entries = vec![BTreeMap::new(); chunk_starts.len()];
         let chunk_ends = chunk_starts.iter().skip(1).copied().chain([emitted.slots.len()]);
@@ -85,7 +91,7 @@ impl Islands {
 
     /// The first hop of a jump from a chunk, with the islands on the way extended.
     fn route(&mut self, from: usize, target: BlockId) -> Hop {
-        let to = self.blocks[&target].1;
+        let to = self.blocks[target.0 as usize].1;
         if to.abs_diff(from) <= 1 {
             return Hop::Block(target);
         }
@@ -133,7 +139,7 @@ impl Islands {
     fn position_of(&self, hop: Hop) -> usize {
         match hop {
             Hop::Block(block) => {
-                let (start, chunk) = self.blocks[&block];
+                let (start, chunk) = self.blocks[block.0 as usize];
                 self.position(start, chunk)
             }
             Hop::Island(island, block) => {

@@ -4,6 +4,8 @@
 //! and the result is written at the third. So a value that is read last by an instruction can share a register with that
 //! instruction's result, and a value that ends in a call does not have to survive it.
 
+use smallvec::{SmallVec, smallvec};
+
 use crate::ir::{BlockId, Function, Inst, Operand, Type, Value};
 
 /// Positions per instruction.
@@ -18,9 +20,15 @@ pub(super) struct Range {
     pub(super) end: u32,
 }
 
+/// Most values live in one or two ranges.
+pub(super) type Ranges = SmallVec<[Range; 2]>;
+
+/// Most values are read once or twice.
+type Uses = SmallVec<[(BlockId, u32); 2]>;
+
 /// Live ranges of all values, in ascending order and disjoint.
 pub(super) struct Liveness {
-    pub(super) ranges: Vec<Vec<Range>>,
+    pub(super) ranges: Vec<Ranges>,
     /// How often each value is read or written.
     pub(super) accesses: Vec<u32>,
     /// Positions at which r0 to r5 are destroyed, ascending.
@@ -64,7 +72,7 @@ struct Positions {
     /// Where each value is written: block and position.
     definitions: Vec<Option<(BlockId, u32)>>,
     /// Where each value is read.
-    uses: Vec<Vec<(BlockId, u32)>>,
+    uses: Vec<Uses>,
     clobbers: Vec<u32>,
     /// Positions of each block, by id.
     blocks: Vec<Range>,
@@ -74,7 +82,7 @@ fn number(function: &Function, order: &[BlockId]) -> Positions {
     let count = function.value_types.len();
     let mut positions = Positions {
         definitions: vec![None; count],
-        uses: vec![Vec::new(); count],
+        uses: vec![Uses::new(); count],
         clobbers: Vec::new(),
         blocks: vec![Range { start: 0, end: 0 }; function.blocks.len()],
     };
@@ -110,7 +118,7 @@ fn number(function: &Function, order: &[BlockId]) -> Positions {
 /// Computes the live ranges: for each value, walks from its uses back to its definition.
 pub(super) fn analyze(function: &Function, order: &[BlockId]) -> Liveness {
     let positions = number(function, order);
-    let mut predecessors = vec![Vec::new(); function.blocks.len()];
+    let mut predecessors = vec![SmallVec::new(); function.blocks.len()];
     for &id in order {
         for successor in function.blocks[id.0 as usize].terminator.successors() {
             predecessors[successor.0 as usize].push(id);
@@ -126,7 +134,7 @@ pub(super) fn analyze(function: &Function, order: &[BlockId]) -> Liveness {
                 let uses = &positions.uses[value];
                 ranges_of(value, definition, uses, &positions.blocks, &predecessors, &mut live_out)
             }
-            None => Vec::new(),
+            None => Ranges::new(),
         });
     }
     let accesses = positions.uses.iter().map(|uses| uses.len() as u32 + 1).collect();
@@ -142,15 +150,15 @@ fn ranges_of(
     (home, written): (BlockId, u32),
     uses: &[(BlockId, u32)],
     blocks: &[Range],
-    predecessors: &[Vec<BlockId>],
+    predecessors: &[SmallVec<[BlockId; 2]>],
     live_out: &mut [Option<usize>],
-) -> Vec<Range> {
+) -> Ranges {
     // even a value that is never read is written somewhere
-    let mut ranges = vec![Range {
+    let mut ranges: Ranges = smallvec![Range {
         start: written,
         end: written + 1,
     }];
-    let mut open = Vec::new();
+    let mut open: SmallVec<[BlockId; 8]> = SmallVec::new();
     for &(block, at) in uses {
         if block == home && at >= written {
             ranges.push(Range {
@@ -188,16 +196,16 @@ fn ranges_of(
 }
 
 /// Sorts ranges and joins those that touch.
-fn merge(mut ranges: Vec<Range>) -> Vec<Range> {
+fn merge(mut ranges: Ranges) -> Ranges {
     ranges.sort_unstable_by_key(|range| (range.start, range.end));
-    let mut merged: Vec<Range> = Vec::with_capacity(ranges.len());
-    for range in ranges {
-        match merged.last_mut() {
-            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-            _ => merged.push(range),
+    ranges.dedup_by(|next, last| {
+        let touches = next.start <= last.end;
+        if touches {
+            last.end = last.end.max(next.end);
         }
-    }
-    merged
+        touches
+    });
+    ranges
 }
 
 /// The value of an operand that ends up in register `index + 1` of a call.

@@ -4,8 +4,7 @@
 use crate::ir::{AluOp, BlockId, Function, Inst, Operand, Terminator, Width};
 
 /// The function with small constants as immediates and without dead instructions.
-pub(super) fn simplify(function: &Function) -> Function {
-    let mut function = function.clone();
+pub(super) fn simplify(mut function: Function) -> Function {
     propagate_constants(&mut function);
     remove_dead(&mut function);
     thread_jumps(&mut function);
@@ -94,11 +93,17 @@ fn remove_dead(function: &mut Function) {
         block.terminator.uses().for_each(|value| uses[value.0 as usize] += 1);
     }
     let pure = |inst: &Inst| !matches!(inst, Inst::Call { .. } | Inst::Store { .. });
-    let mut dead: Vec<Vec<bool>> = function
+    // by position in the function; where each block begins
+    let mut total = 0;
+    let starts: Vec<usize> = function
         .blocks
         .iter()
-        .map(|block| vec![false; block.insts.len()])
+        .map(|block| {
+            total += block.insts.len();
+            total - block.insts.len()
+        })
         .collect();
+    let mut dead = vec![false; total];
     let mut open: Vec<_> = (0..uses.len()).filter(|value| uses[*value] == 0).collect();
     while let Some(value) = open.pop() {
         let Some((block, index)) = definitions[value] else {
@@ -108,7 +113,7 @@ fn remove_dead(function: &mut Function) {
         if !pure(inst) {
             continue;
         }
-        dead[block][index] = true;
+        dead[starts[block] + index] = true;
         for operand in inst.uses() {
             let count = &mut uses[operand.0 as usize];
             *count -= 1;
@@ -117,9 +122,12 @@ fn remove_dead(function: &mut Function) {
             }
         }
     }
-    for (block, dead) in function.blocks.iter_mut().zip(&dead) {
-        let mut dead = dead.iter();
-        block.insts.retain(|_| !dead.next().copied().unwrap_or(false));
+    for (block, start) in function.blocks.iter_mut().zip(starts) {
+        let mut position = start;
+        block.insts.retain(|_| {
+            position += 1;
+            !dead[position - 1]
+        });
         for located in &mut block.insts {
             if let Inst::Call { dest, .. } = &mut located.inst
                 && dest.is_some_and(|dest| uses[dest.0 as usize] == 0)

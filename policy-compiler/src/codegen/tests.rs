@@ -7,7 +7,7 @@ use crate::ir::{AluOp, CmpOp, Size, Type, Width};
 fn check(build: impl FnOnce(&mut FunctionBuilder), params: &[Type], expected: &str) {
     let mut b = FunctionBuilder::new("f", params);
     build(&mut b);
-    let code = compile_function(&b.finish(), Target::default()).expect("small enough");
+    let code = compile_function(b.finish(), Target::default()).expect("small enough");
     let texts: Vec<_> = code
         .instructions
         .iter()
@@ -170,7 +170,7 @@ fn frames_have_a_limit() {
     let mut b = FunctionBuilder::new("f", &[]);
     b.stack_slot(520);
     b.ret(0);
-    let error = compile_function(&b.finish(), Target::default()).expect_err("too large");
+    let error = compile_function(b.finish(), Target::default()).expect_err("too large");
     assert_eq!(
         error,
         CodegenError::FrameTooLarge {

@@ -81,7 +81,7 @@ fn sample() -> (Program, Vec<SourceLine>) {
 fn compile(legacy_runtime: bool) -> Vec<u8> {
     let (program, lines) = sample();
     compile_program(
-        &program,
+        program,
         &Target {
             legacy_runtime,
             jumps32: false,
@@ -208,7 +208,7 @@ fn unknown_names_are_errors() {
     b.call_runtime("tetra_does_not_exist", &[]);
     b.ret(0);
     program.functions = vec![b.finish()];
-    let error = compile_program(&program, &Target::default(), &lines).expect_err("no such function");
+    let error = compile_program(program.clone(), &Target::default(), &lines).expect_err("no such function");
     assert_eq!(
         error,
         CodegenError::Link(LinkError::UnknownFunction {
@@ -219,7 +219,7 @@ fn unknown_names_are_errors() {
     let mut b = FunctionBuilder::new("not an identifier", &[Type::Ctx]);
     b.ret(0);
     program.functions = vec![b.finish()];
-    let error = compile_program(&program, &Target::default(), &lines).expect_err("bad name");
+    let error = compile_program(program, &Target::default(), &lines).expect_err("bad name");
     assert_eq!(
         error,
         CodegenError::Link(LinkError::BadName {

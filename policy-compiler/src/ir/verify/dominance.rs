@@ -1,7 +1,12 @@
 //! Which block is on every path to which other block.
 
+use smallvec::SmallVec;
+
 use crate::ir::order::reverse_post_order;
 use crate::ir::{BlockId, Function};
+
+/// Most blocks have one or two edges of a kind.
+type Edges = SmallVec<[usize; 2]>;
 
 /// The dominator tree of a function, as intervals: a block dominates those whose number lies in its interval.
 pub(super) struct Dominance {
@@ -15,7 +20,7 @@ impl Dominance {
     /// Needs all successors to exist.
     pub(super) fn new(function: &Function) -> Self {
         let count = function.blocks.len();
-        let mut predecessors: Vec<Vec<usize>> = vec![Vec::new(); count];
+        let mut predecessors: Vec<Edges> = vec![Edges::new(); count];
         let mut incoming = vec![0; count];
         let order: Vec<_> = reverse_post_order(function)
             .into_iter()
@@ -31,7 +36,7 @@ impl Dominance {
         }
         let immediate = immediate_dominators(&order, &rank, &predecessors);
 
-        let mut children: Vec<Vec<usize>> = vec![Vec::new(); count];
+        let mut children: Vec<Edges> = vec![Edges::new(); count];
         for &block in order.iter().skip(1) {
             children[immediate[block]].push(block);
         }
@@ -71,7 +76,7 @@ impl Dominance {
 }
 
 /// The algorithm of Cooper, Harvey and Kennedy, "A Simple, Fast Dominance Algorithm".
-fn immediate_dominators(order: &[usize], rank: &[usize], predecessors: &[Vec<usize>]) -> Vec<usize> {
+fn immediate_dominators(order: &[usize], rank: &[usize], predecessors: &[Edges]) -> Vec<usize> {
     let mut immediate = vec![usize::MAX; rank.len()];
     immediate[0] = 0;
     let mut changed = true;
