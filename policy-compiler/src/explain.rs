@@ -78,6 +78,9 @@ pub struct Explanation {
     pub dimensions: Vec<Dimension>,
     /// What the program does for its hooks, each once.
     pub roles: Vec<&'static str>,
+    /// Policies for certain workloads only. That is the first test of all: one lookup, by the cgroup of the process, tells which
+    /// of them apply to a call, and a call to which none applies goes no further.
+    pub for_workloads: Vec<Arc<str>>,
     /// Some selector without filters matches every call.
     pub always_matches: bool,
 }
@@ -90,6 +93,10 @@ pub fn explain(plan: &HookPlan) -> Explanation {
         let role = role(instance.role);
         if !explanation.roles.contains(&role) {
             explanation.roles.push(role);
+        }
+        let hook = &instance.hook;
+        if hook.scope == Scope::Workloads && !explanation.for_workloads.contains(&hook.policy_name) {
+            explanation.for_workloads.push(hook.policy_name.clone());
         }
         let mut selectors = instance.selectors.iter();
         let asks_all = !instance.role.takes_pending() && instance.hook.scope == Scope::All;

@@ -2,9 +2,9 @@
 
 use crate::facts::{modern, without_probes};
 use crate::{compiled, policies, policy};
-use policy_compiler::PolicySet;
 use policy_compiler::explain::{Outcome, attachments, explain, predicate};
 use policy_compiler::facts::KernelFacts;
+use policy_compiler::{Options, PolicySet, Scope, compile};
 
 /// The tests and dimensions of the first program of a policy, one a line.
 fn check_explained(spec: &str, facts: &KernelFacts, tests: &[&str], dimensions: &[&str]) {
@@ -90,6 +90,22 @@ fn a_selector_without_filters_matches_every_call() {
     let filtered =
         format!("{PERMISSION}    selectors: [{{matchArgs: [{{index: 1, operator: Equal, values: [\"4\"]}}]}}]\n");
     assert!(!explanation(&filtered).always_matches);
+}
+
+#[test]
+fn policies_for_workloads_are_told_apart_from_those_for_all() {
+    let text = [policy(PERMISSION), policy(PERMISSION)].join("---\n");
+    let mut set = PolicySet::from_policies(policies(&text));
+    set.entries[0].scope = Scope::Workloads;
+    let options = Options {
+        emit_passes: true,
+        ..Options::default()
+    };
+    let plans = compile(&set, &modern(), &options).plans;
+    let scoped = explain(&plans[0]).for_workloads;
+    assert_eq!(scoped.len(), 1);
+    assert_eq!(*scoped[0], *set.entries[0].policy.name);
+    assert!(explain(&plans[0]).always_matches, "the other one is for all");
 }
 
 #[test]

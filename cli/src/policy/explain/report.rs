@@ -46,6 +46,8 @@ pub(super) struct HookReport {
     pub(super) roles: Vec<&'static str>,
     /// Whether it may refuse what it sees, or send signals.
     pub(super) enforces: bool,
+    /// Policies of which the cgroup of the process tells whether they apply.
+    pub(super) for_workloads: Vec<String>,
     /// What is tested, by stage.
     pub(super) tests: Vec<TestReport>,
     /// How values are told apart.
@@ -174,6 +176,7 @@ impl HookReport {
             policies,
             roles: explanation.roles,
             enforces: object.enforces,
+            for_workloads: explanation.for_workloads.iter().map(ToString::to_string).collect(),
             tests: explanation.tests.iter().map(TestReport::new).collect(),
             dimensions: explanation
                 .dimensions

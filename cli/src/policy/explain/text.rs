@@ -96,6 +96,13 @@ fn describe_hook(hook: &HookReport, style: Style) -> String {
     if hook.enforces {
         out.push_str("  enforces   may stop what it sees, or kill\n");
     }
+    if !hook.for_workloads.is_empty() {
+        let text = format!(
+            "2 by cgroup  only calls of the workloads that the policies are assigned to: {}",
+            names(&hook.for_workloads)
+        );
+        out.push_str(&paragraph("  applies    ", &text));
+    }
     if hook.tests.is_empty() {
         out.push_str("  tests      none\n");
     }
