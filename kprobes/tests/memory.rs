@@ -82,17 +82,19 @@ fn base_maps_stay_below_eight_megabytes() {
     }
 
     let at_start = maps.memlock_bytes();
-    for (name, bytes) in maps.memlock() {
-        eprintln!("{name:26} {bytes:9}");
-    }
+    let of_each: Vec<String> = maps.memlock().map(|(name, bytes)| format!("{name} {bytes}")).collect();
+    guard::note(&of_each.join(", "));
     let charge_at_start = charge();
-    eprintln!("at start: {at_start} bytes, charged {}", told(charge_at_start));
+    guard::note(&format!(
+        "at start: {at_start} bytes, charged {}",
+        told(charge_at_start)
+    ));
     fill(&maps, 10_000);
-    eprintln!(
-        "10,000 processes: {} bytes, charged {}",
-        maps.memlock_bytes(),
+    let partly_full = maps.memlock_bytes();
+    guard::note(&format!(
+        "10,000 processes: {partly_full} bytes, charged {}",
         told(charge())
-    );
+    ));
     let capacity = maps.processes().capacity();
     fill(&maps, capacity);
     let full = maps.memlock_bytes();
