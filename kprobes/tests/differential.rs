@@ -248,7 +248,8 @@ impl World {
             Class::Path => file.path,
             _ => file.dentry,
         };
-        (address, Value::Path(file.text.clone()))
+        let path = file.text.clone();
+        (address, Value::Path { path, mode: file.mode })
     }
 
     fn binprm(&self, piece: usize, choice: u16) -> (u64, Value) {

@@ -279,6 +279,11 @@ fn single(test: &Predicate) -> Option<Dimension> {
             "one test of bits",
             mask.count_ones() as usize,
         ),
+        Predicate::FileType { operand: of, types, .. } => (
+            format!("{} FileType", operand(of)),
+            "compared one after the other",
+            types.len(),
+        ),
         Predicate::Text { .. } | Predicate::Binary { .. } => return None,
     };
     Some(Dimension {

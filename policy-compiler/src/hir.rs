@@ -150,6 +150,16 @@ pub enum Predicate {
         /// Inverts the test.
         negated: bool,
     },
+    /// §7, `FileType`: the type in the mode of the inode behind a file or path, an empty path included. What could not be read
+    /// matches neither the test nor its negation.
+    FileType {
+        /// Value tested.
+        operand: Operand,
+        /// Any of these: bits of `S_IFMT`; ascending, without duplicates.
+        types: Vec<u16>,
+        /// `NotFileType`
+        negated: bool,
+    },
     /// §7, socket operators on a `sock`.
     Sock {
         /// Value tested.
@@ -355,9 +365,10 @@ impl Predicate {
     /// The argument it tests, if it tests one.
     pub fn operand(&self) -> Option<&Operand> {
         match self {
-            Predicate::Integer { operand, .. } | Predicate::Text { operand, .. } | Predicate::Sock { operand, .. } => {
-                Some(operand)
-            }
+            Predicate::Integer { operand, .. }
+            | Predicate::Text { operand, .. }
+            | Predicate::FileType { operand, .. }
+            | Predicate::Sock { operand, .. } => Some(operand),
             _ => None,
         }
     }

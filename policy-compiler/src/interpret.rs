@@ -33,8 +33,13 @@ pub enum Value {
     Integer(u64),
     /// A string, of any bytes but NUL.
     String(Vec<u8>),
-    /// A path; empty if the file has none.
-    Path(Vec<u8>),
+    /// A file by its path.
+    Path {
+        /// Empty if the file has none.
+        path: Vec<u8>,
+        /// `i_mode` of its inode.
+        mode: u16,
+    },
     /// A socket.
     Sock(Sock),
     /// A socket address.

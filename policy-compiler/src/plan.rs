@@ -459,6 +459,8 @@ fn cost(filter: &PlannedFilter) -> u32 {
         Predicate::Capability { .. } => 40,
         Predicate::Namespace { .. } => 50,
         Predicate::Sock { .. } => 200,
+        // the path is read with it
+        Predicate::FileType { .. } => 290,
         Predicate::Text { .. } | Predicate::Binary { .. } => 300,
         Predicate::Pid { .. } => 1000,
     }

@@ -26,6 +26,7 @@ mod outside;
 pub(crate) use action::POST;
 pub(crate) use argument::integer_width;
 pub(crate) use filter::type_name;
+pub(crate) use names::file_type_name;
 
 /// Resolves one policy. Hooks are empty if there was an error.
 pub(crate) fn resolve(entry: &PolicyEntry, facts: &KernelFacts, diagnostics: &mut Vec<Diagnostic>) -> Vec<Hook> {

@@ -73,6 +73,9 @@ fn name(predicate: &Predicate) -> (String, String) {
             sign(*negated, &format!("{:?}", test.comparison)),
             format!("{:?}", operand.argument_type),
         ),
+        Predicate::FileType { operand, negated, .. } => {
+            (sign(*negated, "FileType"), format!("{:?}", operand.argument_type))
+        }
         Predicate::Sock { operand, test, negated } => {
             let operator = match test {
                 SockTest::Address(side, _) => format!("{side:?}Addr"),

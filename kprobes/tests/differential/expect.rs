@@ -241,7 +241,7 @@ fn payload(argument: &Argument, call: &Call) -> (u32, Vec<u8>) {
     match call.values.get(operand) {
         Some(Value::Integer(raw)) => (OK, extended(operand.argument_type, *raw).to_le_bytes().to_vec()),
         Some(Value::String(bytes)) if bytes.len() > 4096 => (TRUNCATED, bytes[..4096].to_vec()),
-        Some(Value::String(bytes) | Value::Path(bytes)) => (OK, bytes.clone()),
+        Some(Value::String(bytes) | Value::Path { path: bytes, .. }) => (OK, bytes.clone()),
         Some(Value::Sock(sock)) => {
             let mut bytes = Vec::new();
             for half in [

@@ -80,6 +80,8 @@ pub(crate) struct OpenFile {
     pub(crate) dentry: u64,
     /// Its path, as the kernel tells it.
     pub(crate) text: Vec<u8>,
+    /// The mode of its inode.
+    pub(crate) mode: u16,
     /// Whether its path inside its file system is the same.
     pub(crate) on_root: bool,
     _open: File,
@@ -254,6 +256,7 @@ fn open_files(directory: &Path, reach: &Reach, btf: &Btf) -> Vec<OpenFile> {
                 dentry,
                 on_root: open.metadata().expect("its metadata").dev() == root && is_plain(&text),
                 text,
+                mode: open.metadata().expect("its metadata").mode() as u16,
                 _open: open,
             }
         })

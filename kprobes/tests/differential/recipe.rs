@@ -215,6 +215,18 @@ pub(crate) const NUMBER_OPERATORS: &[&str] = &[
     "NotInMap",
 ];
 pub(crate) const TEXT_OPERATORS: &[&str] = &["Equal", "NotEqual", "Prefix", "NotPrefix", "Postfix", "NotPostfix"];
+/// On a file or a path, of which the inode is known.
+pub(crate) const FILE_OPERATORS: &[&str] = &[
+    "Equal",
+    "NotEqual",
+    "Prefix",
+    "NotPrefix",
+    "Postfix",
+    "NotPostfix",
+    "FileType",
+    "NotFileType",
+];
+pub(crate) const FILE_TYPES: &[&str] = &["reg", "dir", "chr", "regular", "lnk", "block", "pipe", "socket"];
 pub(crate) const BINARY_OPERATORS: &[&str] = &["In", "NotIn", "Prefix", "NotPrefix", "Postfix", "NotPostfix"];
 pub(crate) const SOCK_OPERATORS: &[&str] = &[
     "SAddr",
@@ -671,12 +683,14 @@ impl FilterRecipe {
     fn argument(&self, (parameter, of_type): &Argument<'_>, around: &Surroundings) -> String {
         let (operator, values): (&str, Vec<String>) = match (parameter.class, width(of_type)) {
             (Class::Number, Some((bits, signed))) => self.number(bits, signed),
-            (Class::Dentry, _) if !around.dentries.is_empty() => self.text(&around.dentries),
-            (Class::Number | Class::File | Class::Path | Class::Dentry | Class::Binprm, _) => {
-                let paths = &around.paths;
-                self.text(paths)
+            (Class::Dentry, _) if !around.dentries.is_empty() => self.text(TEXT_OPERATORS, &around.dentries),
+            (Class::File | Class::Path, _) if matches!(*of_type, "file" | "path") => {
+                self.text(FILE_OPERATORS, &around.paths)
             }
-            (Class::String, _) => self.text(&strings()),
+            (Class::Number | Class::File | Class::Path | Class::Dentry | Class::Binprm, _) => {
+                self.text(TEXT_OPERATORS, &around.paths)
+            }
+            (Class::String, _) => self.text(TEXT_OPERATORS, &strings()),
             (Class::Sock, _) => self.socket(SOCK_OPERATORS),
             (Class::Sockaddr, _) => self.socket(SOCKADDR_OPERATORS),
         };
@@ -711,8 +725,15 @@ impl FilterRecipe {
         (operator, values.collect())
     }
 
-    fn text(&self, pool: &[String]) -> (&'static str, Vec<String>) {
-        let operator = *pick(TEXT_OPERATORS, self.operator);
+    fn text(&self, operators: &[&'static str], pool: &[String]) -> (&'static str, Vec<String>) {
+        let operator = *pick(operators, self.operator);
+        if operator.ends_with("FileType") {
+            let types = self
+                .values
+                .iter()
+                .map(|(value, _)| (*pick(FILE_TYPES, *value)).to_owned());
+            return (operator, types.collect());
+        }
         let values = self
             .values
             .iter()

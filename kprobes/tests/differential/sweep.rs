@@ -4,8 +4,8 @@
 use super::arena::{Arena, Class, Parameter, Returns};
 use super::case::Case;
 use super::recipe::{
-    BINARY_OPERATORS, CAPABILITIES, CAPABILITY_SETS, CallRecipe, FOREIGN_PIDS, NUMBER_OPERATORS, SOCK_OPERATORS,
-    SOCKADDR_OPERATORS, Surroundings, TEXT_OPERATORS, list, width,
+    BINARY_OPERATORS, CAPABILITIES, CAPABILITY_SETS, CallRecipe, FILE_OPERATORS, FOREIGN_PIDS, NUMBER_OPERATORS,
+    SOCK_OPERATORS, SOCKADDR_OPERATORS, Surroundings, TEXT_OPERATORS, list, width,
 };
 
 /// Calls of each set about arguments: with this step they reach every value of every pool.
@@ -123,6 +123,7 @@ fn argument(key: &'static str, parameter: &Parameter, of_type: &str, around: &Su
         Class::Sockaddr => (SOCKADDR_OPERATORS, &[]),
         Class::Dentry => (TEXT_OPERATORS, &around.dentries),
         Class::String => (TEXT_OPERATORS, &[]),
+        _ if matches!(of_type, "file" | "path") => (FILE_OPERATORS, &around.paths),
         _ => (TEXT_OPERATORS, &around.paths),
     };
     // no other path begins or ends like the longest
@@ -142,6 +143,7 @@ fn argument(key: &'static str, parameter: &Parameter, of_type: &str, around: &Su
                 "Protocol" => &["IPPROTO_TCP", "58"],
                 "Family" => &["AF_INET", "16"],
                 "State" => &["TCP_ESTABLISHED", "12"],
+                "FileType" | "NotFileType" => &["dir", "chr"],
                 "SPortPriv" | "NotSportPriv" | "DPortPriv" | "NotDPortPriv" => &[],
                 _ => &[text],
             };

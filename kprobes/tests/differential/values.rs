@@ -37,7 +37,8 @@ pub(crate) fn number_value(operand: &Operand, raw: u64, process: &str) -> Value 
         return Value::Integer(raw);
     }
     // a number may be that of a file that the process has open for reasons of its own
-    path_of(process, raw as u32).map_or(Value::Absent, Value::Path)
+    // the language has no filter on the type of a descriptor's file
+    path_of(process, raw as u32).map_or(Value::Absent, |path| Value::Path { path, mode: 0 })
 }
 
 /// The path of a process's open file as the language has it (§12): that of the root directory is empty. `None`: no open file.

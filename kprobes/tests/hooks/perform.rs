@@ -1,7 +1,7 @@
 //! Operations: what the driver does, and what the hooks see of it.
 
 use std::fs;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use policy_compiler::interpret::{Sock, Sockaddr, Value};
@@ -112,7 +112,16 @@ fn c_path(path: &Path) -> Argument {
 }
 
 fn path_value(path: &Path) -> Passed {
-    Passed::Value(Value::Path(path.to_string_lossy().as_bytes().to_vec()))
+    Passed::Value(Value::Path {
+        path: path.to_string_lossy().as_bytes().to_vec(),
+        mode: fs::symlink_metadata(path).map_or(0, |of| of.mode() as u16),
+    })
+}
+
+/// An entry of a directory, by its path inside its file system.
+fn dentry_value(path: Vec<u8>) -> Passed {
+    // the language has no filter on the type of what it stands for
+    Passed::Value(Value::Path { path, mode: 0 })
 }
 
 const NO_MEMORY: u64 = 0x10;
@@ -313,7 +322,7 @@ impl Stage {
                 }
                 let passed = vec![
                     (0, path_value(&self.directory)),
-                    (1, Passed::Value(Value::Path(self.inside(&node)))),
+                    (1, dentry_value(self.inside(&node))),
                     (2, Passed::Number(mode)),
                     (3, Passed::Number(device)),
                 ];
@@ -332,7 +341,7 @@ impl Stage {
                 ];
                 let result = driver.call(libc::SYS_getxattr, &arguments);
                 let passed = vec![
-                    (0, Passed::Value(Value::Path(self.inside(&path)))),
+                    (0, dentry_value(self.inside(&path))),
                     (1, Passed::Value(Value::String(name.to_vec()))),
                 ];
                 one(result, passed, 0)

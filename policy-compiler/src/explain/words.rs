@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::hir::{IntegerTest, Network, Operand, OperandSource, Predicate, SockSide, SockTest, TextComparison};
 use crate::output::ArgumentType;
-use crate::resolve::{integer_width, type_name};
+use crate::resolve::{file_type_name, integer_width, type_name};
 
 /// What is read: `argument 0 (file)`.
 pub fn operand(operand: &Operand) -> String {
@@ -38,6 +38,14 @@ pub fn predicate(predicate: &Predicate) -> String {
             comparison(test.comparison),
             texts(&test.values)
         ),
+        Predicate::FileType {
+            operand: of,
+            types,
+            negated,
+        } => {
+            let names: Vec<&str> = types.iter().map(|of_type| file_type_name(*of_type)).collect();
+            format!("{} {}FileType {}", operand(of), not(*negated), names.join(" "))
+        }
         Predicate::Sock {
             operand: of,
             test,

@@ -8,7 +8,11 @@ use crate::ir::{AluOp, BlockId, CmpOp, Operand as IrOperand, Size, Width};
 use crate::plan::{Instance, PlannedFilter};
 
 use super::groups::Group;
+use super::layout::TEXT_MODE;
 use super::{GenerateError, Generator, evaluates_all, state, taken, winner};
+
+/// Bits of the mode of an inode that are the type of the file (`include/uapi/linux/stat.h`).
+const S_IFMT: i64 = 0o170_000;
 
 /// Where evaluation goes on.
 #[derive(Clone, Copy)]
@@ -364,6 +368,11 @@ impl Generator<'_> {
                 None => self.text_test(&crate::plan::executable(), test, *negated, to),
             },
             Predicate::Text { operand, test, negated } => self.text_test(operand, test, *negated, to),
+            Predicate::FileType {
+                operand,
+                types,
+                negated,
+            } => self.file_type_test(operand, types, *negated, to),
             Predicate::Sock { operand, test, negated } => self.socket_test(operand, test, *negated, to),
             Predicate::Pid {
                 values,
@@ -406,6 +415,30 @@ impl Generator<'_> {
         let classes = self.frame_load(self.places.classes + (number / 32) as i32 * 4, Size::B4);
         self.b
             .branch(CmpOp::Set, Width::W64, classes, 1i64 << (number % 32), hit, miss);
+    }
+
+    /// Branches on the type of a file, which is known where its path has been read, even to nothing.
+    fn file_type_test(&mut self, operand: &crate::hir::Operand, types: &[u16], negated: bool, to: Outcomes) {
+        let Some(index) = self.plan.text(operand) else {
+            return self.b.jump(to.no);
+        };
+        let (hit, miss) = if negated { (to.no, to.yes) } else { (to.yes, to.no) };
+        let read = self.frame_load(self.state_place(index), Size::B1);
+        let (other, known) = (self.b.create_block(), self.b.create_block());
+        self.b.branch(CmpOp::Eq, Width::W64, read, state::READ, known, other);
+        self.b.switch_to(other);
+        self.b
+            .branch(CmpOp::Eq, Width::W64, read, state::EMPTY_PATH, known, to.no);
+        self.b.switch_to(known);
+        let mode = self.b.load(self.texts[index], TEXT_MODE, Size::B2);
+        let of_type = self.b.alu(AluOp::And, Width::W64, mode, S_IFMT);
+        for wanted in types {
+            let next = self.b.create_block();
+            self.b
+                .branch(CmpOp::Eq, Width::W64, of_type, i64::from(*wanted), hit, next);
+            self.b.switch_to(next);
+        }
+        self.b.jump(miss);
     }
 
     /// Goes on if an operand has been read.

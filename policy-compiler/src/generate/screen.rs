@@ -171,7 +171,7 @@ impl<'a> Generator<'a> {
             Predicate::Binary { .. } => filter.binary_bit.is_some(),
             Predicate::Pid { follow_forks, .. } => !follow_forks,
             Predicate::Namespace { .. } | Predicate::Capability { .. } => true,
-            Predicate::Text { .. } | Predicate::Sock { .. } => false,
+            Predicate::Text { .. } | Predicate::FileType { .. } | Predicate::Sock { .. } => false,
         }
     }
 

@@ -84,6 +84,11 @@ pub fn predicate(predicate: &Predicate) -> String {
             test,
             negated,
         } => format!("{}{} {}", not(*negated), operand(o), text_test(test)),
+        Predicate::FileType {
+            operand: o,
+            types,
+            negated,
+        } => format!("{}{} FileType {types:?}", not(*negated), operand(o)),
         Predicate::Sock {
             operand: o,
             test,

@@ -7,6 +7,8 @@ use super::{Call, Sock, Sockaddr, Truth, Value};
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
+/// Bits of the mode of an inode that are the type of the file.
+const S_IFMT: u16 = 0o170_000;
 
 /// Whether a predicate holds for a call.
 pub fn holds(predicate: &Predicate, call: &Call) -> Truth {
@@ -18,7 +20,15 @@ pub fn holds(predicate: &Predicate, call: &Call) -> Truth {
         Predicate::Text { operand, test, negated } => match call.values.get(operand) {
             Some(Value::String(bytes)) => truth(text(test, bytes) != *negated),
             // §5.1: an empty path matches no string operator, not even a negated one
-            Some(Value::Path(path)) => truth(!path.is_empty() && text(test, path) != *negated),
+            Some(Value::Path { path, .. }) => truth(!path.is_empty() && text(test, path) != *negated),
+            other => unread(other),
+        },
+        Predicate::FileType {
+            operand,
+            types,
+            negated,
+        } => match call.values.get(operand) {
+            Some(Value::Path { mode, .. }) => truth(types.contains(&(mode & S_IFMT)) != *negated),
             other => unread(other),
         },
         Predicate::Sock { operand, test, negated } => match call.values.get(operand) {

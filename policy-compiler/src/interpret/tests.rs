@@ -137,10 +137,45 @@ fn what_cannot_be_read_leaves_a_selector_open_unless_another_filter_fails() {
 }
 
 #[test]
+fn the_type_of_a_file_is_known_without_its_path() {
+    let file = operand(0, ArgumentType::File);
+    let is = |types: &[u16], negated| Predicate::FileType {
+        operand: file.clone(),
+        types: types.to_vec(),
+        negated,
+    };
+    let (fifo, directory, regular) = (0o010_000, 0o040_000, 0o100_000);
+    let unnamed = call([(
+        file.clone(),
+        Value::Path {
+            path: Vec::new(),
+            mode: 0o010_600,
+        },
+    )]);
+    check(&is(&[fifo, regular], false), &unnamed, Truth::Yes);
+    check(&is(&[fifo, regular], true), &unnamed, Truth::No);
+    check(&is(&[directory], false), &unnamed, Truth::No);
+    check(&is(&[directory], true), &unnamed, Truth::Yes);
+    for negated in [false, true] {
+        check(
+            &is(&[regular], negated),
+            &call([(file.clone(), Value::Absent)]),
+            Truth::No,
+        );
+    }
+}
+
+#[test]
 fn empty_paths_match_nothing_and_empty_strings_are_strings() {
     for negated in [false, true] {
         let path = text(0, ArgumentType::Path, TextComparison::Prefix, "/x", negated);
-        let empty = call([(operand(0, ArgumentType::Path), Value::Path(Vec::new()))]);
+        let empty = call([(
+            operand(0, ArgumentType::Path),
+            Value::Path {
+                path: Vec::new(),
+                mode: 0o040_755,
+            },
+        )]);
         check(&path, &empty, Truth::No);
         check(
             &path,

@@ -416,8 +416,13 @@ impl Resolver<'_> {
             Op::NotPrefix => (TextComparison::Prefix, true),
             Op::Postfix => (TextComparison::Postfix, false),
             Op::NotPostfix => (TextComparison::Postfix, true),
+            Op::FileType | Op::NotFileType if has_file_type(operand) => return self.file_type(filter, operand, path),
             _ => {
-                let help = "strings and paths take Equal, NotEqual, Prefix, NotPrefix, Postfix and NotPostfix";
+                let help = if has_file_type(operand) {
+                    "files and paths take Equal, NotEqual, Prefix, NotPrefix, Postfix, NotPostfix, FileType and NotFileType"
+                } else {
+                    "this type takes Equal, NotEqual, Prefix, NotPrefix, Postfix and NotPostfix"
+                };
                 self.not_applicable(filter, operand, path, help);
                 return None;
             }
@@ -433,6 +438,20 @@ impl Resolver<'_> {
             operand: operand.clone(),
             test,
             negated,
+        })
+    }
+
+    fn file_type(&mut self, filter: &ArgSelector, operand: &Operand, path: &FieldPath) -> Option<Predicate> {
+        if filter.values.is_empty() {
+            self.no_values(path);
+            return None;
+        }
+        let help = "write one of reg, dir, lnk, chr, blk, fifo and sock";
+        let types = self.each(filter, path, names::file_type, "a type of files", help)?;
+        Some(Predicate::FileType {
+            operand: operand.clone(),
+            types,
+            negated: filter.operator == ArgOperator::NotFileType,
         })
     }
 
@@ -594,6 +613,12 @@ impl Resolver<'_> {
         );
         self.error(codes::OPERATOR_NOT_APPLICABLE, &path.key("operator"), message, help);
     }
+}
+
+/// Whether the mode of an operand's inode is read with its path, and is that of the file meant: that of a descriptor is not
+/// offered by the language (§4.2), that of an executable tells nothing.
+fn has_file_type(operand: &Operand) -> bool {
+    matches!(operand.argument_type, ArgumentType::File | ArgumentType::Path)
 }
 
 /// A type as policies write it.

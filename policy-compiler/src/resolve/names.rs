@@ -1,4 +1,4 @@
-//! Numbers of the kernel's constants, by name or number, as filters on sockets give them.
+//! Numbers of the kernel's constants, by name or number, as filters give them.
 
 use tracingpolicy_crd::value;
 
@@ -20,4 +20,15 @@ pub(super) fn family(text: &str) -> Option<u16> {
 /// TCP state.
 pub(super) fn state(text: &str) -> Option<u16> {
     number_or_name(text, value::TCP_STATES)
+}
+
+/// Type of a file: its bits of the mode.
+pub(super) fn file_type(text: &str) -> Option<u16> {
+    u16::try_from(value::lookup(text, value::FILE_TYPES)?).ok()
+}
+
+/// A name of a type of files.
+pub(crate) fn file_type_name(bits: u16) -> &'static str {
+    let named = value::FILE_TYPES.iter().find(|(_, of)| *of == u64::from(bits));
+    named.map_or("unknown", |(name, _)| name)
 }

@@ -110,6 +110,18 @@ fn exclude(a: &Predicate, b: &Predicate) -> bool {
             },
         ) if of_a == of_b => texts_exclude((a, *not_a), (b, *not_b)),
         (
+            Predicate::FileType {
+                operand: of_a,
+                types: a,
+                negated: not_a,
+            },
+            Predicate::FileType {
+                operand: of_b,
+                types: b,
+                negated: not_b,
+            },
+        ) if of_a == of_b => sets_exclude((a, *not_a), (b, *not_b)),
+        (
             Predicate::Binary {
                 test: a,
                 negated: not_a,
@@ -149,7 +161,7 @@ fn exclude(a: &Predicate, b: &Predicate) -> bool {
     }
 }
 
-fn sets_exclude(a: (&[u32], bool), b: (&[u32], bool)) -> bool {
+fn sets_exclude<T: PartialEq>(a: (&[T], bool), b: (&[T], bool)) -> bool {
     match (a, b) {
         ((a, false), (b, false)) => !a.iter().any(|value| b.contains(value)),
         ((a, false), (b, true)) | ((b, true), (a, false)) => a.iter().all(|value| b.contains(value)),
