@@ -1,7 +1,9 @@
 #!/bin/sh
-# Regenerates the system call tables in src/syscall/ from this machine:
-#   numbers.tsv     ABI, number, name     from the kernel headers (package linux-libc-dev)
-#   prototypes.tsv  name, arguments       from the formats of the syscall tracepoints
+# Regenerates the tables of system calls from this machine:
+#   ../tracingpolicy-crd/src/value/syscall/numbers.tsv
+#                   ABI, number, name     from the kernel headers (package linux-libc-dev)
+#   src/syscall/prototypes.tsv
+#                   name, arguments       from the formats of the syscall tracepoints
 # Needs root, because it mounts a private tracefs, and a kernel with CONFIG_FTRACE_SYSCALLS.
 # Run it on a newer kernel to learn newer system calls: lines already there are kept.
 set -eu
@@ -40,7 +42,7 @@ numbers() {
     numbers arm64 '<asm-generic/unistd.h>' \
         '-D__BITS_PER_LONG=64 -D__ARCH_WANT_NEW_STAT -D__ARCH_WANT_SET_GET_RLIMIT -D__ARCH_WANT_TIME32_SYSCALLS -D__ARCH_WANT_SYS_CLONE3 -D__ARCH_WANT_MEMFD_SECRET'
 } | sort -u -t "$(printf '\t')" -k1,1 -k2,2n -k3,3 > numbers.new
-mv numbers.new numbers.tsv
+mv numbers.new ../../../tracingpolicy-crd/src/value/syscall/numbers.tsv
 
 # Tracepoints are named after the function, which is not always named after the system call.
 touch prototypes.tsv

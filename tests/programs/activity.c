@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +22,14 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+static sigjmp_buf no_call32;
+
+static void on_no_call32(int signal)
+{
+	(void)signal;
+	siglongjmp(no_call32, 1);
+}
 
 static long fail(void)
 {
@@ -114,6 +124,28 @@ static long op_mkdir(char **argument)
 static long op_setuid(char **argument)
 {
 	return syscall(SYS_setuid, atoi(argument[0])) ? fail() : 0;
+}
+
+/* call NUMBER: the system call of that number, by the 64-bit ABI */
+static long op_call(char **argument)
+{
+	return syscall(atoi(argument[0]), 0, 0, 0) < 0 ? fail() : 0;
+}
+
+/*
+ * call32 NUMBER: the same by the 32-bit ABI, which a program of 64 bits can use, too. A kernel without it sends SIGSEGV, which is
+ * its own answer.
+ */
+static long op_call32(char **argument)
+{
+	long result = atoi(argument[0]);
+
+	signal(SIGSEGV, on_no_call32);
+	if (sigsetjmp(no_call32, 1))
+		return -ENOSYS;
+	__asm__ volatile("int $0x80" : "+a"(result) : "b"(0), "c"(0), "d"(0) : "memory", "r8", "r9", "r10", "r11");
+	signal(SIGSEGV, SIG_DFL);
+	return result < 0 ? result : 0;
 }
 
 /* connect ADDRESS PORT: IPv6 if there is a colon in the address */
@@ -244,6 +276,8 @@ static const struct operation {
 	{ "map-private", 1, op_map_private },
 	{ "mkdir", 1, op_mkdir },
 	{ "setuid", 1, op_setuid },
+	{ "call", 1, op_call },
+	{ "call32", 1, op_call32 },
 	{ "connect", 2, op_connect },
 	{ "repeat-open", 2, op_repeat_open },
 	{ "mapped-open", 3, op_mapped_open },

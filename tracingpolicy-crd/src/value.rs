@@ -7,6 +7,7 @@ mod network;
 mod number;
 mod rate_limit;
 mod resolve;
+mod syscall;
 
 pub use constants::{
     ADDRESS_FAMILIES, CAPABILITIES, FILE_TYPES, PROTOCOLS, TCP_STATES, capability, capability_set, lookup,
@@ -15,3 +16,4 @@ pub use network::{Network, PortRange, network, ports};
 pub use number::{bounds, integer, integer_of, range};
 pub use rate_limit::rate_limit;
 pub use resolve::{ResolveStep, resolve_path};
+pub use syscall::{COMPAT_SYSCALL, SyscallAbi};

@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 
 use tetra_api::tetragon::kprobe_argument::Arg;
 use tetra_api::tetragon::{KprobeArgument, ProcessTracepoint};
+use tracingpolicy_crd::value::SyscallAbi;
 
 use super::line::Line;
 use super::{EncodeError, required};
-use crate::syscall::{Abi, prototype};
+use crate::syscall::prototype;
 
 pub(super) fn describe(tracepoint: &ProcessTracepoint, line: &mut Line<'_>) -> Result<(), EncodeError> {
     let process = required(tracepoint.process.as_ref())?;
@@ -31,14 +32,14 @@ fn describe_syscall(arguments: &[KprobeArgument]) -> String {
         .map(|argument| argument.arg.as_ref())
         .collect::<Vec<_>>();
     let (abi, number) = match values.first() {
-        Some(Some(Arg::LongArg(number))) => (Some(Abi::NATIVE), u32::try_from(*number).ok()),
-        Some(Some(Arg::SyscallId(id))) => (Abi::by_name(&id.abi), Some(id.id)),
+        Some(Some(Arg::LongArg(number))) => (Some(SyscallAbi::NATIVE), u32::try_from(*number).ok()),
+        Some(Some(Arg::SyscallId(id))) => (SyscallAbi::by_name(&id.abi), Some(id.id)),
         _ => (None, None),
     };
     let Some((abi, name)) = abi.and_then(|abi| Some((abi, abi.syscall_name(number?)?))) else {
         return "unknown".to_owned();
     };
-    if abi != Abi::NATIVE {
+    if abi != SyscallAbi::NATIVE {
         // prototypes are those of the native ABI
         return format!("{}/{name}", abi.name());
     }

@@ -1,15 +1,26 @@
 //! Numeric operands and tests.
 
+use tracingpolicy_crd::value::COMPAT_SYSCALL;
+
 use crate::hir::{IntegerTest, Operand};
-use crate::ir::{AluOp, BlockId, CmpOp, Value, Width};
+use crate::ir::{AluOp, BlockId, CmpOp, Operand as IrOperand, Size, Value, Width};
+use crate::output::ArgumentType;
 use crate::resolve::integer_width;
 
 use super::{GenerateError, Generator, classifier};
+
+/// Flag of `thread_info.status` during a system call of the 32-bit ABI (`arch/x86/include/asm/thread_info.h`).
+const TS_COMPAT: i64 = 2;
+/// From there to the bit that `syscall64` has for it.
+const COMPAT_SHIFT: i64 = 30;
 
 impl Generator<'_> {
     /// The value of a numeric operand, extended to 64 bits as its type says.
     pub(super) fn integer(&mut self, operand: &Operand) -> Result<Value, GenerateError> {
         let raw = self.raw(operand)?;
+        if operand.argument_type == ArgumentType::Syscall64 {
+            return self.with_abi(raw);
+        }
         let (bits, signed) = integer_width(operand.argument_type).unwrap_or((64, false));
         if bits == 64 {
             return Ok(raw);
@@ -26,6 +37,15 @@ impl Generator<'_> {
         Ok(self.b.alu(AluOp::And, Width::W64, raw, (1i64 << bits) - 1))
     }
 
+    /// The number of a system call with the bit that says that it was made by the 32-bit ABI (`in_ia32_syscall()` in
+    /// `arch/x86/include/asm/compat.h`).
+    fn with_abi(&mut self, number: Value) -> Result<Value, GenerateError> {
+        let status = self.task_word("thread_info.status", Size::B4)?;
+        let compat = self.b.alu(AluOp::And, Width::W64, status, TS_COMPAT);
+        let bit = self.b.alu(AluOp::Lsh, Width::W64, compat, COMPAT_SHIFT);
+        Ok(self.b.alu(AluOp::Or, Width::W64, number, IrOperand::Value(bit)))
+    }
+
     /// Branches on a numeric test; the caller has dealt with negation by exchanging the blocks.
     pub(super) fn integer_test(
         &mut self,
@@ -39,6 +59,16 @@ impl Generator<'_> {
             let raw = self.raw(operand)?;
             self.b.branch(op, Width::W32, raw, constant, yes, no);
             return Ok(());
+        }
+        if let (ArgumentType::Syscall64, IntegerTest::Equal(values)) = (operand.argument_type, test) {
+            // most calls are told apart by their numbers alone
+            let mut numbers: Vec<u64> = values.iter().map(|value| value & !COMPAT_SYSCALL).collect();
+            numbers.sort_unstable();
+            numbers.dedup();
+            let raw = self.raw(operand)?;
+            let known = self.b.create_block();
+            classifier::search(&mut self.b, raw, &numbers, &|_| known, no);
+            self.b.switch_to(known);
         }
         let value = self.integer(operand)?;
         match test {

@@ -224,16 +224,28 @@ impl Generator<'_> {
         Ok(())
     }
 
-    /// A pointer member of the current task, trusted where programs of this kind may follow it.
-    fn task_pointer(&mut self, member: &str, of: &str) -> Result<Value, GenerateError> {
-        let task = if self.trusts_task() {
+    /// The current task, trusted where programs of this kind may follow it.
+    fn task(&mut self) -> Result<Value, GenerateError> {
+        Ok(if self.trusts_task() {
             let id = self.member_type("task_struct")?;
             self.b
                 .call_helper_typed(helper::GET_CURRENT_TASK_BTF, &[], Type::Trusted(id.0))
         } else {
             self.b.call_helper(helper::GET_CURRENT_TASK, &[])
-        };
+        })
+    }
+
+    /// A pointer member of the current task, trusted where the task is.
+    fn task_pointer(&mut self, member: &str, of: &str) -> Result<Value, GenerateError> {
+        let task = self.task()?;
         self.follow(task, "task_struct", member, of)
+    }
+
+    /// A number in the current task.
+    pub(super) fn task_word(&mut self, member: &str, size: Size) -> Result<Value, GenerateError> {
+        let task = self.task()?;
+        let offset = self.offset("task_struct", member)?;
+        Ok(self.b.load_kernel(task, offset, size, false))
     }
 
     fn follow(&mut self, base: Value, from: &str, member: &str, to: &str) -> Result<Value, GenerateError> {

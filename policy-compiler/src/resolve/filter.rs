@@ -349,6 +349,13 @@ impl Resolver<'_> {
         let mut ranges = Vec::new();
         let mut failed = false;
         for (i, text) in filter.values.iter().enumerate() {
+            if let (Some(list), ArgumentType::Syscall64) = (text.strip_prefix("list:"), operand.argument_type) {
+                match self.syscall_numbers(list, &path.key("values").index(i)) {
+                    Some(numbers) => values.extend(numbers),
+                    None => failed = true,
+                }
+                continue;
+            }
             let parsed = integer::range(text, bits, signed)
                 .filter(|_| accepts_ranges)
                 .map(|r| ranges.push(r));

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use regex::bytes::RegexBuilder;
-use tracingpolicy_crd::{FieldPath, ListSpec, ListType, Spec};
+use tracingpolicy_crd::value::{COMPAT_SYSCALL, SyscallAbi};
+use tracingpolicy_crd::{FieldPath, ListSpec, ListType, Policy, Spec};
 
 use super::Resolver;
 use crate::attach::syscall_symbol;
@@ -43,28 +44,31 @@ pub(super) fn syscall_names(spec: &Spec) -> Vec<String> {
     names
 }
 
+/// The ABI that a list value names, by itself or by its prefix, and the bare name of the syscall.
+fn abi_and_name(value: &str) -> (Option<SyscallAbi>, &str) {
+    if let Some((abi, name)) = value.split_once('/') {
+        return (SyscallAbi::by_name(abi), syscall_name(name));
+    }
+    let abi = match value {
+        _ if value.starts_with("__ia32_") => SyscallAbi::I386,
+        _ if value.starts_with("__x64_") => SyscallAbi::X64,
+        _ if value.starts_with("__arm64_") => SyscallAbi::Arm64,
+        _ => SyscallAbi::NATIVE,
+    };
+    (Some(abi), syscall_name(value))
+}
+
 /// A list value without `x64/` and prefix.
 fn abi_free(value: &str) -> &str {
     syscall_name(value.split_once('/').map_or(value, |(_, name)| name))
 }
 
-impl Resolver<'_> {
+impl<'a> Resolver<'a> {
     /// What a `call` means; `None` if an error was reported.
     pub(super) fn call_targets(&mut self, call: &str, syscall: bool, path: &FieldPath) -> Option<Vec<Target>> {
         if let Some(name) = call.strip_prefix("list:") {
-            let policy = self.policy;
-            let Some(position) = policy.spec.lists.iter().position(|l| l.name == name) else {
-                let known: Vec<String> = policy.spec.lists.iter().map(|l| format!("`{}`", l.name)).collect();
-                let help = if known.is_empty() {
-                    "the policy has no `lists`".into()
-                } else {
-                    format!("the policy has the lists {}", known.join(", "))
-                };
-                self.error(codes::BAD_LIST, path, format!("no list is named `{name}`"), help);
-                return None;
-            };
-            let list_path = FieldPath::root().key("spec").key("lists").index(position);
-            return self.list_targets(&policy.spec.lists[position], syscall, &list_path);
+            let (list, list_path) = self.list(name, path)?;
+            return self.list_targets(list, syscall, &list_path);
         }
         if syscall {
             if call.starts_with("__arm64_sys_") || call.starts_with("__ia32_sys_") {
@@ -119,6 +123,51 @@ impl Resolver<'_> {
             ListType::GeneratedSyscalls => Some(self.all_syscalls().into_iter().map(Target::Syscall).collect()),
             ListType::GeneratedFtrace => self.functions_like(list, path),
         }
+    }
+
+    /// The numbers of a list of system calls, as values of type `syscall64`; `None` if an error was reported.
+    pub(super) fn syscall_numbers(&mut self, name: &str, path: &FieldPath) -> Option<Vec<u64>> {
+        let (list, list_path) = self.list(name, path)?;
+        if list.list_type == ListType::GeneratedSyscalls {
+            return Some(SyscallAbi::NATIVE.syscall_numbers().map(u64::from).collect());
+        }
+        let mut numbers = Vec::new();
+        let mut failed = false;
+        for (i, value) in list.values.iter().enumerate() {
+            let (abi, name) = abi_and_name(value);
+            match abi.and_then(|abi| Some((abi, abi.syscall_number(name)?))) {
+                Some((abi, number)) if abi.is_compat() => numbers.push(u64::from(number) | COMPAT_SYSCALL),
+                Some((_, number)) => numbers.push(number.into()),
+                None => {
+                    failed = true;
+                    self.error(
+                        codes::BAD_LIST,
+                        &list_path.key("values").index(i),
+                        format!("no system call `{value}` is known"),
+                        "write `sys_dup`, or with its ABI `x64/sys_dup`, `i386/sys_dup`",
+                    );
+                }
+            }
+        }
+        (!failed).then_some(numbers)
+    }
+
+    /// A list of the policy and where it stands; `None` if an error was reported.
+    fn list(&mut self, name: &str, path: &FieldPath) -> Option<(&'a ListSpec, FieldPath)> {
+        let policy: &'a Policy = self.policy;
+        let lists = &policy.spec.lists;
+        let Some(position) = lists.iter().position(|l| l.name == name) else {
+            let known: Vec<String> = lists.iter().map(|l| format!("`{}`", l.name)).collect();
+            let help = if known.is_empty() {
+                "the policy has no `lists`".into()
+            } else {
+                format!("the policy has the lists {}", known.join(", "))
+            };
+            self.error(codes::BAD_LIST, path, format!("no list is named `{name}`"), help);
+            return None;
+        };
+        let path = FieldPath::root().key("spec").key("lists").index(position);
+        Some((&lists[position], path))
     }
 
     /// The system calls of this kernel: those that it traces, or else those that it has functions of, among which are some for
