@@ -194,7 +194,7 @@ fn a_set_is_explained_for_programs() {
     let hook = &report["hooks"][0];
     assert_eq!(
         keys(hook),
-        "attach dimensions enforces estimate policies program reasons roles tests verified"
+        "attach dimensions enforces estimate forWorkloads policies program reasons roles tests verified"
     );
     assert_eq!(hook["attach"], "kprobe/__x64_sys_unlinkat");
     assert_eq!(hook["policies"], serde_json::json!(["keep", "watch"]));

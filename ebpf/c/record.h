@@ -288,6 +288,8 @@ enum policy_counter {          /* map `tetra_policy_counters`, per CPU, key: u32
 	POLICY_SCRATCH_EXHAUSTED,  /* nested deeper than SCRATCH_LEVELS: evaluated nothing */
 	POLICY_RETURN_REJECTED,    /* return selectors rejected an entry half */
 	POLICY_PENDING_FULL,       /* the map of calls under way was full */
+	POLICY_NOTIFY_ENFORCER,    /* notifications left for an enforcer */
+	POLICY_MONITOR_NOTIFY_ENFORCER,
 	POLICY_COUNTERS = 16,
 };
 

@@ -102,4 +102,7 @@ LIBRARY int tetra_pending_put(__u32 hook_key, __u64 value, __u32 policy_slot, __
 LIBRARY __u64 tetra_pending_get(__u32 key);
 LIBRARY __u64 tetra_pending_take(__u32 key);
 
+/* Leaves a value for an enforcer of the same thread, which gets and takes it as above: 0, or -1 if full (counted). */
+LIBRARY int tetra_notify(__u32 key, __u64 value, __u32 policy_slot);
+
 #endif

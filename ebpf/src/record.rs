@@ -366,6 +366,8 @@ pub enum PolicyCounter {
     ScratchExhausted,
     ReturnRejected,
     PendingFull,
+    NotifyEnforcer,
+    MonitorNotifyEnforcer,
 }
 
 /// Mode of a policy, in map `tetra_policy_modes`: it enforces.

@@ -138,6 +138,7 @@ impl World {
             call: Call {
                 values: BTreeMap::new(),
                 process: self.process.clone(),
+                notified: None,
             },
             kept: Vec::new(),
         };

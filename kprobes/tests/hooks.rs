@@ -198,6 +198,7 @@ impl World {
         let mut call = Call {
             values: BTreeMap::new(),
             process: process.clone(),
+            notified: None,
         };
         call.process.namespace_pid = known.then_some(process.lineage[0].1);
         let name = self.drivers[driver].0.name();

@@ -6,7 +6,7 @@
 use crate::btf::{Btf, Kind, TypeId};
 use crate::facts::{Arch, KernelFacts};
 use crate::hir::{Hook, Operand, OperandSource, Target};
-use crate::output::{ArgumentType, AttachPoint};
+use crate::output::{ArgumentType, AttachPoint, HookKind};
 
 /// What the program of an attach point does for a hook.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -485,7 +485,12 @@ fn syscall(hook: &Hook, name: &str, facts: &KernelFacts) -> Result<Choice, Refus
         );
     }
     let (enter, exit) = (format!("sys_enter_{name}"), format!("sys_exit_{name}"));
-    if facts.features.tracepoint && facts.tracepoints.contains_key(&("syscalls".into(), enter.clone())) {
+    // whether the notification or this came first would be left to chance
+    let must_come_after = hook.kind == HookKind::Enforcer;
+    if !must_come_after
+        && facts.features.tracepoint
+        && facts.tracepoints.contains_key(&("syscalls".into(), enter.clone()))
+    {
         let at = |event| AttachPoint::Tracepoint {
             subsystem: "syscalls".into(),
             event,

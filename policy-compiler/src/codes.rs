@@ -42,6 +42,8 @@ pub const HOOK_TOO_LARGE: Code = Code(517);
 pub const COMPILER_DEFECT: Code = Code(518);
 /// A namespace of the host is not known.
 pub const HOST_NAMESPACE_UNKNOWN: Code = Code(519);
+/// An enforcer kills, but lets the call be made.
+pub const KILL_WITHOUT_OVERRIDE: Code = Code(520);
 
 // Of a review: the policy works, but may not do what its author wants.
 

@@ -274,6 +274,7 @@ fn single(test: &Predicate) -> Option<Dimension> {
         Predicate::Namespace { namespace, values, .. } => {
             (format!("{namespace:?} namespace"), search(values.len()), values.len())
         }
+        Predicate::Notified(_) => ("notification".to_owned(), "one lookup for the thread", 1),
         Predicate::Capability { set, mask, .. } => (
             format!("{set:?} capabilities"),
             "one test of bits",

@@ -196,6 +196,8 @@ pub enum Predicate {
         /// `NotIn`
         negated: bool,
     },
+    /// §3.9: a hook of the same policy has left this notification for the thread, and no enforcer has taken it.
+    Notified(Notification),
     /// §6.7: subjective credentials of the current task.
     Capability {
         /// Which set.
@@ -308,10 +310,23 @@ pub struct Actions {
     pub signals: Vec<u32>,
     /// Errno to return instead of running the hooked function, positive.
     pub override_errno: Option<u32>,
+    /// Leaves a notification to the policy's enforcers, in place of one that is there.
+    pub notify: Option<Notification>,
+    /// Takes the thread's notification, of this key, away.
+    pub forget: Option<u32>,
     /// `tetragon.KprobeAction` number of the last action.
     pub reported: u16,
     /// `tetragon.KprobeAction` number reported where enforcement is elided (monitor mode).
     pub reported_in_monitor: u16,
+}
+
+/// What `NotifyEnforcer` leaves for the enforcers of its policy (§3.9).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Notification {
+    /// Where it is left: the same for all hooks of a policy, and for no other policy.
+    pub key: u32,
+    /// Which of the policy's notifications, from 1.
+    pub number: u32,
 }
 
 /// Parameters of a post.
@@ -333,7 +348,7 @@ pub struct RateLimit {
 impl Actions {
     /// Whether anything but posting is done.
     pub fn enforces(&self) -> bool {
-        !self.signals.is_empty() || self.override_errno.is_some()
+        !self.signals.is_empty() || self.override_errno.is_some() || self.notify.is_some()
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Call {
     pub values: BTreeMap<Operand, Value>,
     /// The process that makes the call.
     pub process: Process,
+    /// What is left for the enforcers of the hook's policy, by the same thread before.
+    pub notified: Option<crate::hir::Notification>,
 }
 
 /// A value of a call.
@@ -133,6 +135,10 @@ pub struct Effects {
     pub override_errno: Option<u32>,
     /// A policy in monitor mode would have asked for one.
     pub monitored_override: bool,
+    /// What is left for the policy's enforcers from now on.
+    pub notify: Option<crate::hir::Notification>,
+    /// What was left for them is taken away.
+    pub forgets: bool,
     /// The event; `None` if the selector does not post.
     pub post: Option<Posted>,
 }
@@ -251,6 +257,8 @@ fn effects(actions: &Actions, selector: usize, monitors: bool) -> Effects {
         monitored_signals,
         override_errno: actions.override_errno.filter(|_| !monitors),
         monitored_override: monitors && actions.override_errno.is_some(),
+        notify: actions.notify.filter(|_| !monitors),
+        forgets: actions.forget.is_some(),
         post: actions.post.map(|post| Posted {
             selector,
             action: actions.reported,

@@ -84,6 +84,8 @@ pub enum HookKind {
     Fentry,
     Tracepoint,
     Lsm,
+    /// Functions where the policy's notifications take effect; there are no events of them.
+    Enforcer,
 }
 
 /// How to decode one kind of policy record, and what the event says besides.

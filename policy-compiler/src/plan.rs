@@ -457,6 +457,7 @@ fn cost(filter: &PlannedFilter) -> u32 {
             follow_forks: false, ..
         } => 30,
         Predicate::Capability { .. } => 40,
+        Predicate::Notified(_) => 60,
         Predicate::Namespace { .. } => 50,
         Predicate::Sock { .. } => 200,
         // the path is read with it

@@ -16,6 +16,7 @@ use crate::set::PolicyEntry;
 mod action;
 mod address;
 mod argument;
+mod enforcer;
 mod filter;
 mod hook;
 mod integer;
@@ -37,6 +38,7 @@ pub(crate) fn resolve(entry: &PolicyEntry, facts: &KernelFacts, diagnostics: &mu
         facts,
         diagnostics: &mut found,
         failed: false,
+        notifications: Vec::new(),
     };
     let hooks = resolver.policy();
     let failed = resolver.failed;
@@ -51,6 +53,8 @@ pub(crate) struct Resolver<'a> {
     facts: &'a KernelFacts,
     diagnostics: &'a mut Vec<Diagnostic>,
     failed: bool,
+    /// What its hooks leave to its enforcers, by number from 1.
+    notifications: Vec<enforcer::Notified>,
 }
 
 impl Resolver<'_> {
@@ -71,6 +75,9 @@ impl Resolver<'_> {
         }
         for (i, hook) in spec.lsmhooks.iter().enumerate() {
             self.lsm(i, hook, &root.key("lsmhooks").index(i), &mut hooks);
+        }
+        for (i, enforcer) in spec.enforcers.iter().enumerate() {
+            self.enforcer(i, enforcer, &root.key("enforcers").index(i), &mut hooks);
         }
         for (instance, hook) in hooks.iter_mut().enumerate() {
             hook.instance = instance as u32;

@@ -167,6 +167,7 @@ impl Subject<'_> {
             HookKind::Fentry => ("fentries", spec.fentries.get(index).map(|h| &h.selectors)),
             HookKind::Tracepoint => ("tracepoints", spec.tracepoints.get(index).map(|h| &h.selectors)),
             HookKind::Lsm => ("lsmhooks", spec.lsmhooks.get(index).map(|h| &h.selectors)),
+            HookKind::Enforcer => ("enforcers", None),
         };
         (name, selectors.map_or(&[], Vec::as_slice))
     }

@@ -43,6 +43,16 @@ LIBRARY int tetra_pending_put(__u32 hook_key, __u64 value, __u32 policy_slot, __
 	return pending_put(hook_key, value, policy_slot, target_key);
 }
 
+GLOBAL int notify(__u32 key, __u64 value, __u32 policy_slot)
+{
+	return pending_store(key, value, policy_slot);
+}
+
+LIBRARY int tetra_notify(__u32 key, __u64 value, __u32 policy_slot)
+{
+	return notify(key, value, policy_slot);
+}
+
 GLOBAL __u64 pending_get(__u32 key)
 {
 	struct pending_key k = { bpf_get_current_pid_tgid(), key, 0 };

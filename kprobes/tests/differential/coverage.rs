@@ -105,6 +105,7 @@ fn name(predicate: &Predicate) -> (String, String) {
             (sign(*negated, "In"), of.into())
         }
         Predicate::Namespace { negated, .. } => (sign(*negated, "In"), "matchNamespaces".into()),
+        Predicate::Notified(_) => ("NotifyEnforcer".into(), "enforcers".into()),
         Predicate::Capability { negated, .. } => (sign(*negated, "In"), "matchCapabilities".into()),
     }
 }

@@ -77,6 +77,7 @@ pub fn predicate(predicate: &Predicate) -> String {
             values,
             negated,
         } => format!("{namespace:?} namespace {}In {}", not(*negated), list(values)),
+        Predicate::Notified(notification) => format!("notification {} of NotifyEnforcer", notification.number),
         Predicate::Capability {
             set,
             mask,

@@ -233,6 +233,9 @@ impl Generator<'_> {
 
     /// Sends signals and sets the verdict, unless the policy only monitors; counts either way.
     fn enforce(&mut self, instance: &Instance, actions: &Actions) {
+        if let Some(key) = actions.forget {
+            self.call("tetra_pending_take", &[key.into()]);
+        }
         if !actions.enforces() {
             return;
         }
@@ -247,11 +250,19 @@ impl Generator<'_> {
         if actions.override_errno.is_some() {
             self.count(slot, PolicyCounter::MonitorOverride);
         }
+        if actions.notify.is_some() {
+            self.count(slot, PolicyCounter::MonitorNotifyEnforcer);
+        }
         self.b.jump(next);
         self.b.switch_to(enforcing);
         for signal in &actions.signals {
             self.b.call_helper(helper::SEND_SIGNAL, &[(*signal).into()]);
             self.count(slot, PolicyCounter::Signal);
+        }
+        if let Some(notification) = actions.notify {
+            let args = [notification.key.into(), notification.number.into(), slot.into()];
+            self.call("tetra_notify", &args);
+            self.count(slot, PolicyCounter::NotifyEnforcer);
         }
         match actions.override_errno {
             // the entry could not tell, and now the operation has been done

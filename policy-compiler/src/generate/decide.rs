@@ -382,6 +382,17 @@ impl Generator<'_> {
             } => {
                 self.pid_test(values, *is_namespace_pid, *follow_forks, *negated, to.yes, to.no);
             }
+            Predicate::Notified(notification) => {
+                let left = self.call("tetra_pending_get", &[notification.key.into()]);
+                self.b.branch(
+                    CmpOp::Eq,
+                    Width::W64,
+                    left,
+                    i64::from(notification.number),
+                    to.yes,
+                    to.no,
+                );
+            }
             Predicate::Namespace {
                 namespace,
                 values,

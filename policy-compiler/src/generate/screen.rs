@@ -170,7 +170,7 @@ impl<'a> Generator<'a> {
             }
             Predicate::Binary { .. } => filter.binary_bit.is_some(),
             Predicate::Pid { follow_forks, .. } => !follow_forks,
-            Predicate::Namespace { .. } | Predicate::Capability { .. } => true,
+            Predicate::Namespace { .. } | Predicate::Capability { .. } | Predicate::Notified(_) => true,
             Predicate::Text { .. } | Predicate::FileType { .. } | Predicate::Sock { .. } => false,
         }
     }

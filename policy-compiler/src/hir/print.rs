@@ -111,6 +111,7 @@ pub fn predicate(predicate: &Predicate) -> String {
             values,
             negated,
         } => format!("{}{namespace:?} namespace in {values:?}", not(*negated)),
+        Predicate::Notified(notification) => format!("notified {notification:?}"),
         Predicate::Capability { set, mask, negated, .. } => format!("{}{set:?} capabilities {mask:#x}", not(*negated)),
     }
 }

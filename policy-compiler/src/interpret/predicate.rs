@@ -56,6 +56,8 @@ pub fn holds(predicate: &Predicate, call: &Call) -> Truth {
             let inode = inode(*namespace, call);
             truth(values.contains(&inode) != *negated)
         }
+        // §3.9
+        Predicate::Notified(notification) => truth(call.notified == Some(*notification)),
         // §6.7: the condition on the user namespace is not part of what is negated
         Predicate::Capability {
             set,

@@ -80,6 +80,7 @@ fn call(values: impl IntoIterator<Item = (Operand, Value)>) -> Call {
     Call {
         values: values.into_iter().collect(),
         process: Process::default(),
+        notified: None,
     }
 }
 

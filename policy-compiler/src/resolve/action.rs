@@ -12,13 +12,15 @@ const SIGKILL: u16 = 3;
 const OVERRIDE: u16 = 5;
 const NO_POST: u16 = 9;
 const SIGNAL: u16 = 10;
+const NOTIFY_ENFORCER: u16 = 13;
+const CLEANUP_ENFORCER_NOTIFICATION: u16 = 14;
 
 /// Signal number of SIGKILL.
 const SIGKILL_NUMBER: u32 = 9;
 /// Greatest signal number (`_NSIG`).
-const MAX_SIGNAL: u32 = 64;
+pub(super) const MAX_SIGNAL: u32 = 64;
 /// Greatest errno a function may return (`MAX_ERRNO`).
-const MAX_ERRNO: i64 = 4095;
+pub(super) const MAX_ERRNO: i64 = 4095;
 
 impl Resolver<'_> {
     /// The actions of a selector. Post is implicit.
@@ -69,11 +71,19 @@ impl Resolver<'_> {
                     actions.override_errno = self.override_errno(spec, &path, target, is_return);
                     actions.reported = OVERRIDE;
                 }
+                Action::NotifyEnforcer => {
+                    actions.notify = self.notification(spec, &path);
+                    actions.reported = NOTIFY_ENFORCER;
+                }
+                Action::CleanupEnforcerNotification => {
+                    actions.forget = Some(self.notification_key());
+                    actions.reported = CLEANUP_ENFORCER_NOTIFICATION;
+                }
                 other => self.error(
                     codes::NOT_COMPILED,
                     &path.key("action"),
                     format!("the action `{other}` is not compiled"),
-                    "compiled are Post, NoPost, Sigkill, Signal and Override",
+                    "compiled are Post, NoPost, Sigkill, Signal, Override, NotifyEnforcer and CleanupEnforcerNotification",
                 ),
             }
         }

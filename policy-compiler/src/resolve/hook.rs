@@ -152,7 +152,7 @@ impl Resolver<'_> {
     }
 
     /// Whether the kernel has what a hook names.
-    fn exists(&self, target: &Target) -> bool {
+    pub(super) fn exists(&self, target: &Target) -> bool {
         let facts = self.facts;
         match target {
             Target::Function(symbol) => facts.btf.function(symbol).is_some() || facts.functions.contains(symbol),
@@ -170,7 +170,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn not_found(&mut self, target: &Target, path: &FieldPath) {
+    pub(super) fn not_found(&mut self, target: &Target, path: &FieldPath) {
         let what = super::target_name(target);
         match target {
             Target::Function(symbol) => {

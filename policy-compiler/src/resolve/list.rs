@@ -58,6 +58,18 @@ fn abi_and_name(value: &str) -> (Option<SyscallAbi>, &str) {
     (Some(abi), syscall_name(value))
 }
 
+/// `sys_dup`, `__ia32_sys_dup`, `i386/sys_dup`, `security_file_open`.
+fn enforced_call_of(call: &str) -> Target {
+    let (abi, name) = abi_and_name(call);
+    if name == call && !call.contains('/') {
+        return Target::Function(call.to_owned());
+    }
+    match abi {
+        Some(abi) if abi.is_compat() => Target::Function(format!("__ia32_sys_{name}")),
+        _ => Target::Syscall(name.to_owned()),
+    }
+}
+
 /// A list value without `x64/` and prefix.
 fn abi_free(value: &str) -> &str {
     syscall_name(value.split_once('/').map_or(value, |(_, name)| name))
@@ -122,6 +134,20 @@ impl<'a> Resolver<'a> {
             ),
             ListType::GeneratedSyscalls => Some(self.all_syscalls().into_iter().map(Target::Syscall).collect()),
             ListType::GeneratedFtrace => self.functions_like(list, path),
+        }
+    }
+
+    /// The functions that an element of `calls` of an enforcer means; `None` if an error was reported.
+    pub(super) fn enforced_calls(&mut self, call: &str, path: &FieldPath) -> Option<Vec<Target>> {
+        let Some(name) = call.strip_prefix("list:") else {
+            return Some(vec![enforced_call_of(call)]);
+        };
+        let (list, list_path) = self.list(name, path)?;
+        match list.list_type {
+            ListType::Syscalls | ListType::Functions => {
+                Some(list.values.iter().map(|value| enforced_call_of(value)).collect())
+            }
+            _ => self.list_targets(list, false, &list_path),
         }
     }
 

@@ -19,13 +19,6 @@ impl Resolver<'_> {
         self.refuse(!spec.uprobes.is_empty(), &root.key("uprobes"), "`uprobes` are", hooks);
         self.refuse(!spec.usdts.is_empty(), &root.key("usdts"), "`usdts` are", hooks);
         self.refuse(spec.loader, &root.key("loader"), "`loader` is", hooks);
-        let help = "use `action: Sigkill` or `Override` in the selector itself";
-        self.refuse(
-            !spec.enforcers.is_empty(),
-            &root.key("enforcers"),
-            "`enforcers` are",
-            help,
-        );
         let help = "without workload selectors the policy applies to every process of the node";
         // all three empty, like none at all, means: no filtering (§9.4)
         let is_empty = |s: &Option<LabelSelector>| {

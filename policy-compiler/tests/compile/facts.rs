@@ -155,10 +155,19 @@ fn types() -> Vec<u8> {
         ],
     );
     let cred_ptr = w.ptr(cred);
+    let thread_info = w.struct_type(
+        "thread_info",
+        24,
+        &[("flags", u64_type, 0), ("status", u32_type, 16 * 8)],
+    );
     w.struct_type(
         "task_struct",
         9000,
-        &[("nsproxy", proxy_ptr, 3000 * 8), ("cred", cred_ptr, 2900 * 8)],
+        &[
+            ("thread_info", thread_info, 0),
+            ("nsproxy", proxy_ptr, 3000 * 8),
+            ("cred", cred_ptr, 2900 * 8),
+        ],
     );
     let strings = w.ptr(string);
     let path_ptr = w.ptr(path);

@@ -153,7 +153,8 @@ fn policy_payload(
     let tags = template.tags.clone();
     let action = action(policy.action);
     match template.kind {
-        HookKind::Kprobe | HookKind::Fentry => Payload::ProcessKprobe(api::ProcessKprobe {
+        // enforcers post nothing
+        HookKind::Kprobe | HookKind::Fentry | HookKind::Enforcer => Payload::ProcessKprobe(api::ProcessKprobe {
             process,
             parent,
             function_name: template.function_name.to_string(),

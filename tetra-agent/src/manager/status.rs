@@ -112,6 +112,8 @@ fn action_counters(counters: &PolicyCounters) -> api::TracingPolicyActionCounter
         r#override: get(PolicyCounter::Override),
         monitor_override: get(PolicyCounter::MonitorOverride),
         nopost: get(PolicyCounter::NoPost),
+        notify_enforcer: get(PolicyCounter::NotifyEnforcer),
+        monitor_notify_enforcer: get(PolicyCounter::MonitorNotifyEnforcer),
         ..Default::default()
     }
 }

@@ -168,10 +168,10 @@ fn enforcers(checker: &mut Checker<'_>) {
     let root = FieldPath::root().key("spec").key("enforcers");
     if enforcers.len() > 1 {
         let diagnostic = checker
-            .error(
+            .warning(
                 codes::ENFORCER_COUNT,
                 &root.index(1),
-                "a policy can have one enforcer only",
+                "Tetragon takes policies with one enforcer only",
             )
             .label("second enforcer")
             .secondary(checker.first_line(checker.span(&root.index(0))), "first enforcer")
