@@ -15,8 +15,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
+use policy_compiler::binary::Binary;
 use policy_compiler::facts::{Arch, Features, KernelFacts};
 
+use crate::binary;
 use crate::error::LoadError;
 use crate::kernel::{kernel_btf, kernel_release};
 use crate::sys::programs_are_preemptible;
@@ -26,6 +28,8 @@ use crate::sys::programs_are_preemptible;
 pub struct Needs {
     /// Tracepoints whose format is wanted, by (subsystem, event).
     pub tracepoints: Vec<(String, String)>,
+    /// User binaries that are hooked, by path, with the digests that are wanted of each.
+    pub binaries: BTreeMap<String, BTreeSet<String>>,
     /// Whether the list of probeable functions is wanted (some 50,000 names).
     pub functions: bool,
 }
@@ -63,14 +67,20 @@ pub enum Feature {
     SleepableSyscall,
     /// Programs that are run by a system call.
     SyscallProgram,
+    /// uprobes and uretprobes.
+    Uprobe,
+    /// uprobes by a link of their own kind.
+    UprobeMulti,
 }
 
 impl Feature {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Kprobe,
         Self::KprobeMulti,
         Self::Fentry,
+        Self::Uprobe,
+        Self::UprobeMulti,
         Self::Tracepoint,
         Self::RawTracepoint,
         Self::TpBtf,
@@ -103,6 +113,8 @@ impl Feature {
             Self::CurrentTaskBtf => "current_task_btf",
             Self::SleepableSyscall => "sleepable.syscall",
             Self::SyscallProgram => "syscall",
+            Self::Uprobe => "uprobe",
+            Self::UprobeMulti => "uprobe.multi",
         }
     }
 
@@ -124,6 +136,8 @@ impl Feature {
             Self::CurrentTaskBtf => "read the current task without helper calls",
             Self::SleepableSyscall => "read user memory that is not resident",
             Self::SyscallProgram => "run programs for tests",
+            Self::Uprobe => "watch functions and static probes of user programs",
+            Self::UprobeMulti => "watch them by links that can be pinned",
         }
     }
 }
@@ -189,6 +203,8 @@ impl Report {
             current_task_btf: self.has(Feature::CurrentTaskBtf),
             sleepable_syscall: self.has(Feature::SleepableSyscall),
             syscall_program: self.has(Feature::SyscallProgram),
+            uprobe: self.has(Feature::Uprobe),
+            uprobe_multi: self.has(Feature::UprobeMulti),
             preemptible_programs: programs_are_preemptible(),
         }
     }
@@ -257,12 +273,19 @@ pub fn collect(needs: &Needs) -> Result<KernelFacts, LoadError> {
         features,
         tracepoints,
         host_namespaces: namespaces::of_host(),
+        binaries: binaries(&needs.binaries),
         functions: if needs.functions && (features.kprobe || features.fentry) {
             tracefs::functions()
         } else {
             BTreeSet::new()
         },
     })
+}
+
+/// What is known of user binaries, by path; the reason for those that cannot be hooked.
+pub fn binaries(needed: &BTreeMap<String, BTreeSet<String>>) -> BTreeMap<String, Result<Arc<Binary>, String>> {
+    let read = |(path, digests): (&String, _)| (path.clone(), binary::read(path, digests).map(Arc::new));
+    needed.iter().map(read).collect()
 }
 
 /// Instruction set of this build.

@@ -100,7 +100,7 @@ impl World {
             tracepoints: tracepoints
                 .chain([("signal".to_owned(), "signal_generate".to_owned())])
                 .collect(),
-            functions: false,
+            ..Needs::default()
         })
         .expect("facts");
         if let Some(told) = host_namespaces() {

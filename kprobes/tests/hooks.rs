@@ -133,6 +133,7 @@ impl World {
         let facts = collect(&Needs {
             tracepoints: tracepoints.map(|(of, event)| (of.to_owned(), event.to_owned())).into(),
             functions: true,
+            ..Needs::default()
         })
         .expect("facts");
         // a tmpfs: in a guest everything else has layers, whose files are opened twice

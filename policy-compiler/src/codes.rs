@@ -42,6 +42,14 @@ pub const HOOK_TOO_LARGE: Code = Code(517);
 pub const COMPILER_DEFECT: Code = Code(518);
 /// A namespace of the host is not known.
 pub const HOST_NAMESPACE_UNKNOWN: Code = Code(519);
+/// The user binary cannot be read.
+pub const BINARY_NOT_FOUND: Code = Code(530);
+/// The user binary has no such function, or no instructions there.
+pub const SYMBOL_NOT_FOUND: Code = Code(531);
+/// The user binary has no such static probe.
+pub const PROBE_NOT_FOUND: Code = Code(532);
+/// The user binary is not the one that the policy is for.
+pub const DIGEST_DIFFERS: Code = Code(533);
 
 // Of a review: the policy works, but may not do what its author wants.
 

@@ -17,7 +17,7 @@ use crate::facts::KernelFacts;
 use crate::hir::{Operand, TextTest};
 use crate::ir::builder::FunctionBuilder;
 use crate::ir::{BlockId, CmpOp, FuncId, Function, Operand as IrOperand, Program, Size, Type, Value, Width};
-use crate::output::{AttachPoint, SourceLine, SourceRef};
+use crate::output::{AttachPoint, SourceLine, SourceRef, UprobeLink};
 use crate::plan::{HookPlan, Instance};
 
 mod act;
@@ -374,10 +374,29 @@ pub fn section(attach: &AttachPoint) -> String {
         AttachPoint::Tracepoint { subsystem, event } => format!("tp/{subsystem}/{event}"),
         AttachPoint::RawTracepoint { event } => format!("raw_tp/{event}"),
         AttachPoint::TpBtf { event } => format!("tp_btf/{event}"),
+        AttachPoint::Uprobe { place, by } => {
+            format!("{}/{}:{:#x}", user_probe("uprobe", *by), place.path, place.offset)
+        }
+        AttachPoint::Uretprobe { place, by } => {
+            format!("{}/{}:{:#x}", user_probe("uretprobe", *by), place.path, place.offset)
+        }
     }
 }
 
-/// Symbol of a program's entry function.
+fn user_probe(kind: &str, by: UprobeLink) -> String {
+    match by {
+        UprobeLink::PerfEvent => kind.into(),
+        UprobeLink::Multi => format!("{kind}.multi"),
+    }
+}
+
+/// Symbol of a program's entry function. Those of user probes leave the path out: the kernel takes no more than 127 characters
+/// (`KSYM_NAME_LEN` of 5.10).
 pub fn symbol(attach: &AttachPoint) -> String {
+    match attach {
+        AttachPoint::Uprobe { place, .. } => return format!("uprobe_{:x}", place.offset),
+        AttachPoint::Uretprobe { place, .. } => return format!("uretprobe_{:x}", place.offset),
+        _ => {}
+    }
     section(attach).replace(|c: char| !c.is_ascii_alphanumeric(), "_")
 }

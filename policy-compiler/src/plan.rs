@@ -17,8 +17,11 @@ use crate::attach::{Role, reads_user_memory};
 use crate::binary_table::{BinaryBit, BinaryTable};
 use crate::facts::KernelFacts;
 use crate::hash::StableHasher;
-use crate::hir::{Actions, Argument, Filter, Hook, Operand, OperandSource, Predicate, Selector, Target, TextTest};
-use crate::output::{ArgumentTemplate, ArgumentType, AttachPoint, EventTemplate, HookKind, SourceLine};
+use crate::hir::{
+    Actions, Argument, Filter, Hook, Operand, OperandSource, Predicate, Selector, Target, TextTest, UserName,
+    UserTarget,
+};
+use crate::output::{ArgumentTemplate, ArgumentType, AttachPoint, EventTemplate, HookKind, SourceLine, UserTemplate};
 
 /// Texts a program may hold (`SCRATCH_TEXTS`).
 pub const MAX_TEXTS: usize = 8;
@@ -277,8 +280,11 @@ impl HookPlan {
 
     /// Whether pointers among the arguments are the user's: an address in the kernel must not be followed for him.
     pub fn has_user_pointers(&self) -> bool {
-        self.is_syscall()
-            || matches!(&self.attach, AttachPoint::Tracepoint { subsystem, .. } if subsystem == "syscalls")
+        match &self.attach {
+            AttachPoint::Tracepoint { subsystem, .. } if subsystem == "syscalls" => true,
+            AttachPoint::Uprobe { .. } | AttachPoint::Uretprobe { .. } => true,
+            _ => self.is_syscall(),
+        }
     }
 
     /// Number of an operand's text.
@@ -348,7 +354,8 @@ impl Instance {
 
     /// Whether user memory that cannot be read leaves the decision open. A string of a function may be anywhere.
     pub fn may_be_undecided(&self) -> bool {
-        let is_user = |o: &&Operand| self.is_syscall() || o.argument_type == ArgumentType::String;
+        let is_of_user = matches!(self.hook.target, Target::Syscall(_) | Target::User(_));
+        let is_user = |o: &&Operand| is_of_user || o.argument_type == ArgumentType::String;
         !self.only_finishes() && self.hook.operands().filter(is_user).any(reads_user_memory)
     }
 
@@ -485,6 +492,19 @@ fn event_templates<'h>(
         Target::Tracepoint(subsystem, event) | Target::RawTracepoint(subsystem, event) => {
             (String::new(), subsystem.clone(), event.clone())
         }
+        Target::User(user) => match &user.name {
+            UserName::Symbol(symbol) => (symbol.clone(), String::new(), String::new()),
+            UserName::Offset => Default::default(),
+            UserName::Probe(provider, name) => (String::new(), provider.clone(), name.clone()),
+        },
+    };
+    let user = match &hook.target {
+        Target::User(UserTarget { place, name }) => Some(UserTemplate {
+            path: place.path.as_str().into(),
+            offset: if *name == UserName::Offset { place.offset } else { 0 },
+            ref_ctr_offset: place.ref_ctr_offset,
+        }),
+        _ => None,
     };
     let count = hook.selectors.len().max(1);
     (0..count).map(move |i| EventTemplate {
@@ -500,6 +520,7 @@ fn event_templates<'h>(
         function_name: function_name.as_str().into(),
         subsystem: subsystem.as_str().into(),
         event: event.as_str().into(),
+        user: user.clone(),
         arguments: all.clone(),
         has_return: returned.is_some(),
         message: hook.message.clone(),

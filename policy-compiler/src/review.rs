@@ -167,6 +167,8 @@ impl Subject<'_> {
             HookKind::Fentry => ("fentries", spec.fentries.get(index).map(|h| &h.selectors)),
             HookKind::Tracepoint => ("tracepoints", spec.tracepoints.get(index).map(|h| &h.selectors)),
             HookKind::Lsm => ("lsmhooks", spec.lsmhooks.get(index).map(|h| &h.selectors)),
+            HookKind::Uprobe => ("uprobes", spec.uprobes.get(index).map(|h| &h.selectors)),
+            HookKind::Usdt => ("usdts", spec.usdts.get(index).map(|h| &h.selectors)),
         };
         (name, selectors.map_or(&[], Vec::as_slice))
     }

@@ -65,10 +65,10 @@ impl Generator<'_> {
         let won = self.frame_load(self.winner_place(k), Size::B2);
         self.b.begin_cold();
         self.require(CmpOp::Ne, won, 0, done);
-        let value = instance
-            .role
-            .takes_pending()
-            .then(|| self.call("tetra_pending_take", &[instance.pending_key.into()]));
+        let value = instance.role.takes_pending().then(|| {
+            let key = self.call_key(instance.pending_key);
+            self.call("tetra_pending_take", &[key])
+        });
         if instance.may_be_undecided() {
             let (undecided, decided) = (self.b.create_block(), self.b.create_block());
             self.b
@@ -103,12 +103,8 @@ impl Generator<'_> {
     fn undecided(&mut self, instance: &Instance, done: BlockId) -> Result<(), GenerateError> {
         let slot = instance.hook.policy_slot;
         if instance.defers() {
-            let args = [
-                instance.pending_key.into(),
-                IrOperand::Imm(winner::UNDECIDED),
-                slot.into(),
-                instance.target_key.into(),
-            ];
+            let (key, target_key) = (self.call_key(instance.pending_key), self.call_key(instance.target_key));
+            let args = [key, IrOperand::Imm(winner::UNDECIDED), slot.into(), target_key];
             self.call("tetra_pending_put", &args);
             self.b.jump(done);
             return Ok(());
@@ -309,12 +305,8 @@ impl Generator<'_> {
 
     /// The mark for an exit that has something to do, but no half of an event to follow: a selector without a time.
     fn mark_silently(&mut self, instance: &Instance, won: Value) {
-        let args = [
-            instance.pending_key.into(),
-            won.into(),
-            instance.hook.policy_slot.into(),
-            instance.target_key.into(),
-        ];
+        let (key, target_key) = (self.call_key(instance.pending_key), self.call_key(instance.target_key));
+        let args = [key, won.into(), instance.hook.policy_slot.into(), target_key];
         self.call("tetra_pending_put", &args);
     }
 
@@ -459,12 +451,8 @@ impl Generator<'_> {
             self.b.switch_to(send);
         }
         if let (Some(call_id), true) = (call_id, instance.role == Role::EntryOfPair) {
-            let args = [
-                instance.pending_key.into(),
-                call_id.into(),
-                slot.into(),
-                instance.target_key.into(),
-            ];
+            let (key, target_key) = (self.call_key(instance.pending_key), self.call_key(instance.target_key));
+            let args = [key, call_id.into(), slot.into(), target_key];
             self.call("tetra_pending_put", &args);
         }
         let lane = u32::from(instance.hook.enforces());

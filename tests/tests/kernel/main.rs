@@ -12,3 +12,4 @@ mod persistence;
 mod process;
 mod quickstart;
 mod replacement;
+mod user_hooks;

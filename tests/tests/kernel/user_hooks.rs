@@ -1,0 +1,159 @@
+//! Hooks on user programs: functions and static probes.
+
+use std::os::unix::process::ExitStatusExt as _;
+
+use tests::activity::Activity;
+use tests::agent::Agent;
+use tests::guard::Need;
+use tests::requires;
+use tests::scratch::Scratch;
+
+/// A policy with one hook on a program; `hook` is indented as in a section.
+fn policy(name: &str, section: &str, path: &str, hook: &str) -> String {
+    format!(
+        "apiVersion: cilium.io/v1alpha1\nkind: TracingPolicy\nmetadata:\n  name: {name}\nspec:\n  {section}:\n  - path: {path}\n{hook}"
+    )
+}
+
+#[test]
+fn calls_of_user_functions_are_reported_with_their_arguments() {
+    requires!(Need::Bpf);
+    let scratch = Scratch::new("uprobe-calls");
+    let activity = Activity::new(&scratch);
+    let mut agent = Agent::start("uprobe-calls");
+    agent.add_policy(&policy(
+        "calls",
+        "uprobes",
+        activity.binary(),
+        "    symbols: [watched_number, watched_text]
+    args: [{index: 0, type: int}, {index: 1, type: int64}]
+    selectors:
+    - matchArgs: [{index: 1, operator: LT, values: [\"0\"]}]
+",
+    ));
+    let done = activity.run(&[&["number", "3", "-4"], &["number", "3", "1"], &["number", "-9", "-90"]]);
+    assert_eq!(done.results, [7, 2, 81]);
+
+    let events = agent.hook_events(&activity);
+    let seen: Vec<(i64, &str)> = events
+        .iter()
+        .map(|event| {
+            (
+                event.at("/args/0/int_arg").as_i64().expect("a number"),
+                event.text("/args/1/long_arg"),
+            )
+        })
+        .collect();
+    assert_eq!(seen, [(3, "-4"), (-9, "-90")]);
+    for event in &events {
+        assert_eq!(event.kind(), "process_uprobe");
+        assert!(event.is_of_policy("calls"));
+        assert_eq!(event.text("/path"), activity.binary());
+        assert_eq!(event.text("/symbol"), "watched_number");
+        assert_eq!(event.text("/action"), "KPROBE_ACTION_POST");
+        assert_eq!(event.at("/process/pid"), done.pid);
+    }
+    agent.stop();
+}
+
+#[test]
+fn texts_of_user_functions_are_compared_and_kill() {
+    requires!(Need::Bpf);
+    let scratch = Scratch::new("uprobe-text");
+    let activity = Activity::new(&scratch);
+    let mut agent = Agent::start("uprobe-text");
+    agent.add_policy(&policy(
+        "texts",
+        "uprobes",
+        activity.binary(),
+        "    symbols: [watched_text]
+    args: [{index: 0, type: string}]
+    selectors:
+    - matchArgs: [{index: 0, operator: Prefix, values: [secret]}]
+      matchActions: [{action: Sigkill}]
+    - matchArgs: [{index: 0, operator: Equal, values: [shown]}]
+",
+    ));
+    let done = activity.run(&[
+        &["text", "other"],
+        &["text", "shown"],
+        &["text", "secrets"],
+        &["text", "shown"],
+    ]);
+    assert_eq!(done.results, [5, 5], "the third call does not return");
+    assert_eq!(done.status.signal(), Some(9));
+
+    let events = agent.hook_events(&activity);
+    let seen: Vec<(&str, &str)> = events
+        .iter()
+        .map(|event| (event.text("/args/0/string_arg"), event.text("/action")))
+        .collect();
+    assert_eq!(
+        seen,
+        [("shown", "KPROBE_ACTION_POST"), ("secrets", "KPROBE_ACTION_SIGKILL")]
+    );
+    agent.stop();
+}
+
+#[test]
+fn what_user_functions_return_belongs_to_its_call() {
+    requires!(Need::Bpf);
+    let scratch = Scratch::new("uprobe-return");
+    let activity = Activity::new(&scratch);
+    let mut agent = Agent::start("uprobe-return");
+    // the function calls itself: the last call returns first
+    agent.add_policy(&policy(
+        "returns",
+        "uprobes",
+        activity.binary(),
+        "    symbols: [watched_depth]
+    args: [{index: 0, type: int64}]
+    return: true
+    returnArg: {index: 0, type: int64}
+    selectors:
+    - matchReturnArgs: [{index: 0, operator: GT, values: [\"0\"]}]
+",
+    ));
+    let done = activity.run(&[&["depth", "3"]]);
+    assert_eq!(done.results, [3]);
+
+    let events = agent.hook_events(&activity);
+    let seen: Vec<&str> = events.iter().map(|event| event.text("/args/0/long_arg")).collect();
+    assert_eq!(seen, ["1", "2", "3"]);
+    agent.stop();
+}
+
+#[test]
+fn static_probes_are_watched_at_their_place_and_counted_by_the_program() {
+    requires!(Need::Bpf);
+    let scratch = Scratch::new("usdt");
+    let activity = Activity::new(&scratch);
+    let mut agent = Agent::start("usdt");
+    let unwatched = activity.run(&[&["probe", "5", "x"]]);
+    assert_eq!(unwatched.results, [0], "nobody watches yet");
+    agent.add_policy(&policy(
+        "probes",
+        "usdts",
+        activity.binary(),
+        "    provider: tetra
+    name: watched
+    args: [{index: 0, type: int}, {index: 1, type: string}, {index: 2, type: int}]
+    selectors:
+    - matchArgs:
+      - {index: 0, operator: LT, values: [\"0\"]}
+",
+    ));
+    let done = activity.run(&[&["probe", "5", "other"], &["probe", "-6", "text"]]);
+    assert_eq!(done.results, [1, 1], "the program knows that it is watched");
+
+    let events = agent.hook_events(&activity);
+    let [event] = &events[..] else { panic!("{events:#?}") };
+    assert_eq!(event.kind(), "process_usdt");
+    assert_eq!(event.text("/path"), activity.binary());
+    assert_eq!(event.text("/provider"), "tetra");
+    assert_eq!(event.text("/name"), "watched");
+    assert_eq!(event.at("/args/0/int_arg"), -6);
+    assert_eq!(event.text("/args/1/string_arg"), "text");
+    assert_eq!(event.at("/args/2/int_arg"), -3);
+    agent.stop();
+}
