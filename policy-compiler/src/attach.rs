@@ -542,6 +542,9 @@ fn override_help(syscall: &str) -> String {
 
 /// Whether reading an operand may fail because user memory is not resident.
 pub fn reads_user_memory(operand: &Operand) -> bool {
+    if operand.is_loaded() {
+        return operand.argument_type != ArgumentType::Nop;
+    }
     matches!(operand.argument_type, ArgumentType::String | ArgumentType::Sockaddr)
         && matches!(
             operand.source,
@@ -723,7 +726,8 @@ fn user_place(hook: &Hook, user: &UserTarget, facts: &KernelFacts) -> Result<Cho
     let exit = at(|place, by| AttachPoint::Uretprobe { place, by });
     Ok(Choice {
         parts: entry_and_exit(entry, exit, hook.returned.is_some(), false),
-        reason: reason.into(),
+        // the attach point itself only tells the offset
+        reason: format!("{}: {reason}", crate::resolve::target_name(&hook.target)),
     })
 }
 

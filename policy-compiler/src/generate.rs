@@ -91,6 +91,7 @@ mod helper {
     pub(super) const GET_CURRENT_TASK: u32 = 35;
     pub(super) const OVERRIDE_RETURN: u32 = 58;
     pub(super) const SEND_SIGNAL: u32 = 109;
+    pub(super) const PROBE_READ_USER: u32 = 112;
     pub(super) const PROBE_READ_KERNEL: u32 = 113;
     pub(super) const GET_CURRENT_TASK_BTF: u32 = 158;
     pub(super) const TASK_PT_REGS: u32 = 175;
@@ -146,6 +147,8 @@ struct Places {
     taken: i32,
     /// Bits: string tests that hold, by number.
     classes: i32,
+    /// u64 per number in memory of the process, and one behind them for the address of whatever is gathered next.
+    loaded: i32,
     /// u64: action that the event under construction reports.
     action: i32,
     /// u64, u64: interval and scope of the rate limit of the event under construction; interval 0: none.
@@ -194,7 +197,7 @@ impl<'a> Generator<'a> {
             .map(|(number, test)| (test, number))
             .collect();
         let takes = plan.instances.iter().any(|i| i.role.takes_pending());
-        let gathered = plan.texts.len() + plan.socks.len() + plan.sockaddrs.len();
+        let gathered = plan.gathered();
         let places = Places {
             verdict: frame.allocate(1, 8)?,
             need: frame.allocate(1, 8)?,
@@ -210,6 +213,7 @@ impl<'a> Generator<'a> {
             winners: frame.allocate(groups.winner_words(), 8)?,
             marks: frame.allocate(usize::from(takes), 8)?,
             taken: frame.allocate(if takes { plan.instances.len().div_ceil(8) } else { 0 }, 8)?,
+            loaded: frame.allocate(loaded_words(plan), 8)?,
             action: frame.allocate(1, 8)?,
             rate_limit: frame.allocate(2, 8)?,
         };
@@ -323,6 +327,12 @@ impl<'a> Generator<'a> {
         find(&self.plan.texts)
             .or_else(|| find(&self.plan.socks).map(|i| self.plan.texts.len() + i))
             .or_else(|| find(&self.plan.sockaddrs).map(|i| self.plan.texts.len() + self.plan.socks.len() + i))
+            .or_else(|| find(&self.plan.numbers).map(|i| self.first_number() + i))
+    }
+
+    /// Place of the first of [`HookPlan::numbers`] among what is gathered.
+    fn first_number(&self) -> usize {
+        self.plan.gathered() - self.plan.numbers.len()
     }
 
     /// The id of the next function pushed; 0 is the entry.
@@ -353,6 +363,12 @@ impl<'a> Generator<'a> {
     fn may_deny(&self) -> bool {
         matches!(self.plan.attach, AttachPoint::Lsm { .. } | AttachPoint::FmodRet { .. })
     }
+}
+
+/// Words of [`Places::loaded`].
+fn loaded_words(plan: &HookPlan) -> usize {
+    let addresses = plan.texts.iter().chain(&plan.sockaddrs).any(Operand::is_loaded);
+    plan.numbers.len() + usize::from(addresses)
 }
 
 /// Whether a role evaluates entry filters for calls in general, rather than for marked calls only.

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::binary::ProbeArgument;
+use crate::binary::{ArgumentPlace, ProbeArgument};
 use crate::output::{ArgumentType, HookKind, SourceLine, UserPlace};
 use crate::set::Scope;
 
@@ -109,7 +109,7 @@ pub enum OperandSource {
         /// Sign-extends.
         signed: bool,
     },
-    /// Argument of a static probe that is a number or in a register.
+    /// Argument of a static probe.
     Probe(ProbeArgument),
     /// Return value.
     Return,
@@ -398,6 +398,17 @@ impl Operand {
     pub fn is_path(&self) -> bool {
         use ArgumentType::{Dentry, Fd, File, LinuxBinprm, Path};
         matches!(self.argument_type, Fd | File | Path | Dentry | LinuxBinprm)
+    }
+
+    /// Whether it stands in memory of the process that is read for it: the address of a text, or a number.
+    pub fn is_loaded(&self) -> bool {
+        matches!(
+            self.source,
+            OperandSource::Probe(ProbeArgument {
+                place: ArgumentPlace::Memory { .. },
+                ..
+            })
+        )
     }
 
     /// Whether the value is a `sock` or a `sockaddr`.

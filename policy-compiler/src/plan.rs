@@ -27,6 +27,8 @@ use crate::output::{ArgumentTemplate, ArgumentType, AttachPoint, EventTemplate, 
 pub const MAX_TEXTS: usize = 8;
 /// Sockets, and socket addresses, a program may hold.
 pub const MAX_SOCKS: usize = 2;
+/// Numbers in memory of the process that a program may hold.
+pub const MAX_NUMBERS: usize = 4;
 
 /// The decision problem of one attach point.
 #[derive(Clone, PartialEq, Hash, Debug)]
@@ -41,6 +43,8 @@ pub struct HookPlan {
     pub socks: Vec<Operand>,
     /// `sockaddr` operands, by number.
     pub sockaddrs: Vec<Operand>,
+    /// Numbers in memory of the process, by number.
+    pub numbers: Vec<Operand>,
     /// Words of the process record that are looked at, with the predicates to evaluate if the stamp differs.
     pub binary_words: Vec<BinaryWord>,
     /// What it can send.
@@ -154,6 +158,7 @@ impl HookPlan {
             texts: Vec::new(),
             socks: Vec::new(),
             sockaddrs: Vec::new(),
+            numbers: Vec::new(),
             binary_words: Vec::new(),
             templates: Vec::new(),
             tag: 0,
@@ -256,6 +261,11 @@ impl HookPlan {
             (&mut self.socks, MAX_SOCKS, "different sockets")
         } else if operand.argument_type == ArgumentType::Sockaddr {
             (&mut self.sockaddrs, MAX_SOCKS, "different socket addresses")
+        } else if operand.is_loaded()
+            && operand.argument_type != ArgumentType::Nop
+            && operand.argument_type != ArgumentType::Fd
+        {
+            (&mut self.numbers, MAX_NUMBERS, "different numbers in memory")
         } else {
             return Ok(());
         };
@@ -302,7 +312,12 @@ impl HookPlan {
 
     /// Whether anything has to be gathered, for filters or for events.
     pub fn gathers(&self) -> bool {
-        !(self.texts.is_empty() && self.socks.is_empty() && self.sockaddrs.is_empty())
+        self.gathered() > 0
+    }
+
+    /// How many different things that is.
+    pub fn gathered(&self) -> usize {
+        self.texts.len() + self.socks.len() + self.sockaddrs.len() + self.numbers.len()
     }
 
     /// The string tests on each text, numbered in order of first use: the classes of its classification.
@@ -453,6 +468,7 @@ const DEAR: u32 = 100;
 /// Rough number of instructions of a filter, for their order.
 fn cost(filter: &PlannedFilter) -> u32 {
     match &filter.predicate {
+        Predicate::Integer { operand, .. } if operand.is_loaded() => DEAR,
         Predicate::Integer { .. } => 2,
         Predicate::Binary { .. } if filter.binary_bit.is_some() => 3,
         Predicate::Pid {
@@ -537,6 +553,7 @@ impl std::fmt::Display for HookPlan {
             ("text", &self.texts),
             ("sock", &self.socks),
             ("sockaddr", &self.sockaddrs),
+            ("number", &self.numbers),
         ] {
             for (i, operand) in places.iter().enumerate() {
                 writeln!(f, "  {what} {i}: {}", crate::hir::print::operand(operand))?;

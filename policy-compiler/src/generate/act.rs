@@ -477,6 +477,16 @@ impl Generator<'_> {
         Ok(())
     }
 
+    /// Status of a gathered argument in a record: 0 if it was read, without a branch, because the verifier follows a function anew
+    /// at each call.
+    fn status(&mut self, index: usize) -> Value {
+        let read = self.frame_load(self.state_place(index), Size::B1);
+        let other = self.b.alu(AluOp::Xor, Width::W64, read, state::READ);
+        let above = self.b.alu(AluOp::Add, Width::W64, other, 7i64);
+        let is_other = self.b.alu(AluOp::Rsh, Width::W64, above, 3i64);
+        self.b.alu(AluOp::Mul, Width::W64, is_other, i64::from(ARG_FAULT))
+    }
+
     /// Appends one argument to the event.
     fn put(&mut self, argument: &Argument) -> Result<(), GenerateError> {
         self.at(&argument.line);
@@ -505,18 +515,17 @@ impl Generator<'_> {
                 "tetra_put_sockaddr"
             };
             let number = (index - before) as u32;
-            // 0 if it was read, without a branch: the verifier follows a function anew at each call
-            let read = self.frame_load(self.state_place(index), Size::B1);
-            let other = self.b.alu(AluOp::Xor, Width::W64, read, state::READ);
-            let above = self.b.alu(AluOp::Add, Width::W64, other, 7i64);
-            let is_other = self.b.alu(AluOp::Rsh, Width::W64, above, 3i64);
-            let status = self.b.alu(AluOp::Mul, Width::W64, is_other, i64::from(ARG_FAULT));
+            let status = self.status(index);
             self.call(name, &[scratch, number.into(), status.into()]);
         } else if operand.argument_type == ArgumentType::Nop {
             self.call("tetra_put_integer", &[scratch, 0u32.into(), 0u32.into()]);
         } else {
             let value = self.integer(operand)?;
-            self.call("tetra_put_integer", &[scratch, value.into(), 0u32.into()]);
+            let status = match self.gathered_index(operand) {
+                Some(index) => self.status(index).into(),
+                None => 0u32.into(),
+            };
+            self.call("tetra_put_integer", &[scratch, value.into(), status]);
         }
         Ok(())
     }
@@ -527,7 +536,8 @@ fn acts_at_return(instance: &Instance) -> bool {
     instance.selectors.iter().any(|s| s.return_actions.enforces())
 }
 
-/// Whether an argument takes eight bytes, whatever it holds.
+/// Whether an argument takes eight bytes, whatever happens.
 fn is_number(argument: &Argument) -> bool {
-    !argument.operand.is_text() && !argument.operand.is_socket()
+    let operand = &argument.operand;
+    !(operand.is_text() || operand.is_socket() || operand.is_loaded())
 }

@@ -360,6 +360,9 @@ impl Generator<'_> {
         match &filter.predicate {
             Predicate::Integer { operand, test, negated } => {
                 let (hit, miss) = swapped(*negated);
+                if let Some(index) = self.gathered_index(operand) {
+                    self.require_read(index, operand, to);
+                }
                 self.integer_test(operand, test, hit, miss)?;
             }
             Predicate::Binary { test, negated } => match filter.binary_bit {

@@ -132,7 +132,7 @@ impl Generator<'_> {
                     .ok_or_else(|| GenerateError::MissingType(format!("field of {size} bytes")))?;
                 Ok(self.b.load_typed(self.ctx, *offset as i32, size, *signed, Type::Scalar))
             }
-            OperandSource::Probe(argument) => self.probe_argument(*argument),
+            OperandSource::Probe(argument) => self.probe_argument(operand, *argument),
             OperandSource::Return => self.returned(),
             OperandSource::Executable => Ok(self.b.const_(0)),
         }
@@ -173,19 +173,16 @@ impl Generator<'_> {
     }
 
     /// An argument of a static probe, extended to 64 bits from its own size.
-    fn probe_argument(&mut self, argument: ProbeArgument) -> Result<Value, GenerateError> {
+    fn probe_argument(&mut self, operand: &Operand, argument: ProbeArgument) -> Result<Value, GenerateError> {
         let bits = i64::from(argument.size) * 8;
-        let (register, shift) = match argument.place {
+        let (whole, shift) = match argument.place {
             ArgumentPlace::Constant(number) => return Ok(self.b.const_(number)),
-            ArgumentPlace::Register { register, shift } => (register, shift),
-            ArgumentPlace::Memory { .. } => {
-                return Err(GenerateError::MissingType(
-                    "argument of a static probe in memory".into(),
-                ));
+            ArgumentPlace::Register { register, shift } => {
+                let offset = self.register(register)?;
+                (self.b.load(self.ctx, offset, Size::B8), shift)
             }
+            ArgumentPlace::Memory { .. } => (self.loaded(operand), 0),
         };
-        let offset = self.register(register)?;
-        let whole = self.b.load(self.ctx, offset, Size::B8);
         let unused = 64 - bits - i64::from(shift);
         if bits == 64 {
             return Ok(whole);

@@ -38,7 +38,7 @@ impl Generator<'_> {
         for place in [self.places.verdict, self.places.need, self.places.any_winner] {
             self.frame_store(place, Size::B8, 0);
         }
-        let gathered = self.plan.texts.len() + self.plan.socks.len() + self.plan.sockaddrs.len();
+        let gathered = self.plan.gathered();
         let classes = self.class_numbers.len();
         for (start, words) in [
             (self.places.states, gathered.div_ceil(8)),

@@ -326,15 +326,15 @@ impl Resolver<'_> {
             Ok(ProbeArgument {
                 place: ArgumentPlace::Memory { .. },
                 ..
-            }) => {
+            }) if spec.arg_type == ArgType::Fd => {
                 self.error(
                     codes::NOT_COMPILED,
                     path,
                     format!(
-                        "argument {} of static probe `{provider}:{name}` is in memory, which is not compiled",
+                        "argument {} of static probe `{provider}:{name}` is in memory, where an `fd` is not compiled",
                         spec.index
                     ),
-                    "compiled are arguments that are numbers or in registers",
+                    "use `type: int`, which tells the number",
                 );
                 None
             }

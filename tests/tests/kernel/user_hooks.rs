@@ -137,10 +137,11 @@ fn static_probes_are_watched_at_their_place_and_counted_by_the_program() {
         activity.binary(),
         "    provider: tetra
     name: watched
-    args: [{index: 0, type: int}, {index: 1, type: string}, {index: 2, type: int}]
+    args: [{index: 0, type: int}, {index: 1, type: string}, {index: 2, type: int}, {index: 3, type: int64}, {index: 4, type: int64}]
     selectors:
     - matchArgs:
       - {index: 0, operator: LT, values: [\"0\"]}
+      - {index: 4, operator: Equal, values: [\"12\"]}
 ",
     ));
     let done = activity.run(&[&["probe", "5", "other"], &["probe", "-6", "text"]]);
@@ -155,5 +156,7 @@ fn static_probes_are_watched_at_their_place_and_counted_by_the_program() {
     assert_eq!(event.at("/args/0/int_arg"), -6);
     assert_eq!(event.text("/args/1/string_arg"), "text");
     assert_eq!(event.at("/args/2/int_arg"), -3);
+    assert_eq!(event.text("/args/3/long_arg"), "-11");
+    assert_eq!(event.text("/args/4/long_arg"), "12");
     agent.stop();
 }
