@@ -269,9 +269,9 @@ impl World {
         let bytes = sockaddr_bytes(&address);
         match choice % 32 {
             0 => (0, Value::Absent),
-            1 if arena.is_syscall() => (NO_USER_MEMORY, Value::Unreadable),
+            1 if arena.has_user_pointers() => (NO_USER_MEMORY, Value::Unreadable),
             1 => (NO_KERNEL_MEMORY, Value::Absent),
-            _ if arena.is_syscall() => {
+            _ if arena.has_user_pointers() => {
                 kept.push(bytes);
                 let address_of = kept.last().expect("just put there").as_ptr() as u64;
                 (address_of, Value::Sockaddr(address))
@@ -297,7 +297,7 @@ struct MadeUp {
 /// The programs of a set, entries before exits.
 fn load(objects: &[HookObject], maps: &SharedMaps) -> Result<Vec<(HookObject, TestRun)>, String> {
     let is_exit = |object: &&HookObject| match &object.attach {
-        AttachPoint::Fexit { .. } | AttachPoint::Kretprobe { .. } => true,
+        AttachPoint::Fexit { .. } | AttachPoint::Kretprobe { .. } | AttachPoint::Uretprobe { .. } => true,
         AttachPoint::Tracepoint { subsystem, event } => subsystem == "syscalls" && event.starts_with("sys_exit_"),
         _ => false,
     };
@@ -685,6 +685,8 @@ hooks! {
     a_function_seen_at_its_return: arena::FUNCTION_RETURN;
     a_function_with_strings_seen_at_its_return: arena::FUNCTION_STRING_RETURN;
     a_function_whose_result_is_replaced: arena::FUNCTION_OVERRIDE;
+    a_user_function: arena::USER_FUNCTION;
+    a_user_function_and_its_return: arena::USER_FUNCTION_RETURN;
     an_lsm_hook: arena::LSM;
     a_tracepoint: arena::TRACEPOINT;
     a_tracepoint_with_a_string: arena::TRACEPOINT_STRING;

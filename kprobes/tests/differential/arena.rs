@@ -1,5 +1,8 @@
 //! Hooks that random policies are about: where each is attached, what its parameters are, and what its context looks like.
 
+use std::sync::Arc;
+
+use policy_compiler::binary::{Binary, Segment};
 use policy_compiler::btf::Btf;
 use policy_compiler::facts::{Features, KernelFacts};
 use policy_compiler::hir::{Operand, OperandSource};
@@ -46,6 +49,9 @@ pub(crate) enum Section {
         event: &'static str,
         raw: bool,
     },
+    /// A function of [`BINARY`].
+    #[allow(dead_code, reason = "attached programs have tests of their own")]
+    Uprobe,
 }
 
 /// How a hook with a return value is looked at.
@@ -349,6 +355,45 @@ pub(crate) const RAW_TRACEPOINT: Arena = Arena {
 
 /// Words of a context large enough for every hook but `pt_regs`.
 const SLOTS: usize = 12;
+/// A binary that is nowhere but in the facts.
+const BINARY: &str = "/differential";
+const OFFSET: u64 = 0x1000;
+
+fn uprobes(features: &mut Features) {
+    features.uprobe = true;
+    features.uprobe_multi = false;
+}
+
+fn uprobe_links(features: &mut Features) {
+    features.uprobe_multi = true;
+}
+
+#[allow(dead_code, reason = "attached programs have tests of their own")]
+pub(crate) const USER_FUNCTION: Arena = Arena {
+    section: Section::Uprobe,
+    parameters: &[
+        descriptor(0),
+        of(1, Class::String, &["string"]),
+        number(2),
+        of(3, Class::Sockaddr, &["sockaddr"]),
+        number(5),
+    ],
+    returns: Returns::No,
+    overrides: false,
+    signals: true,
+    features: uprobes,
+};
+
+#[allow(dead_code, reason = "attached programs have tests of their own")]
+pub(crate) const USER_FUNCTION_RETURN: Arena = Arena {
+    section: Section::Uprobe,
+    parameters: &[number(0), of(1, Class::String, &["string"]), number(4)],
+    returns: Returns::Pair,
+    overrides: false,
+    signals: true,
+    features: uprobe_links,
+};
+
 /// Bytes of `struct pt_regs` on x86-64.
 const REGISTERS: usize = 168;
 
@@ -358,6 +403,13 @@ impl Arena {
         match self.section {
             Section::Kprobe { call, syscall } => {
                 let mut head = format!("  kprobes:\n  - call: {call}\n    syscall: {syscall}\n");
+                if self.returns != Returns::No {
+                    head.push_str("    return: true\n    returnArg: {index: 0, type: int}\n");
+                }
+                head
+            }
+            Section::Uprobe => {
+                let mut head = format!("  uprobes:\n  - path: {BINARY}\n    offsets: [{OFFSET}]\n");
                 if self.returns != Returns::No {
                     head.push_str("    return: true\n    returnArg: {index: 0, type: int}\n");
                 }
@@ -389,6 +441,8 @@ impl Arena {
             (Section::Kprobe { .. }, Returns::Pair) => "kprobe pair",
             (Section::Kprobe { .. }, Returns::Whole) => "fexit",
             (Section::Fentry { .. }, _) => "fentry",
+            (Section::Uprobe, Returns::No) => "uprobe",
+            (Section::Uprobe, _) => "uprobe pair",
             (Section::Lsm { .. }, _) => "lsm",
             (Section::Tracepoint { raw: true, .. }, _) => "raw_tp",
             (Section::Tracepoint { .. }, _) => "tracepoint",
@@ -402,13 +456,28 @@ impl Arena {
     /// Whether pointers are the user's, whatever they are.
     pub(crate) fn has_user_pointers(&self) -> bool {
         let is_syscalls = |subsystem| subsystem == "syscalls";
-        self.is_syscall() || matches!(self.section, Section::Tracepoint { subsystem, .. } if is_syscalls(subsystem))
+        self.is_syscall()
+            || matches!(self.section, Section::Uprobe)
+            || matches!(self.section, Section::Tracepoint { subsystem, .. } if is_syscalls(subsystem))
     }
 
     /// The facts under which its hooks are attached as wanted.
     pub(crate) fn facts(&self, kernel: &KernelFacts) -> KernelFacts {
         let mut facts = kernel.clone();
         (self.features)(&mut facts.features);
+        if matches!(self.section, Section::Uprobe) {
+            let binary = Binary {
+                arch: Some(facts.arch),
+                segments: vec![Segment {
+                    offset: OFFSET,
+                    address: OFFSET,
+                    size: 1,
+                    is_executable: true,
+                }],
+                ..Binary::default()
+            };
+            facts.binaries.insert(BINARY.to_owned(), Ok(Arc::new(binary)));
+        }
         facts
     }
 
@@ -452,9 +521,11 @@ impl Arena {
                     set(field.offset as usize, &value.to_le_bytes()[..field.size as usize]);
                 }
             }
-            AttachPoint::Kprobe { .. } | AttachPoint::Kretprobe { .. } => {
-                bytes = registers(&facts.btf, raw, returned);
+            AttachPoint::Kprobe { .. } | AttachPoint::Kretprobe { .. } | AttachPoint::Uprobe { .. } => {
+                bytes = registers(&facts.btf, raw, returned, STACK);
             }
+            // `ret` has taken the return address off the stack
+            AttachPoint::Uretprobe { .. } => bytes = registers(&facts.btf, raw, returned, STACK + 8),
             AttachPoint::Fexit { function } => {
                 let proto = facts.btf.function(function).expect("it is hooked").proto;
                 let params = facts.btf.prototype(proto).params.len();
@@ -473,8 +544,11 @@ impl Arena {
     }
 }
 
+/// Where the stack of a call stands.
+const STACK: u64 = 0x7fff_0123_4560;
+
 /// `struct pt_regs` of a call of a C function.
-fn registers(btf: &Btf, raw: &[(u32, u64)], returned: u64) -> Vec<u8> {
+fn registers(btf: &Btf, raw: &[(u32, u64)], returned: u64, stack: u64) -> Vec<u8> {
     let mut bytes = vec![0; REGISTERS];
     let pt_regs = btf.struct_by_name("pt_regs").expect("pt_regs");
     let mut set = |register: &str, value: u64| {
@@ -485,5 +559,6 @@ fn registers(btf: &Btf, raw: &[(u32, u64)], returned: u64) -> Vec<u8> {
         set(["di", "si", "dx", "cx", "r8", "r9"][*index as usize], *value);
     }
     set("ax", returned);
+    set("sp", stack);
     bytes
 }
