@@ -160,3 +160,53 @@ fn static_probes_are_watched_at_their_place_and_counted_by_the_program() {
     assert_eq!(event.text("/args/4/long_arg"), "12");
     agent.stop();
 }
+
+#[test]
+fn a_kept_hook_kills_without_an_agent_and_the_next_agent_takes_it_over() {
+    requires!(Need::Bpf);
+    let scratch = Scratch::new("uprobe-kept");
+    let activity = Activity::new(&scratch);
+    scratch.write(
+        "policies/kill.yaml",
+        policy(
+            "kept",
+            "uprobes",
+            activity.binary(),
+            "    symbols: [watched_text]
+    args: [{index: 0, type: string}]
+    selectors:
+    - matchArgs: [{index: 0, operator: Equal, values: [secret]}]
+      matchActions: [{action: Sigkill}]
+",
+        ),
+    );
+    let mut agent = Agent::start_with(
+        "uprobe-kept",
+        &[
+            "--keep-sensors-on-exit",
+            "--bpf-dir",
+            "tetra-test-uprobe-kept",
+            "--tracing-policy-dir",
+            &scratch.text("policies"),
+        ],
+    );
+    let killed = || activity.run(&[&["text", "secret"]]).status.signal();
+    if killed().is_none() {
+        // before 5.15 what a perf event holds ends with its process: the policy is refused rather than kept for a while
+        assert!(
+            agent.log().contains("would stop enforcing when the agent ends"),
+            "{}",
+            agent.log()
+        );
+        agent.stop();
+        agent.uninstall();
+        return;
+    }
+    agent.kill();
+    assert_eq!(killed(), Some(9), "the hook stays");
+    agent.start_again();
+    assert_eq!(killed(), Some(9), "it is taken over");
+    agent.stop();
+    agent.uninstall();
+    assert_eq!(activity.run(&[&["text", "secret"]]).results, [6], "the hook is gone");
+}
