@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use policy_compiler::binary::{Binary, Segment};
+use policy_compiler::binary::{ArgumentPlace, Binary, ProbeArgument, Segment, StaticProbe};
 use policy_compiler::btf::Btf;
 use policy_compiler::facts::{Features, KernelFacts};
 use policy_compiler::hir::{Operand, OperandSource};
@@ -52,6 +52,9 @@ pub(crate) enum Section {
     /// A function of [`BINARY`].
     #[allow(dead_code, reason = "attached programs have tests of their own")]
     Uprobe,
+    /// A static probe of [`BINARY`].
+    #[allow(dead_code, reason = "attached programs have tests of their own")]
+    Usdt,
 }
 
 /// How a hook with a return value is looked at.
@@ -394,6 +397,55 @@ pub(crate) const USER_FUNCTION_RETURN: Arena = Arena {
     features: uprobe_links,
 };
 
+/// One argument of each kind: a number in memory, one in a part of a register, the address of a text in memory, a constant.
+#[allow(dead_code, reason = "attached programs have tests of their own")]
+pub(crate) const STATIC_PROBE: Arena = Arena {
+    section: Section::Usdt,
+    parameters: &[number(0), number(1), of(2, Class::String, &["string"]), number(3)],
+    returns: Returns::No,
+    overrides: false,
+    signals: true,
+    features: uprobe_links,
+};
+
+/// Distance of what is in memory from the registers that point there.
+pub(crate) const DISPLACEMENT: u64 = 16;
+
+/// Arguments of [`STATIC_PROBE`]. Registers are those that [`registers`] fills by index; the last one is a factor here.
+const PROBE_ARGUMENTS: [ProbeArgument; 4] = [
+    ProbeArgument {
+        size: 4,
+        signed: true,
+        place: ArgumentPlace::Memory {
+            base: "di",
+            displacement: DISPLACEMENT as i64,
+            index: None,
+        },
+    },
+    ProbeArgument {
+        size: 1,
+        signed: true,
+        place: ArgumentPlace::Register {
+            register: "si",
+            shift: 8,
+        },
+    },
+    ProbeArgument {
+        size: 8,
+        signed: false,
+        place: ArgumentPlace::Memory {
+            base: "dx",
+            displacement: 8,
+            index: Some(("cx", 8)),
+        },
+    },
+    ProbeArgument {
+        size: 4,
+        signed: true,
+        place: ArgumentPlace::Constant(-3),
+    },
+];
+
 /// Bytes of `struct pt_regs` on x86-64.
 const REGISTERS: usize = 168;
 
@@ -415,6 +467,7 @@ impl Arena {
                 }
                 head
             }
+            Section::Usdt => format!("  usdts:\n  - path: {BINARY}\n    provider: test\n    name: probe\n"),
             Section::Fentry { call } => format!("  fentries:\n  - call: {call}\n    syscall: false\n"),
             Section::Lsm { hook } => format!("  lsmhooks:\n  - hook: {hook}\n"),
             Section::Tracepoint { subsystem, event, raw } => {
@@ -441,6 +494,7 @@ impl Arena {
             (Section::Kprobe { .. }, Returns::Pair) => "kprobe pair",
             (Section::Kprobe { .. }, Returns::Whole) => "fexit",
             (Section::Fentry { .. }, _) => "fentry",
+            (Section::Usdt, _) => "usdt",
             (Section::Uprobe, Returns::No) => "uprobe",
             (Section::Uprobe, _) => "uprobe pair",
             (Section::Lsm { .. }, _) => "lsm",
@@ -457,7 +511,7 @@ impl Arena {
     pub(crate) fn has_user_pointers(&self) -> bool {
         let is_syscalls = |subsystem| subsystem == "syscalls";
         self.is_syscall()
-            || matches!(self.section, Section::Uprobe)
+            || matches!(self.section, Section::Uprobe | Section::Usdt)
             || matches!(self.section, Section::Tracepoint { subsystem, .. } if is_syscalls(subsystem))
     }
 
@@ -465,7 +519,7 @@ impl Arena {
     pub(crate) fn facts(&self, kernel: &KernelFacts) -> KernelFacts {
         let mut facts = kernel.clone();
         (self.features)(&mut facts.features);
-        if matches!(self.section, Section::Uprobe) {
+        if matches!(self.section, Section::Uprobe | Section::Usdt) {
             let binary = Binary {
                 arch: Some(facts.arch),
                 segments: vec![Segment {
@@ -473,6 +527,13 @@ impl Arena {
                     address: OFFSET,
                     size: 1,
                     is_executable: true,
+                }],
+                probes: vec![StaticProbe {
+                    provider: "test".to_owned(),
+                    name: "probe".to_owned(),
+                    offset: OFFSET,
+                    semaphore: 0,
+                    arguments: PROBE_ARGUMENTS.map(Ok).into(),
                 }],
                 ..Binary::default()
             };
@@ -485,6 +546,10 @@ impl Arena {
     pub(crate) fn index_of(&self, operand: &Operand, facts: &KernelFacts) -> Option<u32> {
         match (&operand.source, self.section) {
             (OperandSource::Parameter(index), _) => Some(*index),
+            (OperandSource::Probe(argument), _) => {
+                let index = PROBE_ARGUMENTS.iter().position(|known| known == argument)?;
+                Some(index as u32)
+            }
             (OperandSource::Field { offset, .. }, Section::Tracepoint { subsystem, event, .. }) => {
                 let format = &facts.tracepoints[&(subsystem.to_owned(), event.to_owned())];
                 format
