@@ -58,3 +58,33 @@ fn bytes_that_are_no_binary_are_refused() {
         assert_eq!(Binary::parse(bytes), Err(ParseError::NotElf64));
     }
 }
+
+/// Parsed binaries come from wherever a policy points: whatever is damaged in them, reading ends, and in time.
+#[test]
+fn damaged_binaries_do_not_panic() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let (source, program) = (directory.path().join("a.c"), directory.path().join("a"));
+    // with a note of a static probe, whose text and addresses can be damaged too
+    let probe = r#"__asm__(".pushsection .note.stapsdt, \"\", \"note\"\n.balign 4\n.4byte 8, 34, 3\n.asciz \"stapsdt\"\n.8byte main, 0, 0\n.asciz \"p\"\n.asciz \"n\"\n.asciz \"4@$1\"\n.balign 4\n.popsection\n");"#;
+    std::fs::write(&source, format!("{PROGRAM}{probe}")).expect("source");
+    let built = Command::new("cc")
+        .args(["-no-pie", "-Wl,--build-id", "-o"])
+        .args([&program, &source])
+        .status();
+    assert!(built.expect("a C compiler").success());
+    let whole = std::fs::read(&program).expect("binary");
+    let binary = Binary::parse(&*whole).expect("an ELF file");
+    assert_eq!(binary.probes.len(), 1);
+    assert!(binary.digests.iter().any(|digest| digest.starts_with("build-id:")));
+
+    proptest::proptest!(|(changes in proptest::collection::vec((0..whole.len(), proptest::num::u8::ANY), 1..24),
+                          header in proptest::collection::vec((0..64usize, proptest::num::u8::ANY), 0..3),
+                          length in 0..=whole.len())| {
+        let mut bytes = whole.clone();
+        for (at, byte) in changes.into_iter().chain(header) {
+            bytes[at] = byte;
+        }
+        drop(Binary::parse(&*bytes));
+        drop(Binary::parse(&bytes[..length]));
+    });
+}

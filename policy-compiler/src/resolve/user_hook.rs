@@ -100,6 +100,9 @@ impl Resolver<'_> {
             let Some(target) = self.user_target(&spec.path, &binary, &found) else {
                 continue;
             };
+            if spec.has_return && !self.may_return(&target, &binary, &found) {
+                continue;
+            }
             let (arguments, returned) = self.function_arguments(
                 &target,
                 &spec.args,
@@ -315,6 +318,32 @@ impl Resolver<'_> {
             },
             name: found.name.clone(),
         }))
+    }
+
+    /// Whether a function can be watched at its return from a place; reports if not. The kernel takes what the stack pointer shows
+    /// there for the return address and replaces it: behind the first instruction that would break the program.
+    fn may_return(&mut self, target: &Target, binary: &Binary, found: &Found) -> bool {
+        let starts = |function: &Function| function.offset == found.offset;
+        let holds = |function: &Function| {
+            let within = found.offset.checked_sub(function.offset);
+            within.is_some_and(|within| within < function.size)
+        };
+        let is_start = binary.functions.values().any(starts);
+        let is_within = binary.functions.values().any(holds);
+        let is_written_so = matches!(&found.name, UserName::Symbol(symbol) if !binary.functions.contains_key(symbol));
+        if is_start || !(is_within || is_written_so) {
+            return true;
+        }
+        self.error(
+            codes::NOT_ATTACHABLE,
+            &found.path,
+            format!(
+                "{} is not the beginning of a function: its return cannot be watched from there",
+                super::target_name(target)
+            ),
+            "hook the function at its beginning, or leave out `return: true`",
+        );
+        false
     }
 
     fn probe_not_found(&mut self, spec: &UsdtSpec, binary: &Binary, path: &FieldPath) {

@@ -217,6 +217,18 @@ fn what_the_binary_does_not_have_is_named_with_what_it_has() {
             "build-id:00ff",
         ),
         (
+            "path: /lib/libx.so, symbols: [main+4], return: true, returnArg: {index: 0, type: int}",
+            512,
+            "beginning of a function",
+            "at its beginning",
+        ),
+        (
+            "path: /lib/libx.so, offsets: [0x1208], return: true, returnArg: {index: 0, type: int}",
+            512,
+            "beginning of a function",
+            "at its beginning",
+        ),
+        (
             "path: /bin/go, symbols: [main], return: true, returnArg: {index: 0, type: int}",
             512,
             "Go program",

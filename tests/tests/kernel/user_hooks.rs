@@ -210,3 +210,47 @@ fn a_kept_hook_kills_without_an_agent_and_the_next_agent_takes_it_over() {
     agent.uninstall();
     assert_eq!(activity.run(&[&["text", "secret"]]).results, [6], "the hook is gone");
 }
+
+#[test]
+fn a_program_that_is_loaded_anywhere_is_hooked_if_it_is_the_one_meant() {
+    requires!(Need::Bpf);
+    let scratch = Scratch::new("uprobe-pie");
+    // position-independent and dynamically linked
+    let shell = scratch.path("bash");
+    std::fs::copy("/bin/bash", &shell).expect("bash can be copied");
+    let shell = shell.to_str().expect("scratch paths are text");
+    let mut agent = Agent::start("uprobe-pie");
+
+    let hook = |digest: &str| {
+        let hook = format!(
+            "    symbols: [main]\n    args: [{{index: 0, type: int}}]\n    binaryDigests: [\"sha256:{digest}\"]\n"
+        );
+        policy("meant", "uprobes", shell, &hook)
+    };
+    let other = scratch.write("other.yaml", hook(&"0".repeat(64)));
+    let (added, said) = agent.try_tetra(&["tracingpolicy", "add", &other]);
+    assert!(!added && said.contains("TP0533"), "{said}");
+
+    let sum = std::process::Command::new("sha256sum")
+        .arg(shell)
+        .output()
+        .expect("sha256sum runs");
+    let sum = String::from_utf8(sum.stdout).expect("it prints text");
+    agent.add_policy(&hook(&sum[..64]));
+    let ended = std::process::Command::new(shell)
+        .args(["-c", "exit 3", "a", "b"])
+        .status()
+        .expect("bash runs");
+    assert_eq!(ended.code(), Some(3));
+
+    let events: Vec<_> = agent
+        .events()
+        .into_iter()
+        .filter(|event| event.kind() == "process_uprobe")
+        .collect();
+    let [event] = &events[..] else { panic!("{events:#?}") };
+    assert_eq!(event.binary(), shell);
+    assert_eq!(event.text("/symbol"), "main");
+    assert_eq!(event.at("/args/0/int_arg"), 5);
+    agent.stop();
+}
