@@ -73,3 +73,5 @@ pub const SELECTOR_NEVER_WINS: Code = Code(607);
 pub const FILTER_NEVER_HOLDS: Code = Code(608);
 /// An argument wider than the kernel's.
 pub const TYPE_TOO_WIDE: Code = Code(609);
+/// Enforcement at a user function, which need not be called.
+pub const USER_FUNCTION_AVOIDABLE: Code = Code(610);

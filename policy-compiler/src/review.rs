@@ -21,6 +21,7 @@ mod hot;
 mod kill;
 mod names;
 mod selectors;
+mod user_function;
 mod user_memory;
 mod width;
 
@@ -62,8 +63,9 @@ pub fn review(policies: &PolicySet, facts: &KernelFacts) -> Vec<Diagnostic> {
 
 type Rule = fn(&Subject<'_>, &mut Vec<Finding>);
 
-const RULES: [Rule; 8] = [
+const RULES: [Rule; 9] = [
     user_memory::check,
+    user_function::check,
     names::check,
     kill::check,
     hot::check,

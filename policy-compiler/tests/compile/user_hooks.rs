@@ -7,6 +7,8 @@ use policy_compiler::binary::{ArgumentPlace, Binary, FileIdentity, Function, Pro
 use policy_compiler::facts::{Arch, KernelFacts};
 use policy_compiler::output::{AttachPoint, UprobeLink};
 
+use policy_compiler::PolicySet;
+
 use crate::compiled;
 use crate::diagnostics::check_error_with;
 use crate::facts::{modern, with};
@@ -294,4 +296,19 @@ fn goldens() {
     check_golden("uprobe-with-return", function, &facts());
     let probe = "  usdts:\n  - path: /lib/libx.so\n    provider: x\n    name: tick\n    args: [{index: 0, type: int}, {index: 1, type: uint64}]\n    selectors:\n    - matchArgs:\n      - {index: 0, operator: Equal, values: [\"-7\"]}\n";
     check_golden("usdt", probe, &facts());
+}
+
+#[test]
+fn a_kill_at_a_function_that_nobody_has_to_call_is_warned_of() {
+    let warned = |actions: &str| {
+        let spec = format!(
+            "  uprobes:\n  - path: /lib/libx.so\n    symbols: [main]\n    selectors:\n    - {{matchActions: [{actions}]}}\n"
+        );
+        let set = PolicySet::from_policies(crate::policies(&crate::policy(&spec)));
+        let found = policy_compiler::review::review(&set, &facts());
+        found.iter().any(|finding| finding.code.0 == 610)
+    };
+    assert!(warned("{action: Sigkill}"));
+    assert!(!warned("{action: Post}"));
+    assert!(!warned("{action: Signal, argSig: 10}"));
 }
