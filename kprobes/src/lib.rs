@@ -45,6 +45,7 @@
 
 mod assembler;
 mod barrier;
+mod binary;
 mod cgroup;
 pub mod error;
 mod hook;

@@ -1,10 +1,12 @@
 //! Attaching: one way for each kind of [`AttachPoint`].
 
 use std::fs;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use policy_compiler::output::AttachPoint;
+use policy_compiler::binary::FileIdentity;
+use policy_compiler::output::{AttachPoint, UprobeLink, UserPlace};
 
+use crate::binary;
 use crate::sys::{self, Filesystem, SysError};
 
 /// What keeps a program attached; dropping it detaches.
@@ -41,10 +43,45 @@ impl Link {
                     .map(Self::of_link)
                     .map_err(|error| named(error, attach))
             }
+            AttachPoint::Uprobe { place, by } => {
+                Self::at_user_place(place, *by, false, program).map_err(|error| named(error, attach))
+            }
+            AttachPoint::Uretprobe { place, by } => {
+                Self::at_user_place(place, *by, true, program).map_err(|error| named(error, attach))
+            }
             AttachPoint::Tracepoint { subsystem, event } => {
                 let name = format!("{subsystem}/{event}");
                 let id = tracepoint_id(&name)?;
                 Self::of_event(sys::perf_tracepoint(&name, id)?, program).map_err(|error| named(error, attach))
+            }
+        }
+    }
+
+    /// Attaches at a place of a user binary, if it still is the file that the place is of.
+    fn at_user_place(
+        place: &UserPlace,
+        by: UprobeLink,
+        at_return: bool,
+        program: BorrowedFd<'_>,
+    ) -> Result<Self, SysError> {
+        let file = binary::open(&place.path)?;
+        if binary::identity(&file, &place.path)? != place.identity {
+            return Err(SysError {
+                syscall: "fstat",
+                object: place.path.clone(),
+                errno: libc::ESTALE,
+                hint: Some("the file was replaced while its policy was loaded; load the policy again"),
+            });
+        }
+        // the file that was looked at, whatever has its path by now
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        match by {
+            UprobeLink::Multi => {
+                sys::link_uprobe_multi(program, &path, place.offset, place.ref_ctr_offset, at_return).map(Self::of_link)
+            }
+            UprobeLink::PerfEvent => {
+                let event = sys::perf_uprobe(&path, place.offset, place.ref_ctr_offset, at_return)?;
+                Self::of_event(event, program)
             }
         }
     }
@@ -125,6 +162,8 @@ pub fn describe(attach: &AttachPoint) -> String {
         AttachPoint::Tracepoint { subsystem, event } => format!("tracepoint/{subsystem}/{event}"),
         AttachPoint::RawTracepoint { event } => format!("raw_tp/{event}"),
         AttachPoint::TpBtf { event } => format!("tp_btf/{event}"),
+        AttachPoint::Uprobe { place, .. } => format!("uprobe/{}:{:#x}", place.path, place.offset),
+        AttachPoint::Uretprobe { place, .. } => format!("uretprobe/{}:{:#x}", place.path, place.offset),
     }
 }
 
@@ -133,8 +172,53 @@ pub(crate) fn spelling(attach: &AttachPoint) -> String {
     match attach {
         AttachPoint::KprobeMulti { symbols } => format!("kprobe.multi/{}", symbols.join(",")),
         AttachPoint::KretprobeMulti { symbols } => format!("kretprobe.multi/{}", symbols.join(",")),
+        AttachPoint::Uprobe { place, by } => format!("uprobe/{}", user_place(place, *by)),
+        AttachPoint::Uretprobe { place, by } => format!("uretprobe/{}", user_place(place, *by)),
         other => describe(other),
     }
+}
+
+/// The path comes last: it may hold anything.
+fn user_place(place: &UserPlace, by: UprobeLink) -> String {
+    let by = match by {
+        UprobeLink::PerfEvent => "perf",
+        UprobeLink::Multi => "multi",
+    };
+    let UserPlace {
+        path,
+        identity,
+        offset,
+        ref_ctr_offset,
+    } = place;
+    let FileIdentity {
+        device,
+        inode,
+        size,
+        modified_ns,
+    } = identity;
+    format!("{by}:{offset}:{ref_ctr_offset}:{device}:{inode}:{size}:{modified_ns}:{path}")
+}
+
+fn read_user_place(text: &str) -> Option<(UserPlace, UprobeLink)> {
+    let mut fields = text.splitn(8, ':');
+    let mut field = || fields.next();
+    let by = match field()? {
+        "perf" => UprobeLink::PerfEvent,
+        "multi" => UprobeLink::Multi,
+        _ => return None,
+    };
+    let place = UserPlace {
+        offset: field()?.parse().ok()?,
+        ref_ctr_offset: field()?.parse().ok()?,
+        identity: FileIdentity {
+            device: field()?.parse().ok()?,
+            inode: field()?.parse().ok()?,
+            size: field()?.parse().ok()?,
+            modified_ns: field()?.parse().ok()?,
+        },
+        path: field()?.to_owned(),
+    };
+    Some((place, by))
 }
 
 /// The attach point that a text names.
@@ -160,6 +244,14 @@ pub(crate) fn read_spelling(text: &str) -> Option<AttachPoint> {
         }
         "raw_tp" => AttachPoint::RawTracepoint { event: name() },
         "tp_btf" => AttachPoint::TpBtf { event: name() },
+        "uprobe" => {
+            let (place, by) = read_user_place(text.strip_prefix("uprobe/")?)?;
+            AttachPoint::Uprobe { place, by }
+        }
+        "uretprobe" => {
+            let (place, by) = read_user_place(text.strip_prefix("uretprobe/")?)?;
+            AttachPoint::Uretprobe { place, by }
+        }
         _ => return None,
     })
 }
@@ -180,6 +272,17 @@ mod tests {
     fn what_is_spelled_is_read_back() {
         let name = || "vfs_read".to_owned();
         let symbols = || vec![name(), "vfs_write".to_owned()];
+        let place = || UserPlace {
+            path: "/a:b/c d".to_owned(),
+            identity: FileIdentity {
+                device: 1,
+                inode: 2,
+                size: 3,
+                modified_ns: -4,
+            },
+            offset: 5,
+            ref_ctr_offset: 6,
+        };
         let all = [
             AttachPoint::Fentry { function: name() },
             AttachPoint::Fexit { function: name() },
@@ -195,6 +298,14 @@ mod tests {
             },
             AttachPoint::RawTracepoint { event: name() },
             AttachPoint::TpBtf { event: name() },
+            AttachPoint::Uprobe {
+                place: place(),
+                by: UprobeLink::Multi,
+            },
+            AttachPoint::Uretprobe {
+                place: place(),
+                by: UprobeLink::PerfEvent,
+            },
         ];
         for attach in all {
             assert_eq!(read_spelling(&spelling(&attach)).as_ref(), Some(&attach));

@@ -15,8 +15,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
+use policy_compiler::binary::Binary;
 use policy_compiler::facts::{Arch, Features, KernelFacts};
 
+use crate::binary;
 use crate::error::LoadError;
 use crate::kernel::{kernel_btf, kernel_release};
 use crate::sys::programs_are_preemptible;
@@ -26,6 +28,8 @@ use crate::sys::programs_are_preemptible;
 pub struct Needs {
     /// Tracepoints whose format is wanted, by (subsystem, event).
     pub tracepoints: Vec<(String, String)>,
+    /// User binaries that are hooked, by path, with the digests that are wanted of each.
+    pub binaries: BTreeMap<String, BTreeSet<String>>,
     /// Whether the list of probeable functions is wanted (some 50,000 names).
     pub functions: bool,
 }
@@ -65,14 +69,20 @@ pub enum Feature {
     SyscallProgram,
     /// Hash maps whose elements are allocated when programs insert them, wherever programs run.
     RunTimeAllocation,
+    /// uprobes and uretprobes.
+    Uprobe,
+    /// uprobes by a link of their own kind.
+    UprobeMulti,
 }
 
 impl Feature {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Kprobe,
         Self::KprobeMulti,
         Self::Fentry,
+        Self::Uprobe,
+        Self::UprobeMulti,
         Self::Tracepoint,
         Self::RawTracepoint,
         Self::TpBtf,
@@ -107,6 +117,8 @@ impl Feature {
             Self::SleepableSyscall => "sleepable.syscall",
             Self::SyscallProgram => "syscall",
             Self::RunTimeAllocation => "no_prealloc",
+            Self::Uprobe => "uprobe",
+            Self::UprobeMulti => "uprobe.multi",
         }
     }
 
@@ -129,6 +141,8 @@ impl Feature {
             Self::SleepableSyscall => "read user memory that is not resident",
             Self::SyscallProgram => "run programs for tests",
             Self::RunTimeAllocation => "a process table that takes memory for the processes there are",
+            Self::Uprobe => "watch functions and static probes of user programs",
+            Self::UprobeMulti => "watch them by links that can be pinned",
         }
     }
 }
@@ -194,6 +208,8 @@ impl Report {
             current_task_btf: self.has(Feature::CurrentTaskBtf),
             sleepable_syscall: self.has(Feature::SleepableSyscall),
             syscall_program: self.has(Feature::SyscallProgram),
+            uprobe: self.has(Feature::Uprobe),
+            uprobe_multi: self.has(Feature::UprobeMulti),
             preemptible_programs: programs_are_preemptible(),
         }
     }
@@ -269,12 +285,19 @@ pub fn collect(needs: &Needs) -> Result<KernelFacts, LoadError> {
         features,
         tracepoints,
         host_namespaces: namespaces::of_host(),
+        binaries: binaries(&needs.binaries),
         functions: if needs.functions && (features.kprobe || features.fentry) {
             tracefs::functions()
         } else {
             BTreeSet::new()
         },
     })
+}
+
+/// What is known of user binaries, by path; the reason for those that cannot be hooked.
+pub fn binaries(needed: &BTreeMap<String, BTreeSet<String>>) -> BTreeMap<String, Result<Arc<Binary>, String>> {
+    let read = |(path, digests): (&String, _)| (path.clone(), binary::read(path, digests).map(Arc::new));
+    needed.iter().map(read).collect()
 }
 
 /// Instruction set of this build.

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use policy_compiler::btf::Btf;
-use policy_compiler::output::AttachPoint;
+use policy_compiler::output::{AttachPoint, UprobeLink};
 
 use crate::error::LoadError;
 use crate::object::{Assembled, ObjectFile};
@@ -75,6 +75,13 @@ impl ProgramKind {
             AttachPoint::Kprobe { .. } | AttachPoint::Kretprobe { .. } => Ok(Self::new(ProgramType::Kprobe, 0, 0)),
             AttachPoint::KprobeMulti { .. } | AttachPoint::KretprobeMulti { .. } => {
                 Ok(Self::new(ProgramType::Kprobe, attach_type::TRACE_KPROBE_MULTI, 0))
+            }
+            AttachPoint::Uprobe { by, .. } | AttachPoint::Uretprobe { by, .. } => {
+                let attach_type = match by {
+                    UprobeLink::PerfEvent => 0,
+                    UprobeLink::Multi => attach_type::TRACE_UPROBE_MULTI,
+                };
+                Ok(Self::new(ProgramType::Kprobe, attach_type, 0))
             }
             AttachPoint::Tracepoint { .. } => Ok(Self::new(ProgramType::Tracepoint, 0, 0)),
             AttachPoint::RawTracepoint { .. } => Ok(Self::new(ProgramType::RawTracepoint, 0, 0)),

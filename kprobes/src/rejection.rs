@@ -67,7 +67,7 @@ pub(crate) fn not_attached(object: &HookObject, error: &SysError, log: &str) -> 
 /// The hook enforces and shall outlive the agent, and the kernel cannot do that.
 pub(crate) fn not_pinned(object: &HookObject) -> Diagnostic {
     let message = format!(
-        "`{}` would stop enforcing when the agent ends: before 5.15 the kernel cannot pin kprobes and tracepoints",
+        "`{}` would stop enforcing when the agent ends: before 5.15 the kernel cannot pin kprobes, uprobes and tracepoints",
         describe(&object.attach)
     );
     at_line(NOT_ATTACHED, object.source_lines.first(), message)

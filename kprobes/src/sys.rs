@@ -31,13 +31,13 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 pub(crate) use array::WordMapping;
 pub use canary::{getpgid_of_self, thread_id};
-pub use link::{link_kprobe_multi, link_perf_event, link_tracing, raw_tracepoint_open};
+pub use link::{link_kprobe_multi, link_perf_event, link_tracing, link_uprobe_multi, raw_tracepoint_open};
 pub use map::{Map, MapShape, MapType, UpdateMode, possible_cpus};
 pub use mount::{Filesystem, ensure_mounted};
 pub use object::{
     MapInfo, ProgramInfo, link_id, link_missed, map_info, map_shape_of, obj_get, obj_pin, program_exists, program_info,
 };
-pub use perf::{perf_kprobe, perf_set_program, perf_tracepoint};
+pub use perf::{perf_kprobe, perf_set_program, perf_tracepoint, perf_uprobe};
 pub use poll::Poll;
 pub use preemption::programs_are_preemptible;
 pub use program::{

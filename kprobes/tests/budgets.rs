@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use kprobes::probe::{Needs, collect};
 use kprobes::{HookSet, LoadError, SensorOptions, SharedMaps};
 use policy_compiler::attach::describe;
-use policy_compiler::{Options, PolicySet, compile, tracepoints_needed};
+use policy_compiler::{Options, PolicySet, binaries_needed, compile, tracepoints_needed};
 use tracingpolicy_crd::{Policy, Source, parse, render};
 
 mod support;
@@ -73,6 +73,7 @@ fn verified() -> BTreeMap<Program, u64> {
         .collect();
     let facts = collect(&Needs {
         tracepoints: tracepoints_needed(policies.iter().flat_map(|(_, policies)| policies)),
+        binaries: binaries_needed(policies.iter().flat_map(|(_, policies)| policies)),
         functions: true,
     })
     .expect("facts");

@@ -53,7 +53,7 @@ use policy_compiler::{compile, hooks};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use tracingpolicy_crd::{Diagnostic, render};
 
-use arena::{Arena, Class};
+use arena::{Arena, Class, Section};
 use case::{Case, Kept};
 use coverage::Coverage;
 use events::{policies, sent};
@@ -100,7 +100,7 @@ impl World {
             tracepoints: tracepoints
                 .chain([("signal".to_owned(), "signal_generate".to_owned())])
                 .collect(),
-            functions: false,
+            ..Needs::default()
         })
         .expect("facts");
         if let Some(told) = host_namespaces() {
@@ -154,6 +154,18 @@ impl World {
                 of_parameter.map(|operand| (operand.clone(), value(operand))).collect()
             };
             let (raw, values) = match parameter.class {
+                Class::Number if matches!(arena.section, Section::Usdt) => {
+                    let (raw, value) = self.probe_number(parameter.index, choice, &mut made.kept);
+                    (raw, operands(&|_| value.clone()))
+                }
+                Class::String if matches!(arena.section, Section::Usdt) => {
+                    let (address, value) = self.string(arena, piece, choice, &mut made.kept);
+                    // the address stands in memory itself, beyond what the factor leads to
+                    let pointed = [vec![0; arena::DISPLACEMENT as usize], address.to_ne_bytes().to_vec()].concat();
+                    made.kept.push(pointed);
+                    let raw = made.kept.last().expect("just put there").as_ptr() as u64;
+                    (raw, operands(&|_| value.clone()))
+                }
                 Class::Number => {
                     let raw = self.number_or_descriptor(choice);
                     (raw, operands(&|operand| number_value(operand, raw, "self")))
@@ -198,6 +210,22 @@ impl World {
     /// Pid of the process in its own pid namespace.
     fn namespace_pid(&self) -> u32 {
         self.process.lineage[0].1
+    }
+
+    /// What the register of an argument of a static probe holds, and what that means.
+    fn probe_number(&self, index: u32, choice: u16, kept: &mut Vec<Vec<u8>>) -> (u64, Value) {
+        let raw = self.number_or_descriptor(choice);
+        match index {
+            0 if choice.is_multiple_of(16) => (NO_USER_MEMORY, Value::Unreadable),
+            0 => {
+                kept.push([vec![0xaa; arena::DISPLACEMENT as usize], raw.to_ne_bytes().to_vec()].concat());
+                let address = kept.last().expect("just put there").as_ptr() as u64;
+                (address, Value::Integer(raw as i32 as u64))
+            }
+            1 => (raw << 8 | 0x5a, Value::Integer(raw as i8 as u64)),
+            // the factor of the address of the text, and the constant
+            _ => (1, Value::Integer(-3i64 as u64)),
+        }
     }
 
     /// A number, or that of an open file.
@@ -271,9 +299,9 @@ impl World {
         let bytes = sockaddr_bytes(&address);
         match choice % 32 {
             0 => (0, Value::Absent),
-            1 if arena.is_syscall() => (NO_USER_MEMORY, Value::Unreadable),
+            1 if arena.has_user_pointers() => (NO_USER_MEMORY, Value::Unreadable),
             1 => (NO_KERNEL_MEMORY, Value::Absent),
-            _ if arena.is_syscall() => {
+            _ if arena.has_user_pointers() => {
                 kept.push(bytes);
                 let address_of = kept.last().expect("just put there").as_ptr() as u64;
                 (address_of, Value::Sockaddr(address))
@@ -299,7 +327,7 @@ struct MadeUp {
 /// The programs of a set, entries before exits.
 fn load(objects: &[HookObject], maps: &SharedMaps) -> Result<Vec<(HookObject, TestRun)>, String> {
     let is_exit = |object: &&HookObject| match &object.attach {
-        AttachPoint::Fexit { .. } | AttachPoint::Kretprobe { .. } => true,
+        AttachPoint::Fexit { .. } | AttachPoint::Kretprobe { .. } | AttachPoint::Uretprobe { .. } => true,
         AttachPoint::Tracepoint { subsystem, event } => subsystem == "syscalls" && event.starts_with("sys_exit_"),
         _ => false,
     };
@@ -687,6 +715,9 @@ hooks! {
     a_function_seen_at_its_return: arena::FUNCTION_RETURN;
     a_function_with_strings_seen_at_its_return: arena::FUNCTION_STRING_RETURN;
     a_function_whose_result_is_replaced: arena::FUNCTION_OVERRIDE;
+    a_user_function: arena::USER_FUNCTION;
+    a_user_function_and_its_return: arena::USER_FUNCTION_RETURN;
+    a_static_probe: arena::STATIC_PROBE;
     an_lsm_hook: arena::LSM;
     a_tracepoint: arena::TRACEPOINT;
     a_tracepoint_with_a_string: arena::TRACEPOINT_STRING;

@@ -133,6 +133,7 @@ impl World {
         let facts = collect(&Needs {
             tracepoints: tracepoints.map(|(of, event)| (of.to_owned(), event.to_owned())).into(),
             functions: true,
+            ..Needs::default()
         })
         .expect("facts");
         // a tmpfs: in a guest everything else has layers, whose files are opened twice
@@ -364,7 +365,7 @@ fn can_override(arena: &Arena, facts: &KernelFacts) -> bool {
         arena::Section::Kprobe { syscall: true, .. } => return facts.features.fmod_ret_syscall && is_seen,
         arena::Section::Lsm { .. } => true,
         arena::Section::Kprobe { call, .. } | arena::Section::Fentry { call } => call.starts_with("security_"),
-        arena::Section::Tracepoint { .. } => false,
+        arena::Section::Tracepoint { .. } | arena::Section::Uprobe | arena::Section::Usdt => false,
     };
     // the return of a function whose result is replaced is seen by a trampoline only
     is_security && is_seen && (facts.features.lsm || facts.features.fmod_ret)

@@ -106,7 +106,7 @@ fn random_sets_are_loaded() {
     let all: Vec<Policy> = ARENAS.iter().flat_map(|arena| policies(&[arena.head(0)], 0)).collect();
     let facts = collect(&Needs {
         tracepoints: tracepoints_needed(&all),
-        functions: false,
+        ..Needs::default()
     })
     .expect("facts");
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use kprobes::probe::{Needs, collect};
 use kprobes::{HookSet, LoadError, SensorOptions, SharedMaps};
 use policy_compiler::facts::KernelFacts;
-use policy_compiler::{Options, PolicySet, compile, tracepoints_needed};
+use policy_compiler::{Options, PolicySet, binaries_needed, compile, tracepoints_needed};
 use tracingpolicy_crd::{Policy, Source, parse, render};
 
 mod support;
@@ -80,6 +80,7 @@ fn what_is_compiled_is_loaded() {
     let tracepoints = tracepoints_needed(sets.iter().flat_map(|(_, policies)| policies));
     let facts = collect(&Needs {
         tracepoints,
+        binaries: binaries_needed(sets.iter().flat_map(|(_, policies)| policies)),
         functions: true,
     })
     .expect("facts");
@@ -153,7 +154,7 @@ fn what_is_verified_is_not_put_into_force() {
     let policies = parse(&Source::new("policy.yaml", policy)).policies;
     let facts = collect(&Needs {
         tracepoints: tracepoints_needed(&policies),
-        functions: false,
+        ..Needs::default()
     })
     .expect("facts");
     let compilation = compile(&PolicySet::from_policies(policies), &facts, &Options::default());

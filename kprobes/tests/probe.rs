@@ -93,6 +93,7 @@ fn facts_hold_what_was_asked_for() {
     let needs = Needs {
         tracepoints: vec![name("sched", "sched_switch"), name("sched", "no_such_event")],
         functions: true,
+        ..Needs::default()
     };
     let facts = probe::collect(&needs).expect("facts");
     assert!(facts.btf.struct_by_name("task_struct").is_some());

@@ -156,7 +156,7 @@ fn scoped(slots: &[u32]) -> Vec<PolicyEntry> {
 fn facts(entries: &[PolicyEntry]) -> KernelFacts {
     collect(&Needs {
         tracepoints: tracepoints_needed(entries.iter().map(|entry| &entry.policy)),
-        functions: false,
+        ..Needs::default()
     })
     .expect("facts")
 }

@@ -5,8 +5,8 @@
 
 use crate::btf::{Btf, Kind, TypeId};
 use crate::facts::{Arch, KernelFacts};
-use crate::hir::{Hook, Operand, OperandSource, Target};
-use crate::output::{ArgumentType, AttachPoint, HookKind};
+use crate::hir::{Hook, Operand, OperandSource, Target, UserTarget};
+use crate::output::{ArgumentType, AttachPoint, HookKind, UprobeLink, UserPlace};
 
 /// What the program of an attach point does for a hook.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -81,6 +81,7 @@ pub fn choose(hook: &Hook, facts: &KernelFacts) -> Result<Choice, Refusal> {
         Target::Lsm(name) => lsm(hook, name, facts),
         Target::Tracepoint(subsystem, event) => tracepoint(hook, subsystem, event, facts),
         Target::RawTracepoint(_, event) => raw_tracepoint(hook, event, facts),
+        Target::User(user) => user_place(hook, user, facts),
     }
 }
 
@@ -546,10 +547,13 @@ fn override_help(syscall: &str) -> String {
 
 /// Whether reading an operand may fail because user memory is not resident.
 pub fn reads_user_memory(operand: &Operand) -> bool {
+    if operand.is_loaded() {
+        return operand.argument_type != ArgumentType::Nop;
+    }
     matches!(operand.argument_type, ArgumentType::String | ArgumentType::Sockaddr)
         && matches!(
             operand.source,
-            OperandSource::Parameter(_) | OperandSource::Field { .. }
+            OperandSource::Parameter(_) | OperandSource::Field { .. } | OperandSource::Probe(_)
         )
 }
 
@@ -704,6 +708,34 @@ fn raw_tracepoint(hook: &Hook, event: &str, facts: &KernelFacts) -> Result<Choic
     })
 }
 
+fn user_place(hook: &Hook, user: &UserTarget, facts: &KernelFacts) -> Result<Choice, Refusal> {
+    let (by, reason) = if facts.features.uprobe_multi {
+        (UprobeLink::Multi, "uprobe, held by a link of its own kind")
+    } else if facts.features.uprobe {
+        (
+            UprobeLink::PerfEvent,
+            "uprobe, held by a perf event: this kernel has no links of uprobes",
+        )
+    } else {
+        return Err(Refusal {
+            is_override: false,
+            reason: format!(
+                "{} cannot be hooked: this kernel has no uprobes",
+                crate::resolve::target_name(&hook.target)
+            ),
+            help: "boot a kernel with CONFIG_UPROBE_EVENTS".into(),
+        });
+    };
+    let at = |attach: fn(UserPlace, UprobeLink) -> AttachPoint| attach(user.place.clone(), by);
+    let entry = at(|place, by| AttachPoint::Uprobe { place, by });
+    let exit = at(|place, by| AttachPoint::Uretprobe { place, by });
+    Ok(Choice {
+        parts: entry_and_exit(entry, exit, hook.returned.is_some(), false),
+        // the attach point itself only tells the offset
+        reason: format!("{}: {reason}", crate::resolve::target_name(&hook.target)),
+    })
+}
+
 /// An attach point in words.
 pub fn describe(attach: &AttachPoint) -> String {
     match attach {
@@ -718,6 +750,8 @@ pub fn describe(attach: &AttachPoint) -> String {
         AttachPoint::Tracepoint { subsystem, event } => format!("tp/{subsystem}/{event}"),
         AttachPoint::RawTracepoint { event } => format!("raw_tp/{event}"),
         AttachPoint::TpBtf { event } => format!("tp_btf/{event}"),
+        AttachPoint::Uprobe { place, .. } => format!("uprobe/{}:{:#x}", place.path, place.offset),
+        AttachPoint::Uretprobe { place, .. } => format!("uretprobe/{}:{:#x}", place.path, place.offset),
     }
 }
 

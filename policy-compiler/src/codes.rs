@@ -44,6 +44,14 @@ pub const COMPILER_DEFECT: Code = Code(518);
 pub const HOST_NAMESPACE_UNKNOWN: Code = Code(519);
 /// An enforcer kills, but lets the call be made.
 pub const KILL_WITHOUT_OVERRIDE: Code = Code(520);
+/// The user binary cannot be read.
+pub const BINARY_NOT_FOUND: Code = Code(530);
+/// The user binary has no such function, or no instructions there.
+pub const SYMBOL_NOT_FOUND: Code = Code(531);
+/// The user binary has no such static probe.
+pub const PROBE_NOT_FOUND: Code = Code(532);
+/// The user binary is not the one that the policy is for.
+pub const DIGEST_DIFFERS: Code = Code(533);
 
 // Of a review: the policy works, but may not do what its author wants.
 
@@ -67,3 +75,5 @@ pub const SELECTOR_NEVER_WINS: Code = Code(607);
 pub const FILTER_NEVER_HOLDS: Code = Code(608);
 /// An argument wider than the kernel's.
 pub const TYPE_TOO_WIDE: Code = Code(609);
+/// Enforcement at a user function, which need not be called.
+pub const USER_FUNCTION_AVOIDABLE: Code = Code(610);

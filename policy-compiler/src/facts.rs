@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::binary::Binary;
 use crate::btf::Btf;
 
 /// Everything about one kernel that a compilation may depend on.
@@ -22,6 +23,8 @@ pub struct KernelFacts {
     pub functions: BTreeSet<String>,
     /// Inode numbers of the namespaces of pid 1, by the policy's names (`Uts`, `Mnt`, `PidForChildren`, …).
     pub host_namespaces: BTreeMap<String, u32>,
+    /// User binaries that policies hook, by path; the reason for those that cannot be read.
+    pub binaries: BTreeMap<String, Result<Arc<Binary>, String>>,
 }
 
 /// Instruction set of the target.
@@ -63,6 +66,10 @@ pub struct Features {
     pub sleepable_syscall: bool,
     /// `BPF_PROG_TYPE_SYSCALL` test runs.
     pub syscall_program: bool,
+    /// uprobes and uretprobes can be attached, by perf events.
+    pub uprobe: bool,
+    /// `BPF_TRACE_UPROBE_MULTI` links can be created.
+    pub uprobe_multi: bool,
     /// Not an ability but a property: a task may be preempted while it runs a program (`preempt=full` or `lazy`).
     ///
     /// The kernel does not start a program on a CPU where a preempted task is inside the same program

@@ -17,7 +17,7 @@ use crate::facts::KernelFacts;
 use crate::hir::{Operand, TextTest};
 use crate::ir::builder::FunctionBuilder;
 use crate::ir::{BlockId, CmpOp, FuncId, Function, Operand as IrOperand, Program, Size, Type, Value, Width};
-use crate::output::{AttachPoint, SourceLine, SourceRef};
+use crate::output::{AttachPoint, SourceLine, SourceRef, UprobeLink};
 use crate::plan::{HookPlan, Instance};
 
 mod act;
@@ -91,6 +91,7 @@ mod helper {
     pub(super) const GET_CURRENT_TASK: u32 = 35;
     pub(super) const OVERRIDE_RETURN: u32 = 58;
     pub(super) const SEND_SIGNAL: u32 = 109;
+    pub(super) const PROBE_READ_USER: u32 = 112;
     pub(super) const PROBE_READ_KERNEL: u32 = 113;
     pub(super) const GET_CURRENT_TASK_BTF: u32 = 158;
     pub(super) const TASK_PT_REGS: u32 = 175;
@@ -146,6 +147,8 @@ struct Places {
     taken: i32,
     /// Bits: string tests that hold, by number.
     classes: i32,
+    /// u64 per number in memory of the process, and one behind them for the address of whatever is gathered next.
+    loaded: i32,
     /// u64: action that the event under construction reports.
     action: i32,
     /// u64, u64: interval and scope of the rate limit of the event under construction; interval 0: none.
@@ -194,7 +197,7 @@ impl<'a> Generator<'a> {
             .map(|(number, test)| (test, number))
             .collect();
         let takes = plan.instances.iter().any(|i| i.role.takes_pending());
-        let gathered = plan.texts.len() + plan.socks.len() + plan.sockaddrs.len();
+        let gathered = plan.gathered();
         let places = Places {
             verdict: frame.allocate(1, 8)?,
             need: frame.allocate(1, 8)?,
@@ -210,6 +213,7 @@ impl<'a> Generator<'a> {
             winners: frame.allocate(groups.winner_words(), 8)?,
             marks: frame.allocate(usize::from(takes), 8)?,
             taken: frame.allocate(if takes { plan.instances.len().div_ceil(8) } else { 0 }, 8)?,
+            loaded: frame.allocate(loaded_words(plan), 8)?,
             action: frame.allocate(1, 8)?,
             rate_limit: frame.allocate(2, 8)?,
         };
@@ -323,6 +327,12 @@ impl<'a> Generator<'a> {
         find(&self.plan.texts)
             .or_else(|| find(&self.plan.socks).map(|i| self.plan.texts.len() + i))
             .or_else(|| find(&self.plan.sockaddrs).map(|i| self.plan.texts.len() + self.plan.socks.len() + i))
+            .or_else(|| find(&self.plan.numbers).map(|i| self.first_number() + i))
+    }
+
+    /// Place of the first of [`HookPlan::numbers`] among what is gathered.
+    fn first_number(&self) -> usize {
+        self.plan.gathered() - self.plan.numbers.len()
     }
 
     /// The id of the next function pushed; 0 is the entry.
@@ -355,6 +365,12 @@ impl<'a> Generator<'a> {
     }
 }
 
+/// Words of [`Places::loaded`].
+fn loaded_words(plan: &HookPlan) -> usize {
+    let addresses = plan.texts.iter().chain(&plan.sockaddrs).any(Operand::is_loaded);
+    plan.numbers.len() + usize::from(addresses)
+}
+
 /// Whether a role evaluates entry filters for calls in general, rather than for marked calls only.
 fn evaluates_all(role: Role) -> bool {
     !role.takes_pending()
@@ -374,10 +390,29 @@ pub fn section(attach: &AttachPoint) -> String {
         AttachPoint::Tracepoint { subsystem, event } => format!("tp/{subsystem}/{event}"),
         AttachPoint::RawTracepoint { event } => format!("raw_tp/{event}"),
         AttachPoint::TpBtf { event } => format!("tp_btf/{event}"),
+        AttachPoint::Uprobe { place, by } => {
+            format!("{}/{}:{:#x}", user_probe("uprobe", *by), place.path, place.offset)
+        }
+        AttachPoint::Uretprobe { place, by } => {
+            format!("{}/{}:{:#x}", user_probe("uretprobe", *by), place.path, place.offset)
+        }
     }
 }
 
-/// Symbol of a program's entry function.
+fn user_probe(kind: &str, by: UprobeLink) -> String {
+    match by {
+        UprobeLink::PerfEvent => kind.into(),
+        UprobeLink::Multi => format!("{kind}.multi"),
+    }
+}
+
+/// Symbol of a program's entry function. Those of user probes leave the path out: the kernel takes no more than 127 characters
+/// (`KSYM_NAME_LEN` of 5.10).
 pub fn symbol(attach: &AttachPoint) -> String {
+    match attach {
+        AttachPoint::Uprobe { place, .. } => return format!("uprobe_{:x}", place.offset),
+        AttachPoint::Uretprobe { place, .. } => return format!("uretprobe_{:x}", place.offset),
+        _ => {}
+    }
     section(attach).replace(|c: char| !c.is_ascii_alphanumeric(), "_")
 }

@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use crate::output::{ArgumentType, HookKind, SourceLine};
+use crate::binary::{ArgumentPlace, ProbeArgument};
+use crate::output::{ArgumentType, HookKind, SourceLine, UserPlace};
 use crate::set::Scope;
 
 pub mod print;
@@ -59,6 +60,28 @@ pub enum Target {
     Tracepoint(String, String),
     /// A tracepoint with raw arguments (subsystem kept for the event).
     RawTracepoint(String, String),
+    /// A place in a user binary.
+    User(UserTarget),
+}
+
+/// A place in a user binary, and what the policy calls it.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct UserTarget {
+    /// Where.
+    pub place: UserPlace,
+    /// Its name.
+    pub name: UserName,
+}
+
+/// What a policy calls a place in a user binary.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum UserName {
+    /// A symbol, or a symbol with an offset.
+    Symbol(String),
+    /// An offset or an address.
+    Offset,
+    /// A static probe: provider and name.
+    Probe(String, String),
 }
 
 /// Where a value comes from and how it is read.
@@ -86,6 +109,8 @@ pub enum OperandSource {
         /// Sign-extends.
         signed: bool,
     },
+    /// Argument of a static probe.
+    Probe(ProbeArgument),
     /// Return value.
     Return,
     /// The executable of the current process (`mm->exe_file`), which `matchBinaries` looks at.
@@ -399,6 +424,17 @@ impl Operand {
     pub fn is_path(&self) -> bool {
         use ArgumentType::{Dentry, Fd, File, LinuxBinprm, Path};
         matches!(self.argument_type, Fd | File | Path | Dentry | LinuxBinprm)
+    }
+
+    /// Whether it stands in memory of the process that is read for it: the address of a text, or a number.
+    pub fn is_loaded(&self) -> bool {
+        matches!(
+            self.source,
+            OperandSource::Probe(ProbeArgument {
+                place: ArgumentPlace::Memory { .. },
+                ..
+            })
+        )
     }
 
     /// Whether the value is a `sock` or a `sockaddr`.

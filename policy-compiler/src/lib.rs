@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod attach;
+pub mod binary;
 pub mod binary_table;
 pub mod btf;
 pub mod codegen;
@@ -46,7 +47,7 @@ use facts::KernelFacts;
 use hir::Hook;
 use output::{AttachPoint, HookObject};
 use plan::{HookPlan, TooLarge};
-pub use resolve::tracepoints_needed;
+pub use resolve::{binaries_needed, tracepoints_needed};
 use resolved::Resolved;
 pub use set::{PolicyEntry, PolicySet, Scope};
 

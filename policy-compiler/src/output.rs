@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use crate::binary::FileIdentity;
+
 /// Index into [`HookObject::source_lines`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct SourceRef(pub u32);
@@ -46,6 +48,32 @@ pub enum AttachPoint {
     RawTracepoint { event: String },
     /// Tracepoint with raw, trusted arguments.
     TpBtf { event: String },
+    /// Instruction of a user binary, mostly the first one of a function.
+    Uprobe { place: UserPlace, by: UprobeLink },
+    /// Return of the function that begins there.
+    Uretprobe { place: UserPlace, by: UprobeLink },
+}
+
+/// A place in a user binary.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct UserPlace {
+    /// Path of the file, in the mount namespace of the agent.
+    pub path: String,
+    /// The file that the offsets are those of: another one that has taken its path since is not hooked.
+    pub identity: FileIdentity,
+    /// Offset of the instruction in the file.
+    pub offset: u64,
+    /// Offset in the file of a counter (16 bits) of those who watch, which the kernel keeps in each process; 0: none.
+    pub ref_ctr_offset: u64,
+}
+
+/// What holds a user probe.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum UprobeLink {
+    /// A perf event, which all kernels have.
+    PerfEvent,
+    /// A link of its own kind (`BPF_TRACE_UPROBE_MULTI`).
+    Multi,
 }
 
 /// One compiled program.
@@ -84,8 +112,21 @@ pub enum HookKind {
     Fentry,
     Tracepoint,
     Lsm,
+    Uprobe,
+    Usdt,
     /// Functions where the policy's notifications take effect; there are no events of them.
     Enforcer,
+}
+
+/// Where in a user binary an event comes from, as the event says it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct UserTemplate {
+    /// As the policy writes it.
+    pub path: Arc<str>,
+    /// Offset in the file, for hooks that are not given by a symbol; else 0.
+    pub offset: u64,
+    /// See [`UserPlace::ref_ctr_offset`].
+    pub ref_ctr_offset: u64,
 }
 
 /// How to decode one kind of policy record, and what the event says besides.
@@ -99,12 +140,15 @@ pub struct EventTemplate {
     pub policy_name: Arc<str>,
     /// `metadata.namespace` of a namespaced policy.
     pub policy_namespace: Option<Arc<str>>,
-    /// As the event reports it: kernel symbol (`__x64_sys_openat` for syscalls), LSM hook, or empty for tracepoints.
+    /// As the event reports it: kernel symbol (`__x64_sys_openat` for syscalls), LSM hook, symbol of a user binary, or empty for
+    /// tracepoints and static probes.
     pub function_name: Arc<str>,
-    /// Tracepoint subsystem, else empty.
+    /// Tracepoint subsystem or provider of a static probe, else empty.
     pub subsystem: Arc<str>,
-    /// Tracepoint event, else empty.
+    /// Tracepoint event or name of a static probe, else empty.
     pub event: Arc<str>,
+    /// For hooks of user binaries.
+    pub user: Option<UserTemplate>,
     /// Arguments in the order of the record; the last one is the return value if `has_return`.
     pub arguments: Vec<ArgumentTemplate>,
     /// The last argument is the return value.

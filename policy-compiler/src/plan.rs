@@ -17,13 +17,18 @@ use crate::attach::{Role, reads_user_memory};
 use crate::binary_table::{BinaryBit, BinaryTable};
 use crate::facts::KernelFacts;
 use crate::hash::StableHasher;
-use crate::hir::{Actions, Argument, Filter, Hook, Operand, OperandSource, Predicate, Selector, Target, TextTest};
-use crate::output::{ArgumentTemplate, ArgumentType, AttachPoint, EventTemplate, HookKind, SourceLine};
+use crate::hir::{
+    Actions, Argument, Filter, Hook, Operand, OperandSource, Predicate, Selector, Target, TextTest, UserName,
+    UserTarget,
+};
+use crate::output::{ArgumentTemplate, ArgumentType, AttachPoint, EventTemplate, HookKind, SourceLine, UserTemplate};
 
 /// Texts a program may hold (`SCRATCH_TEXTS`).
 pub const MAX_TEXTS: usize = 8;
 /// Sockets, and socket addresses, a program may hold.
 pub const MAX_SOCKS: usize = 2;
+/// Numbers in memory of the process that a program may hold.
+pub const MAX_NUMBERS: usize = 4;
 
 /// The decision problem of one attach point.
 #[derive(Clone, PartialEq, Hash, Debug)]
@@ -38,6 +43,8 @@ pub struct HookPlan {
     pub socks: Vec<Operand>,
     /// `sockaddr` operands, by number.
     pub sockaddrs: Vec<Operand>,
+    /// Numbers in memory of the process, by number.
+    pub numbers: Vec<Operand>,
     /// Words of the process record that are looked at, with the predicates to evaluate if the stamp differs.
     pub binary_words: Vec<BinaryWord>,
     /// What it can send.
@@ -151,6 +158,7 @@ impl HookPlan {
             texts: Vec::new(),
             socks: Vec::new(),
             sockaddrs: Vec::new(),
+            numbers: Vec::new(),
             binary_words: Vec::new(),
             templates: Vec::new(),
             tag: 0,
@@ -253,6 +261,11 @@ impl HookPlan {
             (&mut self.socks, MAX_SOCKS, "different sockets")
         } else if operand.argument_type == ArgumentType::Sockaddr {
             (&mut self.sockaddrs, MAX_SOCKS, "different socket addresses")
+        } else if operand.is_loaded()
+            && operand.argument_type != ArgumentType::Nop
+            && operand.argument_type != ArgumentType::Fd
+        {
+            (&mut self.numbers, MAX_NUMBERS, "different numbers in memory")
         } else {
             return Ok(());
         };
@@ -277,8 +290,11 @@ impl HookPlan {
 
     /// Whether pointers among the arguments are the user's: an address in the kernel must not be followed for him.
     pub fn has_user_pointers(&self) -> bool {
-        self.is_syscall()
-            || matches!(&self.attach, AttachPoint::Tracepoint { subsystem, .. } if subsystem == "syscalls")
+        match &self.attach {
+            AttachPoint::Tracepoint { subsystem, .. } if subsystem == "syscalls" => true,
+            AttachPoint::Uprobe { .. } | AttachPoint::Uretprobe { .. } => true,
+            _ => self.is_syscall(),
+        }
     }
 
     /// Number of an operand's text.
@@ -296,7 +312,12 @@ impl HookPlan {
 
     /// Whether anything has to be gathered, for filters or for events.
     pub fn gathers(&self) -> bool {
-        !(self.texts.is_empty() && self.socks.is_empty() && self.sockaddrs.is_empty())
+        self.gathered() > 0
+    }
+
+    /// How many different things that is.
+    pub fn gathered(&self) -> usize {
+        self.texts.len() + self.socks.len() + self.sockaddrs.len() + self.numbers.len()
     }
 
     /// The string tests on each text, numbered in order of first use: the classes of its classification.
@@ -348,7 +369,8 @@ impl Instance {
 
     /// Whether user memory that cannot be read leaves the decision open. A string of a function may be anywhere.
     pub fn may_be_undecided(&self) -> bool {
-        let is_user = |o: &&Operand| self.is_syscall() || o.argument_type == ArgumentType::String;
+        let is_of_user = matches!(self.hook.target, Target::Syscall(_) | Target::User(_));
+        let is_user = |o: &&Operand| is_of_user || o.argument_type == ArgumentType::String;
         !self.only_finishes() && self.hook.operands().filter(is_user).any(reads_user_memory)
     }
 
@@ -446,6 +468,7 @@ const DEAR: u32 = 100;
 /// Rough number of instructions of a filter, for their order.
 fn cost(filter: &PlannedFilter) -> u32 {
     match &filter.predicate {
+        Predicate::Integer { operand, .. } if operand.is_loaded() => DEAR,
         Predicate::Integer { .. } => 2,
         Predicate::Binary { .. } if filter.binary_bit.is_some() => 3,
         Predicate::Pid {
@@ -488,6 +511,19 @@ fn event_templates<'h>(
         Target::Tracepoint(subsystem, event) | Target::RawTracepoint(subsystem, event) => {
             (String::new(), subsystem.clone(), event.clone())
         }
+        Target::User(user) => match &user.name {
+            UserName::Symbol(symbol) => (symbol.clone(), String::new(), String::new()),
+            UserName::Offset => Default::default(),
+            UserName::Probe(provider, name) => (String::new(), provider.clone(), name.clone()),
+        },
+    };
+    let user = match &hook.target {
+        Target::User(UserTarget { place, name }) => Some(UserTemplate {
+            path: place.path.as_str().into(),
+            offset: if *name == UserName::Offset { place.offset } else { 0 },
+            ref_ctr_offset: place.ref_ctr_offset,
+        }),
+        _ => None,
     };
     let count = hook.selectors.len().max(1);
     (0..count).map(move |i| EventTemplate {
@@ -503,6 +539,7 @@ fn event_templates<'h>(
         function_name: function_name.as_str().into(),
         subsystem: subsystem.as_str().into(),
         event: event.as_str().into(),
+        user: user.clone(),
         arguments: all.clone(),
         has_return: returned.is_some(),
         message: hook.message.clone(),
@@ -519,6 +556,7 @@ impl std::fmt::Display for HookPlan {
             ("text", &self.texts),
             ("sock", &self.socks),
             ("sockaddr", &self.sockaddrs),
+            ("number", &self.numbers),
         ] {
             for (i, operand) in places.iter().enumerate() {
                 writeln!(f, "  {what} {i}: {}", crate::hir::print::operand(operand))?;

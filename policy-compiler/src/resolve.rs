@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tracingpolicy_crd::{Code, Diagnostic, FieldPath, Policy, Severity};
 
 use crate::facts::KernelFacts;
-use crate::hir::{Hook, Target};
+use crate::hir::{Hook, Target, UserName};
 use crate::output::{HookKind, SourceLine};
 use crate::set::PolicyEntry;
 
@@ -23,11 +23,13 @@ mod integer;
 mod list;
 mod names;
 mod outside;
+mod user_hook;
 
 pub(crate) use action::POST;
 pub(crate) use argument::integer_width;
 pub(crate) use filter::type_name;
 pub(crate) use names::file_type_name;
+pub use user_hook::binaries_needed;
 
 /// Resolves one policy. Hooks are empty if there was an error.
 pub(crate) fn resolve(entry: &PolicyEntry, facts: &KernelFacts, diagnostics: &mut Vec<Diagnostic>) -> Vec<Hook> {
@@ -75,6 +77,12 @@ impl Resolver<'_> {
         }
         for (i, hook) in spec.lsmhooks.iter().enumerate() {
             self.lsm(i, hook, &root.key("lsmhooks").index(i), &mut hooks);
+        }
+        for (i, hook) in spec.uprobes.iter().enumerate() {
+            self.uprobe(i, hook, &root.key("uprobes").index(i), &mut hooks);
+        }
+        for (i, hook) in spec.usdts.iter().enumerate() {
+            self.usdt(i, hook, &root.key("usdts").index(i), &mut hooks);
         }
         for (i, enforcer) in spec.enforcers.iter().enumerate() {
             self.enforcer(i, enforcer, &root.key("enforcers").index(i), &mut hooks);
@@ -146,6 +154,14 @@ pub(crate) fn target_name(target: &Target) -> String {
         Target::Lsm(hook) => format!("LSM hook `{hook}`"),
         Target::Tracepoint(subsystem, event) | Target::RawTracepoint(subsystem, event) => {
             format!("tracepoint `{subsystem}/{event}`")
+        }
+        Target::User(user) => {
+            let path = &user.place.path;
+            match &user.name {
+                UserName::Symbol(symbol) => format!("function `{symbol}` of `{path}`"),
+                UserName::Offset => format!("offset {:#x} of `{path}`", user.place.offset),
+                UserName::Probe(provider, name) => format!("static probe `{provider}:{name}` of `{path}`"),
+            }
         }
     }
 }

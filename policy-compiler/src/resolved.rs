@@ -52,7 +52,11 @@ impl Resolved {
             };
             compilation.diagnostics.extend(known.warnings.iter().cloned());
             hooks.insert(entry.slot, known.hooks.clone());
-            self.policies.insert(entry.slot, known);
+            // a binary can be replaced at any time, and its offsets with it
+            let spec = &entry.policy.spec;
+            if spec.uprobes.is_empty() && spec.usdts.is_empty() {
+                self.policies.insert(entry.slot, known);
+            }
         }
         hooks
     }

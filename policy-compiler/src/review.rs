@@ -21,6 +21,7 @@ mod hot;
 mod kill;
 mod names;
 mod selectors;
+mod user_function;
 mod user_memory;
 mod width;
 
@@ -62,8 +63,9 @@ pub fn review(policies: &PolicySet, facts: &KernelFacts) -> Vec<Diagnostic> {
 
 type Rule = fn(&Subject<'_>, &mut Vec<Finding>);
 
-const RULES: [Rule; 8] = [
+const RULES: [Rule; 9] = [
     user_memory::check,
+    user_function::check,
     names::check,
     kill::check,
     hot::check,
@@ -168,6 +170,8 @@ impl Subject<'_> {
             HookKind::Tracepoint => ("tracepoints", spec.tracepoints.get(index).map(|h| &h.selectors)),
             HookKind::Lsm => ("lsmhooks", spec.lsmhooks.get(index).map(|h| &h.selectors)),
             HookKind::Enforcer => ("enforcers", None),
+            HookKind::Uprobe => ("uprobes", spec.uprobes.get(index).map(|h| &h.selectors)),
+            HookKind::Usdt => ("usdts", spec.usdts.get(index).map(|h| &h.selectors)),
         };
         (name, selectors.map_or(&[], Vec::as_slice))
     }

@@ -18,6 +18,8 @@ mod macros;
 mod review;
 #[path = "compile/set.rs"]
 mod set;
+#[path = "compile/user_hooks.rs"]
+mod user_hooks;
 
 use policy_compiler::facts::KernelFacts;
 use policy_compiler::{Compilation, Options, PolicySet, compile};

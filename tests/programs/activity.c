@@ -42,6 +42,72 @@ static int open_raw(const char *path, int flags)
 	return syscall(SYS_openat, AT_FDCWD, path, flags, 0644);
 }
 
+/* What hooks on user programs watch: functions with names of their own, and a static probe with a counter of those who watch. */
+
+__attribute__((noinline)) int watched_number(int number, long wide)
+{
+	__asm__ volatile("" ::: "memory");
+	return number - (int)wide;
+}
+
+__attribute__((noinline)) long watched_text(const char *text)
+{
+	__asm__ volatile("" ::: "memory");
+	return (long)strlen(text);
+}
+
+/* Calls itself: a return belongs to the call that was made last. */
+__attribute__((noinline)) long watched_depth(long depth)
+{
+	long below = depth ? watched_depth(depth - 1) : -1;
+
+	__asm__ volatile("" : "+r"(below)); /* or it would be made a loop */
+	return below + 1;
+}
+
+/* As <sys/sdt.h> writes it, which not every machine has. */
+__attribute__((used, section(".probes"))) volatile unsigned short watched_semaphore;
+
+__attribute__((noinline)) void watched_probe(int number, const char *text, long *memory)
+{
+	__asm__ volatile("990: nop\n"
+			 ".pushsection .note.stapsdt, \"\", \"note\"\n"
+			 ".balign 4\n"
+			 ".4byte 992f-991f, 994f-993f, 3\n"
+			 "991: .asciz \"stapsdt\"\n"
+			 "992: .balign 4\n"
+			 "993: .8byte 990b, 0, watched_semaphore\n"
+			 ".asciz \"tetra\"\n"
+			 ".asciz \"watched\"\n"
+			 ".asciz \"-4@%k0 8@%1 -4@$-3 -8@8(%2) -8@(%2,%3,8)\"\n"
+			 "994: .balign 4\n"
+			 ".popsection\n" ::"r"(number), "r"(text), "r"(memory), "r"(2L) : "memory");
+}
+
+static long op_number(char **argument)
+{
+	return watched_number(atoi(argument[0]), atol(argument[1]));
+}
+
+static long op_text(char **argument)
+{
+	return watched_text(argument[0]);
+}
+
+static long op_depth(char **argument)
+{
+	return watched_depth(atol(argument[0]));
+}
+
+/* How many watch. */
+static long op_probe(char **argument)
+{
+	long memory[3] = { 0, -11, 12 };
+
+	watched_probe(atoi(argument[0]), argument[1], memory);
+	return watched_semaphore;
+}
+
 static long op_open(char **argument)
 {
 	int fd = open_raw(argument[0], O_RDONLY);
@@ -266,6 +332,10 @@ static const struct operation {
 	int arguments;
 	long (*run)(char **argument);
 } operations[] = {
+	{ "number", 2, op_number },
+	{ "text", 1, op_text },
+	{ "depth", 1, op_depth },
+	{ "probe", 2, op_probe },
 	{ "open", 1, op_open },
 	{ "read", 1, op_read },
 	{ "read-unlinked", 1, op_read_unlinked },

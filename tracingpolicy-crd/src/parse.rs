@@ -7,7 +7,7 @@ pub(crate) mod node;
 mod reader;
 pub(crate) mod scalar;
 pub(crate) mod sink;
-pub(crate) mod suggest;
+pub mod suggest;
 
 use crate::code::codes;
 use crate::diagnostic::Diagnostic;

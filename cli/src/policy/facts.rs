@@ -2,15 +2,16 @@
 
 mod assumed;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use kprobes::probe::{Needs, collect};
+use kprobes::probe::{self, Needs, collect};
 use policy_compiler::btf::Btf;
 use policy_compiler::facts::KernelFacts;
-use policy_compiler::tracepoints_needed;
+use policy_compiler::{binaries_needed, tracepoints_needed};
 use tracingpolicy_crd::Policy;
 
 /// Types of the running kernel, which everybody may read.
@@ -72,9 +73,10 @@ pub(super) enum Basis {
 /// Collects what policies need to know: of the running kernel by trying, of another from its types.
 pub(super) fn collect_for(policies: &[Policy], kernel: &Kernel) -> anyhow::Result<Facts> {
     let tracepoints = tracepoints_needed(policies);
+    let binaries = binaries_needed(policies);
     if let Kernel::Types(file) = kernel {
         return Ok(Facts {
-            kernel: from_types(file, &tracepoints)?,
+            kernel: from_types(file, &tracepoints, &binaries)?,
             basis: Basis::Types,
         });
     }
@@ -83,6 +85,7 @@ pub(super) fn collect_for(policies: &[Policy], kernel: &Kernel) -> anyhow::Resul
         .any(|policy| !policy.spec.kprobes.is_empty() || !policy.spec.lists.is_empty());
     match collect(&Needs {
         tracepoints: tracepoints.clone(),
+        binaries: binaries.clone(),
         functions,
     }) {
         Ok(kernel) => Ok(Facts {
@@ -91,7 +94,8 @@ pub(super) fn collect_for(policies: &[Policy], kernel: &Kernel) -> anyhow::Resul
         }),
         Err(error) => {
             // without privileges the types can still be read
-            let mut kernel = from_types(Path::new(RUNNING_BTF), &tracepoints).with_context(|| error.to_string())?;
+            let mut kernel =
+                from_types(Path::new(RUNNING_BTF), &tracepoints, &binaries).with_context(|| error.to_string())?;
             kernel.release = kprobes::kernel::kernel_release();
             Ok(Facts {
                 kernel,
@@ -103,7 +107,11 @@ pub(super) fn collect_for(policies: &[Policy], kernel: &Kernel) -> anyhow::Resul
     }
 }
 
-fn from_types(file: &Path, tracepoints: &[(String, String)]) -> anyhow::Result<KernelFacts> {
+fn from_types(
+    file: &Path,
+    tracepoints: &[(String, String)],
+    binaries: &BTreeMap<String, BTreeSet<String>>,
+) -> anyhow::Result<KernelFacts> {
     let bytes = std::fs::read(file).with_context(|| format!("cannot read `{}`", file.display()))?;
     let parsed = if bytes.starts_with(b"\x7fELF") {
         Btf::parse_object(&bytes)
@@ -111,7 +119,7 @@ fn from_types(file: &Path, tracepoints: &[(String, String)]) -> anyhow::Result<K
         Btf::parse(bytes)
     };
     let btf = parsed.with_context(|| format!("`{}` holds no types of a kernel", file.display()))?;
-    let mut formats = std::collections::BTreeMap::new();
+    let mut formats = BTreeMap::new();
     for (subsystem, event) in tracepoints {
         match assumed::tracepoint_format(&btf, subsystem, event) {
             Some(format) => drop(formats.insert((subsystem.clone(), event.clone()), format)),
@@ -129,8 +137,9 @@ fn from_types(file: &Path, tracepoints: &[(String, String)]) -> anyhow::Result<K
         arch: assumed::arch(&btf),
         features: assumed::features(&btf),
         tracepoints: formats,
-        functions: std::collections::BTreeSet::new(),
+        functions: BTreeSet::new(),
         host_namespaces: assumed::host_namespaces(),
+        binaries: probe::binaries(binaries),
         btf: Arc::new(btf),
     })
 }

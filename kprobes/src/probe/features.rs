@@ -5,9 +5,9 @@ use std::os::fd::AsFd;
 
 use policy_compiler::btf::Btf;
 use policy_compiler::btf::write::{BtfWriter, Linkage};
-use policy_compiler::output::AttachPoint;
+use policy_compiler::output::{AttachPoint, UprobeLink};
 
-use super::canary::{Canary, DENY, Outcome, load_reason};
+use super::canary::{Canary, DENY, Outcome, load_reason, watched_place};
 use super::{Feature, Finding, Report};
 use crate::assembler::{
     COPY_FROM_USER, GET_CURRENT_TASK_BTF, LOOP, MAP_UPDATE_ELEM, OVERRIDE_RETURN, SEND_SIGNAL, add_immediate, call,
@@ -81,6 +81,8 @@ fn try_one(feature: Feature, canary: &Canary<'_>) -> Result<(), String> {
             &nothing,
             DENY,
         )),
+        Feature::Uprobe => user_probes(canary, UprobeLink::PerfEvent),
+        Feature::UprobeMulti => user_probes(canary, UprobeLink::Multi),
         Feature::Lsm => {
             denies(canary.run(&AttachPoint::Lsm { hook: LSM_HOOK.into() }, 0, &nothing, DENY)).map_err(with_lsm_list)
         }
@@ -155,6 +157,20 @@ fn try_one(feature: Feature, canary: &Canary<'_>) -> Result<(), String> {
         }
         Feature::RunTimeAllocation => run_time_allocation(),
     }
+}
+
+/// A user probe at a function of this program, and one at its return.
+fn user_probes(canary: &Canary<'_>, by: UprobeLink) -> Result<(), String> {
+    let place = watched_place().ok_or("the place of a function of this program is not known")?;
+    let both = [
+        AttachPoint::Uprobe {
+            place: place.clone(),
+            by,
+        },
+        AttachPoint::Uretprobe { place, by },
+    ];
+    both.iter()
+        .try_for_each(|attach| canary.run(attach, 0, &Vec::new(), 0).map(|_| ()))
 }
 
 /// A canary that denies must be seen to deny.

@@ -166,6 +166,25 @@ pub(super) struct LinkKprobeMulti {
     pub(super) cookies: u64,
 }
 
+/// `link_create` with the `uprobe_multi` member of its union.
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct LinkUprobeMulti {
+    pub(super) prog_fd: u32,
+    pub(super) target_fd: u32,
+    pub(super) attach_type: u32,
+    pub(super) link_flags: u32,
+    pub(super) path: u64,
+    pub(super) offsets: u64,
+    pub(super) ref_ctr_offsets: u64,
+    pub(super) cookies: u64,
+    pub(super) cnt: u32,
+    pub(super) flags: u32,
+    /// 0: of all processes.
+    pub(super) pid: u32,
+    pub(super) pad: u32,
+}
+
 /// `link_create` with the `tracing` member of its union.
 #[repr(C)]
 #[derive(Default)]
@@ -280,6 +299,9 @@ mod tests {
         assert_eq!(offset_of!(ProgLoad, attach_btf_id), 108);
         assert_eq!(size_of::<ProgLoad>(), 120);
         assert_eq!(offset_of!(LinkKprobeMulti, syms), 24);
+        assert_eq!(offset_of!(LinkUprobeMulti, path), 16);
+        assert_eq!(offset_of!(LinkUprobeMulti, cnt), 48);
+        assert_eq!(offset_of!(LinkUprobeMulti, pid), 56);
         assert_eq!(offset_of!(LinkTracing, cookie), 24);
         assert_eq!(offset_of!(TestRun, ctx_in), 48);
         assert_eq!(offset_of!(ProgInfo, name), 64);

@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use super::attr::{self, LinkKprobeMulti, LinkPerfEvent, LinkTracing, RawTracepointOpen};
+use super::attr::{self, LinkKprobeMulti, LinkPerfEvent, LinkTracing, LinkUprobeMulti, RawTracepointOpen};
 use super::program::{attach_type, symbol};
 use super::{SysError, bpf_fd};
 
@@ -99,6 +99,34 @@ pub fn link_kprobe_multi(
         };
         error(&what, errno)
     })
+}
+
+/// Attaches a program to one place of a user binary, in all processes.
+///
+/// # Errors
+/// `EINVAL` before 6.6, or if there is no instruction at the offset; otherwise what `BPF_LINK_CREATE` says.
+pub fn link_uprobe_multi(
+    program: BorrowedFd<'_>,
+    path: &str,
+    offset: u64,
+    ref_ctr_offset: u64,
+    at_return: bool,
+) -> Result<OwnedFd, SysError> {
+    let text = symbol(LINK_CREATE, path)?;
+    let mut attr = LinkUprobeMulti {
+        prog_fd: program.as_raw_fd() as u32,
+        attach_type: attach_type::TRACE_UPROBE_MULTI,
+        path: text.as_ptr() as u64,
+        offsets: std::ptr::from_ref(&offset) as u64,
+        ref_ctr_offsets: match ref_ctr_offset {
+            0 => 0,
+            _ => std::ptr::from_ref(&ref_ctr_offset) as u64,
+        },
+        cnt: 1,
+        flags: u32::from(at_return),
+        ..LinkUprobeMulti::default()
+    };
+    bpf_fd(attr::BPF_LINK_CREATE, &mut attr).map_err(|errno| error(path, errno))
 }
 
 fn error(object: &str, errno: i32) -> SysError {

@@ -1,4 +1,4 @@
-//! perf events: the way to kprobes and classic tracepoints.
+//! perf events: the way to kprobes, uprobes and classic tracepoints.
 
 use std::fs;
 use std::io;
@@ -13,6 +13,7 @@ const PERF_FLAG_FD_CLOEXEC: u64 = 8;
 const PERF_EVENT_IOC_ENABLE: libc::c_ulong = 0x2400;
 const PERF_EVENT_IOC_SET_BPF: libc::c_ulong = 0x4004_2408;
 const KPROBE_PMU: &str = "/sys/bus/event_source/devices/kprobe/type";
+const UPROBE_PMU: &str = "/sys/bus/event_source/devices/uprobe/type";
 
 /// Opens a kprobe (or, with `at_return`, a kretprobe) on a function.
 ///
@@ -41,6 +42,41 @@ pub fn perf_kprobe(function: &str, at_return: bool) -> Result<OwnedFd, SysError>
     open(&attr).map_err(|mut error| {
         error.syscall = "perf_event_open(kprobe)";
         function.clone_into(&mut error.object);
+        error
+    })
+}
+
+/// Opens a uprobe (or, with `at_return`, a uretprobe) at an offset of a file, in all processes.
+///
+/// # Errors
+/// `ENODEV` if the kernel has no uprobes, `ENOENT` if there is no such file, `EINVAL` if it is no regular file or there is no
+/// instruction at the offset.
+pub fn perf_uprobe(path: &str, offset: u64, ref_ctr_offset: u64, at_return: bool) -> Result<OwnedFd, SysError> {
+    const CALL: &str = "perf_event_open(uprobe)";
+    let number = fs::read_to_string(UPROBE_PMU)
+        .ok()
+        .and_then(|text| text.trim().parse::<u32>().ok());
+    let Some(event_type) = number else {
+        return Err(SysError {
+            syscall: CALL,
+            object: path.to_owned(),
+            errno: libc::ENODEV,
+            hint: Some("this kernel is built without uprobes"),
+        });
+    };
+    let text = symbol(CALL, path)?;
+    let attr = PerfEvent {
+        event_type,
+        size: size_of::<PerfEvent>() as u32,
+        // `ref_ctr_offset: config:32-63`, as /sys/bus/event_source/devices/uprobe/format says
+        config: u64::from(at_return) | ref_ctr_offset << 32,
+        config1: text.as_ptr() as u64,
+        config2: offset,
+        ..PerfEvent::default()
+    };
+    open(&attr).map_err(|mut error| {
+        error.syscall = CALL;
+        path.clone_into(&mut error.object);
         error
     })
 }

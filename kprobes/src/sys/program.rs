@@ -35,6 +35,8 @@ pub mod attach_type {
     pub const PERF_EVENT: u32 = 41;
     /// `BPF_TRACE_KPROBE_MULTI`
     pub const TRACE_KPROBE_MULTI: u32 = 42;
+    /// `BPF_TRACE_UPROBE_MULTI`
+    pub const TRACE_UPROBE_MULTI: u32 = 48;
 }
 
 /// An eBPF instruction, as the kernel has it.

@@ -1,5 +1,8 @@
 //! Hooks that random policies are about: where each is attached, what its parameters are, and what its context looks like.
 
+use std::sync::Arc;
+
+use policy_compiler::binary::{ArgumentPlace, Binary, ProbeArgument, Segment, StaticProbe};
 use policy_compiler::btf::Btf;
 use policy_compiler::facts::{Features, KernelFacts};
 use policy_compiler::hir::{Operand, OperandSource};
@@ -46,6 +49,12 @@ pub(crate) enum Section {
         event: &'static str,
         raw: bool,
     },
+    /// A function of [`BINARY`].
+    #[allow(dead_code, reason = "attached programs have tests of their own")]
+    Uprobe,
+    /// A static probe of [`BINARY`].
+    #[allow(dead_code, reason = "attached programs have tests of their own")]
+    Usdt,
 }
 
 /// How a hook with a return value is looked at.
@@ -349,6 +358,94 @@ pub(crate) const RAW_TRACEPOINT: Arena = Arena {
 
 /// Words of a context large enough for every hook but `pt_regs`.
 const SLOTS: usize = 12;
+/// A binary that is nowhere but in the facts.
+const BINARY: &str = "/differential";
+const OFFSET: u64 = 0x1000;
+
+fn uprobes(features: &mut Features) {
+    features.uprobe = true;
+    features.uprobe_multi = false;
+}
+
+fn uprobe_links(features: &mut Features) {
+    features.uprobe_multi = true;
+}
+
+#[allow(dead_code, reason = "attached programs have tests of their own")]
+pub(crate) const USER_FUNCTION: Arena = Arena {
+    section: Section::Uprobe,
+    parameters: &[
+        descriptor(0),
+        of(1, Class::String, &["string"]),
+        number(2),
+        of(3, Class::Sockaddr, &["sockaddr"]),
+        number(5),
+    ],
+    returns: Returns::No,
+    overrides: false,
+    signals: true,
+    features: uprobes,
+};
+
+#[allow(dead_code, reason = "attached programs have tests of their own")]
+pub(crate) const USER_FUNCTION_RETURN: Arena = Arena {
+    section: Section::Uprobe,
+    parameters: &[number(0), of(1, Class::String, &["string"]), number(4)],
+    returns: Returns::Pair,
+    overrides: false,
+    signals: true,
+    features: uprobe_links,
+};
+
+/// One argument of each kind: a number in memory, one in a part of a register, the address of a text in memory, a constant.
+#[allow(dead_code, reason = "attached programs have tests of their own")]
+pub(crate) const STATIC_PROBE: Arena = Arena {
+    section: Section::Usdt,
+    parameters: &[number(0), number(1), of(2, Class::String, &["string"]), number(3)],
+    returns: Returns::No,
+    overrides: false,
+    signals: true,
+    features: uprobe_links,
+};
+
+/// Distance of what is in memory from the registers that point there.
+pub(crate) const DISPLACEMENT: u64 = 16;
+
+/// Arguments of [`STATIC_PROBE`]. Registers are those that [`registers`] fills by index; the last one is a factor here.
+const PROBE_ARGUMENTS: [ProbeArgument; 4] = [
+    ProbeArgument {
+        size: 4,
+        signed: true,
+        place: ArgumentPlace::Memory {
+            base: "di",
+            displacement: DISPLACEMENT as i64,
+            index: None,
+        },
+    },
+    ProbeArgument {
+        size: 1,
+        signed: true,
+        place: ArgumentPlace::Register {
+            register: "si",
+            shift: 8,
+        },
+    },
+    ProbeArgument {
+        size: 8,
+        signed: false,
+        place: ArgumentPlace::Memory {
+            base: "dx",
+            displacement: 8,
+            index: Some(("cx", 8)),
+        },
+    },
+    ProbeArgument {
+        size: 4,
+        signed: true,
+        place: ArgumentPlace::Constant(-3),
+    },
+];
+
 /// Bytes of `struct pt_regs` on x86-64.
 const REGISTERS: usize = 168;
 
@@ -363,6 +460,14 @@ impl Arena {
                 }
                 head
             }
+            Section::Uprobe => {
+                let mut head = format!("  uprobes:\n  - path: {BINARY}\n    offsets: [{OFFSET}]\n");
+                if self.returns != Returns::No {
+                    head.push_str("    return: true\n    returnArg: {index: 0, type: int}\n");
+                }
+                head
+            }
+            Section::Usdt => format!("  usdts:\n  - path: {BINARY}\n    provider: test\n    name: probe\n"),
             Section::Fentry { call } => format!("  fentries:\n  - call: {call}\n    syscall: false\n"),
             Section::Lsm { hook } => format!("  lsmhooks:\n  - hook: {hook}\n"),
             Section::Tracepoint { subsystem, event, raw } => {
@@ -389,6 +494,9 @@ impl Arena {
             (Section::Kprobe { .. }, Returns::Pair) => "kprobe pair",
             (Section::Kprobe { .. }, Returns::Whole) => "fexit",
             (Section::Fentry { .. }, _) => "fentry",
+            (Section::Usdt, _) => "usdt",
+            (Section::Uprobe, Returns::No) => "uprobe",
+            (Section::Uprobe, _) => "uprobe pair",
             (Section::Lsm { .. }, _) => "lsm",
             (Section::Tracepoint { raw: true, .. }, _) => "raw_tp",
             (Section::Tracepoint { .. }, _) => "tracepoint",
@@ -402,13 +510,35 @@ impl Arena {
     /// Whether pointers are the user's, whatever they are.
     pub(crate) fn has_user_pointers(&self) -> bool {
         let is_syscalls = |subsystem| subsystem == "syscalls";
-        self.is_syscall() || matches!(self.section, Section::Tracepoint { subsystem, .. } if is_syscalls(subsystem))
+        self.is_syscall()
+            || matches!(self.section, Section::Uprobe | Section::Usdt)
+            || matches!(self.section, Section::Tracepoint { subsystem, .. } if is_syscalls(subsystem))
     }
 
     /// The facts under which its hooks are attached as wanted.
     pub(crate) fn facts(&self, kernel: &KernelFacts) -> KernelFacts {
         let mut facts = kernel.clone();
         (self.features)(&mut facts.features);
+        if matches!(self.section, Section::Uprobe | Section::Usdt) {
+            let binary = Binary {
+                arch: Some(facts.arch),
+                segments: vec![Segment {
+                    offset: OFFSET,
+                    address: OFFSET,
+                    size: 1,
+                    is_executable: true,
+                }],
+                probes: vec![StaticProbe {
+                    provider: "test".to_owned(),
+                    name: "probe".to_owned(),
+                    offset: OFFSET,
+                    semaphore: 0,
+                    arguments: PROBE_ARGUMENTS.map(Ok).into(),
+                }],
+                ..Binary::default()
+            };
+            facts.binaries.insert(BINARY.to_owned(), Ok(Arc::new(binary)));
+        }
         facts
     }
 
@@ -416,6 +546,10 @@ impl Arena {
     pub(crate) fn index_of(&self, operand: &Operand, facts: &KernelFacts) -> Option<u32> {
         match (&operand.source, self.section) {
             (OperandSource::Parameter(index), _) => Some(*index),
+            (OperandSource::Probe(argument), _) => {
+                let index = PROBE_ARGUMENTS.iter().position(|known| known == argument)?;
+                Some(index as u32)
+            }
             (OperandSource::Field { offset, .. }, Section::Tracepoint { subsystem, event, .. }) => {
                 let format = &facts.tracepoints[&(subsystem.to_owned(), event.to_owned())];
                 format
@@ -452,9 +586,11 @@ impl Arena {
                     set(field.offset as usize, &value.to_le_bytes()[..field.size as usize]);
                 }
             }
-            AttachPoint::Kprobe { .. } | AttachPoint::Kretprobe { .. } => {
-                bytes = registers(&facts.btf, raw, returned);
+            AttachPoint::Kprobe { .. } | AttachPoint::Kretprobe { .. } | AttachPoint::Uprobe { .. } => {
+                bytes = registers(&facts.btf, raw, returned, STACK);
             }
+            // `ret` has taken the return address off the stack
+            AttachPoint::Uretprobe { .. } => bytes = registers(&facts.btf, raw, returned, STACK + 8),
             AttachPoint::Fexit { function } => {
                 let proto = facts.btf.function(function).expect("it is hooked").proto;
                 let params = facts.btf.prototype(proto).params.len();
@@ -473,8 +609,11 @@ impl Arena {
     }
 }
 
+/// Where the stack of a call stands.
+const STACK: u64 = 0x7fff_0123_4560;
+
 /// `struct pt_regs` of a call of a C function.
-fn registers(btf: &Btf, raw: &[(u32, u64)], returned: u64) -> Vec<u8> {
+fn registers(btf: &Btf, raw: &[(u32, u64)], returned: u64, stack: u64) -> Vec<u8> {
     let mut bytes = vec![0; REGISTERS];
     let pt_regs = btf.struct_by_name("pt_regs").expect("pt_regs");
     let mut set = |register: &str, value: u64| {
@@ -485,5 +624,6 @@ fn registers(btf: &Btf, raw: &[(u32, u64)], returned: u64) -> Vec<u8> {
         set(["di", "si", "dx", "cx", "r8", "r9"][*index as usize], *value);
     }
     set("ax", returned);
+    set("sp", stack);
     bytes
 }

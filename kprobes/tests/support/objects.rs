@@ -120,6 +120,8 @@ pub(crate) fn program_of(attach: &AttachPoint) -> Program {
         AttachPoint::TpBtf { .. } => program("tp_btf/f", "on_tp_btf", 7),
         AttachPoint::FmodRet { .. } => program("fmod_ret/f", "on_fmod_ret", 8),
         AttachPoint::Lsm { .. } => program("lsm/f", "on_lsm", 9),
+        // no system call passes there: `user_hooks` tests them
+        AttachPoint::Uprobe { .. } | AttachPoint::Uretprobe { .. } => unreachable!("getpgid(2) has no user probe"),
     }
 }
 

@@ -12,6 +12,7 @@ pub fn operand(operand: &Operand) -> String {
     match &operand.source {
         OperandSource::Parameter(index) => format!("argument {index} ({type_name})"),
         OperandSource::Field { offset, .. } => format!("field at byte {offset} ({type_name})"),
+        OperandSource::Probe(_) => format!("argument of the static probe ({type_name})"),
         OperandSource::Return => format!("result ({type_name})"),
         OperandSource::Executable => "binary".into(),
     }

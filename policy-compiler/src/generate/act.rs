@@ -65,10 +65,10 @@ impl Generator<'_> {
         let won = self.frame_load(self.winner_place(k), Size::B2);
         self.b.begin_cold();
         self.require(CmpOp::Ne, won, 0, done);
-        let value = instance
-            .role
-            .takes_pending()
-            .then(|| self.call("tetra_pending_take", &[instance.pending_key.into()]));
+        let value = instance.role.takes_pending().then(|| {
+            let key = self.call_key(instance.pending_key);
+            self.call("tetra_pending_take", &[key])
+        });
         if instance.may_be_undecided() {
             let (undecided, decided) = (self.b.create_block(), self.b.create_block());
             self.b
@@ -103,12 +103,8 @@ impl Generator<'_> {
     fn undecided(&mut self, instance: &Instance, done: BlockId) -> Result<(), GenerateError> {
         let slot = instance.hook.policy_slot;
         if instance.defers() {
-            let args = [
-                instance.pending_key.into(),
-                IrOperand::Imm(winner::UNDECIDED),
-                slot.into(),
-                instance.target_key.into(),
-            ];
+            let (key, target_key) = (self.call_key(instance.pending_key), self.call_key(instance.target_key));
+            let args = [key, IrOperand::Imm(winner::UNDECIDED), slot.into(), target_key];
             self.call("tetra_pending_put", &args);
             self.b.jump(done);
             return Ok(());
@@ -320,12 +316,8 @@ impl Generator<'_> {
 
     /// The mark for an exit that has something to do, but no half of an event to follow: a selector without a time.
     fn mark_silently(&mut self, instance: &Instance, won: Value) {
-        let args = [
-            instance.pending_key.into(),
-            won.into(),
-            instance.hook.policy_slot.into(),
-            instance.target_key.into(),
-        ];
+        let (key, target_key) = (self.call_key(instance.pending_key), self.call_key(instance.target_key));
+        let args = [key, won.into(), instance.hook.policy_slot.into(), target_key];
         self.call("tetra_pending_put", &args);
     }
 
@@ -470,12 +462,8 @@ impl Generator<'_> {
             self.b.switch_to(send);
         }
         if let (Some(call_id), true) = (call_id, instance.role == Role::EntryOfPair) {
-            let args = [
-                instance.pending_key.into(),
-                call_id.into(),
-                slot.into(),
-                instance.target_key.into(),
-            ];
+            let (key, target_key) = (self.call_key(instance.pending_key), self.call_key(instance.target_key));
+            let args = [key, call_id.into(), slot.into(), target_key];
             self.call("tetra_pending_put", &args);
         }
         let lane = u32::from(instance.hook.enforces());
@@ -498,6 +486,16 @@ impl Generator<'_> {
             self.frame_store(place, Size::B8, value);
         }
         Ok(())
+    }
+
+    /// Status of a gathered argument in a record: 0 if it was read, without a branch, because the verifier follows a function anew
+    /// at each call.
+    fn status(&mut self, index: usize) -> Value {
+        let read = self.frame_load(self.state_place(index), Size::B1);
+        let other = self.b.alu(AluOp::Xor, Width::W64, read, state::READ);
+        let above = self.b.alu(AluOp::Add, Width::W64, other, 7i64);
+        let is_other = self.b.alu(AluOp::Rsh, Width::W64, above, 3i64);
+        self.b.alu(AluOp::Mul, Width::W64, is_other, i64::from(ARG_FAULT))
     }
 
     /// Appends one argument to the event.
@@ -528,18 +526,17 @@ impl Generator<'_> {
                 "tetra_put_sockaddr"
             };
             let number = (index - before) as u32;
-            // 0 if it was read, without a branch: the verifier follows a function anew at each call
-            let read = self.frame_load(self.state_place(index), Size::B1);
-            let other = self.b.alu(AluOp::Xor, Width::W64, read, state::READ);
-            let above = self.b.alu(AluOp::Add, Width::W64, other, 7i64);
-            let is_other = self.b.alu(AluOp::Rsh, Width::W64, above, 3i64);
-            let status = self.b.alu(AluOp::Mul, Width::W64, is_other, i64::from(ARG_FAULT));
+            let status = self.status(index);
             self.call(name, &[scratch, number.into(), status.into()]);
         } else if operand.argument_type == ArgumentType::Nop {
             self.call("tetra_put_integer", &[scratch, 0u32.into(), 0u32.into()]);
         } else {
             let value = self.integer(operand)?;
-            self.call("tetra_put_integer", &[scratch, value.into(), 0u32.into()]);
+            let status = match self.gathered_index(operand) {
+                Some(index) => self.status(index).into(),
+                None => 0u32.into(),
+            };
+            self.call("tetra_put_integer", &[scratch, value.into(), status]);
         }
         Ok(())
     }
@@ -550,7 +547,8 @@ fn acts_at_return(instance: &Instance) -> bool {
     instance.selectors.iter().any(|s| s.return_actions.enforces())
 }
 
-/// Whether an argument takes eight bytes, whatever it holds.
+/// Whether an argument takes eight bytes, whatever happens.
 fn is_number(argument: &Argument) -> bool {
-    !argument.operand.is_text() && !argument.operand.is_socket()
+    let operand = &argument.operand;
+    !(operand.is_text() || operand.is_socket() || operand.is_loaded())
 }

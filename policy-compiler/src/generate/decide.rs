@@ -75,7 +75,8 @@ impl Generator<'_> {
         let bit = instance.hook.policy_slot % 64;
         let marks = self.frame_load(self.places.marks + (bit / 32) as i32 * 4, Size::B4);
         self.require(CmpOp::Set, marks, 1i64 << (bit % 32), other);
-        let value = self.call("tetra_pending_get", &[instance.pending_key.into()]);
+        let key = self.call_key(instance.pending_key);
+        let value = self.call("tetra_pending_get", &[key]);
         self.require(CmpOp::Ne, value, 0, other);
         let low = self.b.alu(AluOp::And, Width::W64, value, winner::UNDECIDED);
         let (undecided, decided) = (self.b.create_block(), self.b.create_block());
@@ -206,7 +207,8 @@ impl Generator<'_> {
 
     /// Takes what the entry left of a call that nobody asks for any more.
     fn forget_call(&mut self, instance: &Instance, done: BlockId) {
-        self.call("tetra_pending_take", &[instance.pending_key.into()]);
+        let key = self.call_key(instance.pending_key);
+        self.call("tetra_pending_take", &[key]);
         self.b.jump(done);
         self.b.end_cold();
     }
@@ -329,7 +331,8 @@ impl Generator<'_> {
         self.b
             .branch(CmpOp::Eq, Width::W64, left, taken::UNDECIDED, undecided, decided);
         self.b.switch_to(decided);
-        let value = self.call("tetra_pending_get", &[instance.pending_key.into()]);
+        let key = self.call_key(instance.pending_key);
+        let value = self.call("tetra_pending_get", &[key]);
         let selector = self.b.alu(AluOp::And, Width::W64, value, winner::UNDECIDED);
         self.frame_store(place, Size::B2, selector);
         self.note_winner(group);
@@ -361,6 +364,9 @@ impl Generator<'_> {
         match &filter.predicate {
             Predicate::Integer { operand, test, negated } => {
                 let (hit, miss) = swapped(*negated);
+                if let Some(index) = self.gathered_index(operand) {
+                    self.require_read(index, operand, to);
+                }
                 self.integer_test(operand, test, hit, miss)?;
             }
             Predicate::Binary { test, negated } => match filter.binary_bit {

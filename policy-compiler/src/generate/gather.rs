@@ -4,13 +4,14 @@
 
 use std::collections::BTreeSet;
 
+use crate::binary::{ArgumentPlace, ProbeArgument};
 use crate::hir::{Operand, OperandSource};
-use crate::ir::{BlockId, CmpOp, Operand as IrOperand, Size, Type, Value, Width};
+use crate::ir::{AluOp, BlockId, CmpOp, Operand as IrOperand, Size, Type, Value, Width};
 use crate::output::ArgumentType;
 use crate::plan::Instance;
 
 use super::layout::{ARG_FAULT, TEXT_FLAGS, TEXT_LEN, TEXT_MODE, TEXT_SIZE, TEXT_STATUS};
-use super::{GenerateError, Generator, state};
+use super::{GenerateError, Generator, helper, state};
 
 impl Generator<'_> {
     /// Pointer to the `index`-th text, or null.
@@ -40,6 +41,7 @@ impl Generator<'_> {
             .iter()
             .chain(&plan.socks)
             .chain(&plan.sockaddrs)
+            .chain(&plan.numbers)
             .cloned()
             .collect()
     }
@@ -148,7 +150,7 @@ impl Generator<'_> {
     pub(super) fn add_need(&mut self, bits: u64) {
         if bits != 0 {
             let need = self.frame_load(self.places.need, Size::B8);
-            let need = self.b.alu(crate::ir::AluOp::Or, Width::W64, need, bits as i64);
+            let need = self.b.alu(AluOp::Or, Width::W64, need, bits as i64);
             self.frame_store(self.places.need, Size::B8, need);
         }
     }
@@ -165,7 +167,7 @@ impl Generator<'_> {
             self.b.switch_to(next);
             if index < self.texts.len() {
                 self.classify(index);
-            } else {
+            } else if index < self.first_number() {
                 self.index_socket(index);
             }
         }
@@ -175,6 +177,14 @@ impl Generator<'_> {
     /// Reads one operand, stores its state and goes to `next`.
     fn read(&mut self, operand: &Operand, index: usize, next: BlockId) -> Result<(), GenerateError> {
         let place = self.state_place(index);
+        if let OperandSource::Probe(argument) = &operand.source {
+            self.load(*argument, index, next)?;
+            if index >= self.first_number() {
+                self.frame_store(place, Size::B1, state::READ);
+                self.b.jump(next);
+                return Ok(());
+            }
+        }
         if operand.is_socket() {
             return self.read_socket(operand, index, next);
         }
@@ -221,6 +231,66 @@ impl Generator<'_> {
         self.frame_store(place, Size::B1, state::FAILED);
         self.b.jump(next);
         Ok(())
+    }
+
+    /// Reads an argument of a static probe that is in memory of the process; goes to `next` with its state if it cannot be read.
+    fn load(&mut self, argument: ProbeArgument, index: usize, next: BlockId) -> Result<(), GenerateError> {
+        let ArgumentPlace::Memory {
+            base,
+            displacement,
+            index: scaled,
+        } = argument.place
+        else {
+            return Ok(());
+        };
+        let place = self.loaded_place(index);
+        self.frame_store(place, Size::B8, 0);
+        let offset = self.register(base)?;
+        let mut address = self.b.load(self.ctx, offset, Size::B8);
+        if let Some((register, scale)) = scaled {
+            let offset = self.register(register)?;
+            let value = self.b.load(self.ctx, offset, Size::B8);
+            let value = self.b.alu(AluOp::Mul, Width::W64, value, i64::from(scale));
+            address = self.b.alu(AluOp::Add, Width::W64, address, IrOperand::Value(value));
+        }
+        if displacement != 0 {
+            address = self.b.alu(AluOp::Add, Width::W64, address, displacement);
+        }
+        let size = argument.size;
+        let into = Type::MapValue { size: 8 };
+        let into = self.b.alu_typed(AluOp::Add, Width::W64, self.scratch, place, into);
+        let args = [IrOperand::Value(into), size.into(), address.into()];
+        let failed = self.b.call_helper(helper::PROBE_READ_USER, &args);
+        let (fault, read) = (self.b.create_block(), self.b.create_block());
+        self.b.branch(CmpOp::Eq, Width::W64, failed, 0, read, fault);
+        self.b.switch_to(fault);
+        if let Some(text) = self.texts.get(index).copied() {
+            // the text that an earlier call left there is none of this one's
+            for (field, size) in [(TEXT_LEN, Size::B4), (TEXT_FLAGS, Size::B4), (TEXT_MODE, Size::B2)] {
+                self.b.store(text, field, size, 0);
+            }
+            self.b.store(text, TEXT_STATUS, Size::B2, i64::from(ARG_FAULT));
+        }
+        self.frame_store(self.state_place(index), Size::B1, state::UNREADABLE_USER);
+        self.b.jump(next);
+        self.b.switch_to(read);
+        Ok(())
+    }
+
+    /// Where [`Self::load`] puts what it reads: numbers stay, an address is used at once.
+    fn loaded_place(&self, index: usize) -> i32 {
+        let number = index
+            .checked_sub(self.first_number())
+            .unwrap_or(self.plan.numbers.len());
+        self.places.loaded + number as i32 * 8
+    }
+
+    /// The 8 bytes that [`Self::load`] has put down.
+    pub(super) fn loaded(&mut self, operand: &Operand) -> Value {
+        let place = self
+            .gathered_index(operand)
+            .map_or(self.places.loaded, |index| self.loaded_place(index));
+        self.frame_load(place, Size::B8)
     }
 
     /// A null pointer has no text.

@@ -233,7 +233,7 @@ fn key<'p>(generator: &Generator<'_>, filter: &'p PlannedFilter) -> Option<(u32,
             operand,
             test,
             negated: false,
-        } => {
+        } if !operand.is_loaded() => {
             let ranges = integer_ranges(operand, test)?;
             Some((0, Key::Number(Number::Integer(operand.clone()), ranges)))
         }
@@ -468,7 +468,12 @@ impl Generator<'_> {
 
     fn gathered_operand(&self, place: usize) -> Operand {
         let plan = self.plan;
-        let mut all = plan.texts.iter().chain(&plan.socks).chain(&plan.sockaddrs);
+        let mut all = plan
+            .texts
+            .iter()
+            .chain(&plan.socks)
+            .chain(&plan.sockaddrs)
+            .chain(&plan.numbers);
         all.nth(place).cloned().unwrap_or_else(executable)
     }
 

@@ -5,15 +5,17 @@
 //! | fentry, fexit, fmod_ret, LSM, tp_btf, raw_tp | 8-byte slots of the context; after them the result (fexit) |
 //! | the same on a syscall's wrapper | slot 0 points to the user's registers |
 //! | kprobe | the context is the registers of the call |
+//! | uprobe | the context is the user's registers at the place |
 //! | kprobe on a syscall's wrapper | its first argument points to the user's registers, which are copied |
 //! | `syscalls/sys_enter_*` | 8-byte slots after a header of 16 bytes |
 //! | `syscalls/sys_exit_*`, kretprobe of a syscall | the user's registers of the current task, which are copied |
 //!
 //! Calling conventions: System V ABI for x86-64 (`Documentation/arch/x86/entry_64.rst` for syscalls).
 
+use crate::binary::{ArgumentPlace, ProbeArgument};
 use crate::btf::{Kind, TypeId};
 use crate::hir::{Operand, OperandSource};
-use crate::ir::{BlockId, CmpOp, Operand as IrOperand, Size, Type, Value, Width};
+use crate::ir::{AluOp, BlockId, CmpOp, Operand as IrOperand, Size, Type, Value, Width};
 use crate::output::AttachPoint;
 use crate::plan::HookPlan;
 
@@ -60,7 +62,9 @@ fn convention(plan: &HookPlan) -> Convention {
         AttachPoint::Kprobe { .. }
         | AttachPoint::Kretprobe { .. }
         | AttachPoint::KprobeMulti { .. }
-        | AttachPoint::KretprobeMulti { .. } => Convention::ContextRegisters,
+        | AttachPoint::KretprobeMulti { .. }
+        | AttachPoint::Uprobe { .. }
+        | AttachPoint::Uretprobe { .. } => Convention::ContextRegisters,
         AttachPoint::Tracepoint { event, .. } if syscall && event.starts_with("sys_exit_") => {
             Convention::CopiedRegisters
         }
@@ -101,7 +105,7 @@ impl Generator<'_> {
             }
         };
         let into = self.b.alu_typed(
-            crate::ir::AluOp::Add,
+            AluOp::Add,
             Width::W64,
             self.scratch,
             place,
@@ -128,6 +132,7 @@ impl Generator<'_> {
                     .ok_or_else(|| GenerateError::MissingType(format!("field of {size} bytes")))?;
                 Ok(self.b.load_typed(self.ctx, *offset as i32, size, *signed, Type::Scalar))
             }
+            OperandSource::Probe(argument) => self.probe_argument(operand, *argument),
             OperandSource::Return => self.returned(),
             OperandSource::Executable => Ok(self.b.const_(0)),
         }
@@ -167,6 +172,26 @@ impl Generator<'_> {
         }
     }
 
+    /// An argument of a static probe, extended to 64 bits from its own size.
+    fn probe_argument(&mut self, operand: &Operand, argument: ProbeArgument) -> Result<Value, GenerateError> {
+        let bits = i64::from(argument.size) * 8;
+        let (whole, shift) = match argument.place {
+            ArgumentPlace::Constant(number) => return Ok(self.b.const_(number)),
+            ArgumentPlace::Register { register, shift } => {
+                let offset = self.register(register)?;
+                (self.b.load(self.ctx, offset, Size::B8), shift)
+            }
+            ArgumentPlace::Memory { .. } => (self.loaded(operand), 0),
+        };
+        let unused = 64 - bits - i64::from(shift);
+        if bits == 64 {
+            return Ok(whole);
+        }
+        let high = self.b.alu(AluOp::Lsh, Width::W64, whole, unused);
+        let extend = if argument.signed { AluOp::Arsh } else { AluOp::Rsh };
+        Ok(self.b.alu(extend, Width::W64, high, 64 - bits))
+    }
+
     fn returned(&mut self) -> Result<Value, GenerateError> {
         match &self.plan.attach {
             AttachPoint::Fexit { function } => {
@@ -179,7 +204,7 @@ impl Generator<'_> {
                 let params = facts.btf.prototype(proto).params.len();
                 Ok(self.b.load(self.ctx, params as i32 * 8, Size::B8))
             }
-            AttachPoint::Kretprobe { .. } | AttachPoint::KretprobeMulti { .. } => {
+            AttachPoint::Kretprobe { .. } | AttachPoint::KretprobeMulti { .. } | AttachPoint::Uretprobe { .. } => {
                 let offset = self.register(RESULT_REGISTER)?;
                 Ok(self.b.load(self.ctx, offset, Size::B8))
             }
@@ -226,7 +251,7 @@ impl Generator<'_> {
     }
 
     /// Offset of a register in `struct pt_regs`.
-    fn register(&self, name: &str) -> Result<i32, GenerateError> {
+    pub(super) fn register(&self, name: &str) -> Result<i32, GenerateError> {
         self.offset("pt_regs", name)
     }
 

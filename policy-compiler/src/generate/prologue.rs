@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use ebpf::record::PolicyCounter;
 
 use crate::ir::{AluOp, BlockId, CmpOp, Operand as IrOperand, Size, Type, Width};
+use crate::output::AttachPoint;
 use crate::plan::Instance;
 
 use super::layout::SCRATCH_SIZE;
@@ -37,7 +38,7 @@ impl Generator<'_> {
         for place in [self.places.verdict, self.places.need, self.places.any_winner] {
             self.frame_store(place, Size::B8, 0);
         }
-        let gathered = self.plan.texts.len() + self.plan.socks.len() + self.plan.sockaddrs.len();
+        let gathered = self.plan.gathered();
         let classes = self.class_numbers.len();
         for (start, words) in [
             (self.places.states, gathered.div_ceil(8)),
@@ -61,6 +62,27 @@ impl Generator<'_> {
         Ok(())
     }
 
+    /// The key under which the entry of a call and its exit find each other. User functions call themselves, so theirs hold where
+    /// the stack stands too: two calls under way of one thread stand apart.
+    pub(super) fn call_key(&mut self, key: u32) -> IrOperand {
+        // the return has taken the return address off the stack
+        let beyond = match &self.plan.attach {
+            AttachPoint::Uprobe { .. } => 0,
+            AttachPoint::Uretprobe { .. } => 8,
+            _ => return key.into(),
+        };
+        let Ok(offset) = self.register("sp") else {
+            return key.into();
+        };
+        let stack = self.b.load(self.ctx, offset, Size::B8);
+        let at_entry = self.b.alu(AluOp::Sub, Width::W32, stack, i64::from(beyond));
+        // the stack's distances are multiples of 8, keys are small numbers: spread before they are mixed
+        let spread = self
+            .b
+            .alu(AluOp::Mul, Width::W32, at_entry, i64::from(0x9e37_79b1_u32 as i32));
+        self.b.alu(AluOp::Xor, Width::W32, spread, i64::from(key as i32)).into()
+    }
+
     /// Takes the marks of the entry program, a bit for each policy slot modulo 64; leaves if there is none and nobody looks at
     /// calls without a mark.
     fn take_marks(&mut self, leave: BlockId) {
@@ -68,7 +90,8 @@ impl Generator<'_> {
         let targets: BTreeSet<u32> = self.plan.instances.iter().filter(takes).map(|i| i.target_key).collect();
         let mut marks = None;
         for target in targets {
-            let taken = self.call("tetra_pending_take", &[target.into()]);
+            let key = self.call_key(target);
+            let taken = self.call("tetra_pending_take", &[key]);
             marks = Some(match marks {
                 None => taken,
                 Some(before) => self

@@ -166,7 +166,8 @@ impl<'a> Generator<'a> {
         match &filter.predicate {
             // copied registers are in the frame
             Predicate::Integer { operand, .. } => {
-                self.places.registers.is_none() || !matches!(operand.source, OperandSource::Parameter(_))
+                !operand.is_loaded()
+                    && (self.places.registers.is_none() || !matches!(operand.source, OperandSource::Parameter(_)))
             }
             Predicate::Binary { .. } => filter.binary_bit.is_some(),
             Predicate::Pid { follow_forks, .. } => !follow_forks,

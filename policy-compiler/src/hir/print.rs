@@ -22,6 +22,11 @@ impl fmt::Display for Text<'_> {
             Target::Lsm(name) => format!("lsm {name}"),
             Target::Tracepoint(subsystem, event) => format!("tracepoint {subsystem}/{event}"),
             Target::RawTracepoint(subsystem, event) => format!("raw tracepoint {subsystem}/{event}"),
+            Target::User(user) => format!(
+                "{} at offset {:#x}",
+                crate::resolve::target_name(&hook.target),
+                user.place.offset
+            ),
         };
         writeln!(f, "policy {} hook {} [{}]", hook.policy_name, target, hook.instance)?;
         if hook.scope == Scope::Workloads {
@@ -60,6 +65,7 @@ pub fn operand(operand: &Operand) -> String {
     let source = match &operand.source {
         OperandSource::Parameter(index) => format!("parameter {index}"),
         OperandSource::Field { offset, size, .. } => format!("field +{offset}:{size}"),
+        OperandSource::Probe(argument) => format!("probe argument {argument:?}"),
         OperandSource::Return => "result".into(),
         OperandSource::Executable => "executable".into(),
     };

@@ -122,6 +122,15 @@ impl Resolver<'_> {
         target: &Target,
         is_return: bool,
     ) -> Option<u32> {
+        if matches!(target, Target::User(_)) && !is_return {
+            self.error(
+                codes::NOT_COMPILED,
+                &path.key("action"),
+                "`Override` of a user function is not compiled",
+                "use `action: Sigkill`, or deny what the function asks of the kernel with a hook of `kprobes` or `lsmhooks`",
+            );
+            return None;
+        }
         if is_return || matches!(target, Target::Tracepoint(..) | Target::RawTracepoint(..)) {
             let what = if is_return {
                 "when the function has returned".into()

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use tracingpolicy_crd::{ArgSpec, ArgType, FieldPath, KprobeSpec};
 
 use super::Resolver;
+use crate::binary::{ArgumentPlace, ProbeArgument};
 use crate::btf::{Kind, TypeId};
 use crate::codes;
 use crate::facts::TracepointField;
-use crate::hir::{Argument, Operand, OperandSource, Target};
-use crate::output::ArgumentType;
+use crate::hir::{Argument, Operand, OperandSource, Target, UserName, UserTarget};
+use crate::output::{ArgumentType, UserPlace};
 
 /// Parameters of a syscall.
 const SYSCALL_PARAMETERS: u32 = 6;
+/// Parameters of a user function that are in registers.
+const REGISTER_PARAMETERS: u32 = 6;
 
 /// The compiled form of a type of the language; `None` if it is not compiled.
 pub(super) fn argument_type(written: ArgType) -> Option<ArgumentType> {
@@ -61,8 +64,20 @@ impl Resolver<'_> {
         spec: &KprobeSpec,
         path: &FieldPath,
     ) -> (Vec<Argument>, Option<Argument>) {
-        let arguments = self.arguments(target, &spec.args, path);
-        let returned = spec.return_arg.as_ref().filter(|_| spec.has_return).and_then(|arg| {
+        let returned = spec.return_arg.as_ref().filter(|_| spec.has_return);
+        self.function_arguments(target, &spec.args, returned, path)
+    }
+
+    /// Arguments and return value of any function.
+    pub(super) fn function_arguments(
+        &mut self,
+        target: &Target,
+        args: &[ArgSpec],
+        returned: Option<&ArgSpec>,
+        path: &FieldPath,
+    ) -> (Vec<Argument>, Option<Argument>) {
+        let arguments = self.arguments(target, args, path);
+        let returned = returned.and_then(|arg| {
             let path = path.key("returnArg");
             let argument_type = self.compiled_type(arg, &path)?;
             if !is_integer(argument_type) {
@@ -142,6 +157,23 @@ impl Resolver<'_> {
             );
             return None;
         }
+        if let Target::User(user) = target
+            && !self.is_user_type(argument_type, &user.name, spec, path)
+        {
+            return None;
+        }
+        if let Target::User(UserTarget {
+            place,
+            name: UserName::Probe(provider, name),
+        }) = target
+        {
+            let source = self.probe_argument(place, (provider, name), spec, path)?;
+            return Some(Operand {
+                source,
+                argument_type,
+                exact_type: false,
+            });
+        }
         let exact_type = match self.parameter(target, spec.index) {
             Err(count) => {
                 self.error(
@@ -181,6 +213,8 @@ impl Resolver<'_> {
                 };
                 Some(proto)
             }),
+            Target::User(_) if index < REGISTER_PARAMETERS => return Ok(None),
+            Target::User(_) => return Err(REGISTER_PARAMETERS),
             Target::Tracepoint(..) => None,
         };
         let Some(prototype) = prototype.map(|id| btf.prototype(id)) else {
@@ -236,6 +270,88 @@ impl Resolver<'_> {
             );
         }
         false
+    }
+
+    /// Whether a type means something in a user binary; reports if not.
+    fn is_user_type(&mut self, argument_type: ArgumentType, name: &UserName, spec: &ArgSpec, path: &FieldPath) -> bool {
+        let is_readable = is_integer(argument_type)
+            || matches!(
+                argument_type,
+                ArgumentType::String | ArgumentType::Sockaddr | ArgumentType::Fd | ArgumentType::Nop
+            );
+        if !is_readable {
+            let hook = if matches!(name, UserName::Probe(..)) {
+                "static probe"
+            } else {
+                "user function"
+            };
+            self.error(
+                codes::TYPE_NOT_READABLE,
+                &path.key("type"),
+                format!("a {hook} has no `{}`: that is an object of the kernel", spec.arg_type),
+                "user programs pass integers, `string`, `sockaddr` and `fd`",
+            );
+        }
+        is_readable
+    }
+
+    /// Where a static probe has an argument at one of its places.
+    fn probe_argument(
+        &mut self,
+        place: &UserPlace,
+        (provider, name): (&str, &str),
+        spec: &ArgSpec,
+        path: &FieldPath,
+    ) -> Option<OperandSource> {
+        let facts = self.facts;
+        let binary = facts.binaries.get(&place.path)?.as_ref().ok()?;
+        let probe = binary
+            .probes
+            .iter()
+            .find(|probe| probe.offset == place.offset && probe.provider == *provider && probe.name == *name)?;
+        let Some(argument) = probe.arguments.get(spec.index as usize) else {
+            self.error(
+                codes::INDEX_OUT_OF_RANGE,
+                &path.key("index"),
+                format!(
+                    "static probe `{provider}:{name}` has {} arguments, index {} is out of range",
+                    probe.arguments.len(),
+                    spec.index
+                ),
+                "indexes count from 0",
+            );
+            return None;
+        };
+        match argument {
+            Ok(ProbeArgument {
+                place: ArgumentPlace::Memory { .. },
+                ..
+            }) if spec.arg_type == ArgType::Fd => {
+                self.error(
+                    codes::NOT_COMPILED,
+                    path,
+                    format!(
+                        "argument {} of static probe `{provider}:{name}` is in memory, where an `fd` is not compiled",
+                        spec.index
+                    ),
+                    "use `type: int`, which tells the number",
+                );
+                None
+            }
+            Ok(argument) => Some(OperandSource::Probe(*argument)),
+            Err(text) => {
+                self.error(
+                    codes::TYPE_NOT_READABLE,
+                    path,
+                    format!(
+                        "argument {} of static probe `{provider}:{name}` cannot be read: `{text}`",
+                        spec.index
+                    ),
+                    "it is neither a number nor in a general register or memory that one points to",
+                );
+                None
+            }
+        }
     }
 
     fn tracepoint_operand(

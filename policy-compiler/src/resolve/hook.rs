@@ -115,7 +115,7 @@ impl Resolver<'_> {
         self.finish(&common, target, &specs, arguments, None, hooks);
     }
 
-    fn finish(
+    pub(super) fn finish(
         &mut self,
         common: &Common<'_>,
         target: Target,
@@ -167,6 +167,7 @@ impl Resolver<'_> {
             Target::Lsm(hook) => facts.btf.function(&format!("bpf_lsm_{hook}")).is_some(),
             Target::Tracepoint(subsystem, event) => facts.tracepoints.contains_key(&(subsystem.clone(), event.clone())),
             Target::RawTracepoint(_, event) => facts.btf.typedef(&format!("btf_trace_{event}")).is_some(),
+            Target::User(_) => true,
         }
     }
 
@@ -200,6 +201,8 @@ impl Resolver<'_> {
                 format!("{what} not found on this kernel"),
                 "the names are those of the folders in /sys/kernel/tracing/events/SUBSYSTEM/EVENT",
             ),
+            // whoever looked into the binary has said so
+            Target::User(_) => {}
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is not compiled, refused by name.
 
-use tracingpolicy_crd::{ArgSpec, FieldPath, KprobeSpec, LabelSelector};
+use tracingpolicy_crd::{ArgSpec, FieldPath, KprobeSpec, LabelSelector, UprobeSpec};
 
 use super::Resolver;
 use crate::codes;
@@ -15,9 +15,8 @@ impl Resolver<'_> {
     /// Sections and keys of `spec`.
     pub(super) fn refuse_what_is_outside(&mut self, root: &FieldPath) {
         let spec = &self.policy.spec;
-        let hooks = "the hooks that are compiled are `kprobes`, `fentries`, `tracepoints` and `lsmhooks`";
-        self.refuse(!spec.uprobes.is_empty(), &root.key("uprobes"), "`uprobes` are", hooks);
-        self.refuse(!spec.usdts.is_empty(), &root.key("usdts"), "`usdts` are", hooks);
+        let hooks =
+            "the hooks that are compiled are `kprobes`, `fentries`, `tracepoints`, `lsmhooks`, `uprobes` and `usdts`";
         self.refuse(spec.loader, &root.key("loader"), "`loader` is", hooks);
         let help = "without workload selectors the policy applies to every process of the node";
         // all three empty, like none at all, means: no filtering (§9.4)
@@ -73,6 +72,18 @@ impl Resolver<'_> {
             "`returnArgAction` is",
             help,
         );
+    }
+
+    /// Keys of a `uprobes` hook.
+    pub(super) fn refuse_outside_of_uprobe(&mut self, spec: &UprobeSpec, path: &FieldPath) {
+        self.refuse(!spec.data.is_empty(), &path.key("data"), "`data` is", "use `args`");
+        self.refuse_btf_of_binary(&spec.btf_path, path);
+    }
+
+    /// `btfPath`, which only `resolve` looks at.
+    pub(super) fn refuse_btf_of_binary(&mut self, btf_path: &str, path: &FieldPath) {
+        let help = "leave it out: it only serves `resolve`";
+        self.refuse(!btf_path.is_empty(), &path.key("btfPath"), "`btfPath` is", help);
     }
 
     /// Keys of an argument.

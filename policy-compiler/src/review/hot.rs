@@ -32,6 +32,7 @@ fn heat(target: &Target) -> Option<Heat> {
         Target::Function(name) => matches!(name.as_str(), "security_file_permission" | "vfs_read" | "vfs_write")
             .then_some(Heat::ProcessOrObject),
         Target::Lsm(name) => (name == "file_permission").then_some(Heat::ProcessOrObject),
+        Target::User(_) => None,
     }
 }
 

@@ -52,13 +52,13 @@ fn kernel_type(subject: &Subject<'_>, source: &OperandSource) -> Option<TypeId> 
     let prototype = match &subject.hook.target {
         Target::Function(symbol) => btf.function(symbol)?.proto,
         Target::Lsm(hook) => btf.function(&format!("bpf_lsm_{hook}"))?.proto,
-        // syscalls are wrapped, tracepoints are read with the width of their fields
-        Target::Syscall(_) | Target::Tracepoint(..) | Target::RawTracepoint(..) => return None,
+        // syscalls are wrapped, tracepoints are read with the width of their fields, user binaries have no types here
+        Target::Syscall(_) | Target::Tracepoint(..) | Target::RawTracepoint(..) | Target::User(_) => return None,
     };
     let prototype = btf.prototype(prototype);
     match source {
         OperandSource::Parameter(index) => prototype.params.get(*index as usize).map(|p| p.type_id),
         OperandSource::Return => Some(prototype.return_type),
-        OperandSource::Field { .. } | OperandSource::Executable => None,
+        OperandSource::Field { .. } | OperandSource::Probe(_) | OperandSource::Executable => None,
     }
 }

@@ -2,10 +2,16 @@
 
 use crate::compiled;
 use crate::facts::modern;
+use policy_compiler::facts::KernelFacts;
 
 /// A policy gives this diagnostic on this line, and nothing is compiled.
 fn check_error(spec: &str, code: u16, line: u32, message: &str) {
-    let compilation = compiled(spec, &modern());
+    check_error_with(&modern(), spec, code, line, message);
+}
+
+/// The same for other facts; the help.
+pub(crate) fn check_error_with(facts: &KernelFacts, spec: &str, code: u16, line: u32, message: &str) -> String {
+    let compilation = compiled(spec, facts);
     let errors: Vec<_> = compilation.diagnostics.iter().filter(|d| d.is_error()).collect();
     let found = errors.iter().find(|d| d.code.0 == code && d.message.contains(message));
     let found = found.unwrap_or_else(|| panic!("TP{code:04} `{message}` expected: {errors:#?}"));
@@ -22,6 +28,7 @@ fn check_error(spec: &str, code: u16, line: u32, message: &str) {
         found.code
     );
     assert!(compilation.objects.is_empty());
+    found.help.clone().unwrap_or_default()
 }
 
 const OPEN: &str = "  kprobes:\n  - call: security_file_open\n    syscall: false\n    args: [{index: 0, type: file}]\n";
@@ -79,7 +86,7 @@ fn errors_that_cannot_be_returned() {
 
 #[test]
 fn what_is_not_compiled_is_named() {
-    check_error("  uprobes:\n  - {path: /bin/sh, symbols: [main]}\n", 500, 7, "uprobes");
+    check_error("  loader: true\n", 500, 6, "loader");
     check_error(
         "  kprobes:\n  - call: tcp_connect\n    syscall: false\n    args: [{index: 0, type: skb}]\n",
         500,

@@ -24,6 +24,8 @@ pub(crate) fn modern() -> KernelFacts {
         current_task_btf: true,
         sleepable_syscall: false,
         syscall_program: true,
+        uprobe: true,
+        uprobe_multi: true,
         preemptible_programs: false,
     };
     facts(features)
@@ -90,6 +92,7 @@ fn facts(features: Features) -> KernelFacts {
         tracepoints,
         functions: BTreeSet::new(),
         host_namespaces: BTreeMap::from([("Mnt".into(), 11), ("User".into(), 12), ("Pid".into(), 13)]),
+        binaries: BTreeMap::new(),
     }
 }
 

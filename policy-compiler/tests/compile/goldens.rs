@@ -9,7 +9,7 @@ use crate::{compiled, policies, policy};
 use policy_compiler::facts::KernelFacts;
 use policy_compiler::{Compilation, Options, PolicySet, Scope, compile};
 
-fn check_golden(name: &str, spec: &str, facts: &KernelFacts) {
+pub(crate) fn check_golden(name: &str, spec: &str, facts: &KernelFacts) {
     compare(name, &text(&compiled(spec, facts), false));
 }
 

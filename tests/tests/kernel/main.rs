@@ -14,3 +14,4 @@ mod process;
 mod quickstart;
 mod replacement;
 mod syscall_numbers;
+mod user_hooks;

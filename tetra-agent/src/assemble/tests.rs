@@ -13,6 +13,7 @@ fn registry(account: &Arc<Account>) -> Registry {
         function_name: "vfs_read".into(),
         subsystem: "".into(),
         event: "".into(),
+        user: None,
         arguments: [ArgumentType::Uint64, ArgumentType::Int32]
             .map(|argument_type| ArgumentTemplate {
                 argument_type,

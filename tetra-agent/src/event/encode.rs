@@ -192,6 +192,38 @@ fn policy_payload(
             ancestors,
             ima_hash: String::new(),
         }),
+        HookKind::Uprobe => {
+            let user = template.user.clone().unwrap_or_default();
+            Payload::ProcessUprobe(api::ProcessUprobe {
+                process,
+                parent,
+                path: user.path.to_string(),
+                symbol: template.function_name.to_string(),
+                policy_name,
+                message,
+                args,
+                tags,
+                ancestors,
+                offset: user.offset,
+                ref_ctr_offset: user.ref_ctr_offset,
+                action,
+                data: Vec::new(),
+            })
+        }
+        HookKind::Usdt => Payload::ProcessUsdt(api::ProcessUsdt {
+            process,
+            parent,
+            path: template.user.clone().unwrap_or_default().path.to_string(),
+            provider: template.subsystem.to_string(),
+            name: template.event.to_string(),
+            policy_name,
+            message,
+            args,
+            tags,
+            ancestors,
+            action,
+            flags: String::new(),
+        }),
     }
 }
 

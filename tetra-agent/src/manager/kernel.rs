@@ -6,7 +6,7 @@ use kprobes::probe::{self, Needs};
 use kprobes::sys::SysError;
 use kprobes::{AppliedSet, HookSet, LoadError, PinDirectory, PolicyCounters, PolicyMode, SharedMaps};
 use policy_compiler::output::HookObject;
-use policy_compiler::{Compilation, Compiler, Options, PolicySet, tracepoints_needed};
+use policy_compiler::{Compilation, Compiler, Options, PolicySet, binaries_needed, tracepoints_needed};
 
 /// The kernel, as far as policies are concerned.
 pub trait Kernel {
@@ -108,8 +108,10 @@ impl Kernel for LiveKernel {
     fn compile(&mut self, set: &PolicySet) -> Result<Compilation, LoadError> {
         let policies = || set.entries.iter().map(|entry| &entry.policy);
         let tracepoints = tracepoints_needed(policies());
+        let binaries = binaries_needed(policies());
         let mut facts = probe::collect(&Needs {
             tracepoints: tracepoints.clone(),
+            binaries: binaries.clone(),
             functions: false,
         })?;
         // The list of functions that can be probed is long; types know nearly all of them.
@@ -118,6 +120,7 @@ impl Kernel for LiveKernel {
         if hooks.into_iter().any(|hook| is_unknown(&hook.call)) {
             facts = probe::collect(&Needs {
                 tracepoints,
+                binaries,
                 functions: true,
             })?;
         }

@@ -35,6 +35,7 @@ fn object(slot: u32, name: &str) -> HookObject {
         function_name: "f".into(),
         subsystem: "".into(),
         event: "".into(),
+        user: None,
         arguments: vec![],
         has_return: false,
         message: "".into(),

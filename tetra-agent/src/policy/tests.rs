@@ -18,6 +18,7 @@ fn template(arguments: &[ArgumentType], has_return: bool) -> EventTemplate {
         function_name: "f".into(),
         subsystem: "".into(),
         event: "".into(),
+        user: None,
         arguments: arguments
             .iter()
             .map(|&argument_type| ArgumentTemplate {

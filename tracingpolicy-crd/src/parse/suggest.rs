@@ -1,7 +1,7 @@
 //! "Did you mean": the nearest of a set of names.
 
 /// The name nearest to `word`, if one is near enough to be meant.
-pub(crate) fn closest<'n>(word: &str, names: impl Iterator<Item = &'n str> + Clone) -> Option<&'n str> {
+pub fn closest<'n>(word: &str, names: impl Iterator<Item = &'n str> + Clone) -> Option<&'n str> {
     let word = word.to_lowercase();
     // a misspelling longer than any name is none
     if word.len() > 64 {
@@ -22,7 +22,7 @@ pub(crate) fn closest<'n>(word: &str, names: impl Iterator<Item = &'n str> + Clo
 }
 
 /// `` `a`, `b` and `c` ``, or the first dozen of many.
-pub(crate) fn list<'n>(names: impl Iterator<Item = &'n str>) -> String {
+pub fn list<'n>(names: impl Iterator<Item = &'n str>) -> String {
     let mut quoted: Vec<String> = names.map(|name| format!("`{name}`")).collect();
     if quoted.len() > 40 {
         let more = quoted.len() - 40;

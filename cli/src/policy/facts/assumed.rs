@@ -27,6 +27,8 @@ pub(super) fn features(btf: &Btf) -> Features {
     Features {
         kprobe: function("register_kprobe"),
         kprobe_multi: record("bpf_kprobe_multi_link"),
+        uprobe: function("uprobe_register") || record("uprobe"),
+        uprobe_multi: record("bpf_uprobe_multi_link"),
         fentry,
         fmod_ret: fentry && value("bpf_attach_type", "BPF_MODIFY_RETURN"),
         lsm: fentry && function("bpf_lsm_file_open"),

@@ -72,6 +72,7 @@ fn policy(kind: HookKind, arguments: Vec<api::KprobeArgument>, return_value: Opt
         function_name: "f".into(),
         subsystem: "syscalls".into(),
         event: "sys_enter_lseek".into(),
+        user: None,
         arguments: vec![ArgumentTemplate {
             argument_type: ArgumentType::Int32,
             label: "".into(),
