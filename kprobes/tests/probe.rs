@@ -15,18 +15,18 @@ use support::guard;
 fn expected(release: &str) -> Option<Vec<Feature>> {
     use Feature::{
         CurrentTaskBtf, Fentry, FmodRet, FmodRetSyscall, Kprobe, KprobeMulti, Loop, Lsm, RunTimeAllocation,
-        SleepableSyscall, SyscallProgram,
+        SleepableSyscall, SyscallProgram, Uprobe, UprobeMulti,
     };
-    let all = vec![Kprobe, Fentry, FmodRet];
+    let all = vec![Kprobe, Fentry, FmodRet, Uprobe];
     let since_6_1 = [Loop, CurrentTaskBtf, SyscallProgram, RunTimeAllocation];
     let features = match release.split('.').take(2).collect::<Vec<_>>().join(".").as_str() {
         "5.10" => all,
         "6.1" => [all, since_6_1.to_vec()].concat(),
-        "6.12" => [all, since_6_1.to_vec(), vec![KprobeMulti]].concat(),
+        "6.12" => [all, since_6_1.to_vec(), vec![KprobeMulti, UprobeMulti]].concat(),
         "7.3" => [
             all,
             since_6_1.to_vec(),
-            vec![KprobeMulti, FmodRetSyscall, SleepableSyscall],
+            vec![KprobeMulti, UprobeMulti, FmodRetSyscall, SleepableSyscall],
         ]
         .concat(),
         _ => return None,
