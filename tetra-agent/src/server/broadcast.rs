@@ -1,9 +1,13 @@
 //! Events for API clients: each has a bounded queue, and loses events for itself only.
+//!
+//! A client that has lost events is told how many, by a `rate_limit_info` event that stands in its stream where they are missing,
+//! whatever it filters: a stream without one is complete.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tetra_api::tetragon::GetEventsResponse;
+use tetra_api::tetragon::get_events_response::Event;
+use tetra_api::tetragon::{GetEventsResponse, RateLimitInfo};
 use tokio::sync::mpsc;
 
 use crate::filter::{FieldFilters, FilterLists};
@@ -24,9 +28,14 @@ pub struct Broadcast {
 struct Client {
     queue: mpsc::Sender<Arc<GetEventsResponse>>,
     filters: FilterLists,
-    /// Events lost since the last log line about it.
+    /// Events lost that it has not been told of.
     lost: u64,
+    /// Events lost that the log doesn't have yet: one line for each time that it falls behind.
+    unlogged: u64,
 }
+
+/// Places in a queue that events leave free, for the notice of a loss.
+const RESERVED: usize = 1;
 
 /// A client's end.
 #[derive(Debug)]
@@ -55,11 +64,12 @@ impl Broadcast {
         if self.closed.load(Ordering::Relaxed) {
             return None;
         }
-        let (sender, queue) = mpsc::channel(self.queue_size);
+        let (sender, queue) = mpsc::channel(self.queue_size + RESERVED);
         clients.push(Client {
             queue: sender,
             filters,
             lost: 0,
+            unlogged: 0,
         });
         self.count.store(clients.len(), Ordering::Relaxed);
         Some(ClientEvents { queue, fields })
@@ -80,24 +90,13 @@ impl Broadcast {
         let event = Arc::new(event);
         let mut clients = self.lock();
         clients.retain_mut(|client| {
-            if !client.filters.pass(&event) {
-                return !client.queue.is_closed();
+            let told = client.tell_of_loss(&event);
+            client.log_loss();
+            if client.filters.pass(&event) && !client.offer(&event, told) {
+                client.lost += 1;
+                self.lost.increment();
             }
-            match client.queue.try_send(Arc::clone(&event)) {
-                Ok(()) => {
-                    if client.lost > 0 && client.queue.capacity() > self.queue_size / 2 {
-                        tracing::warn!(lost = client.lost, "a client did not keep up and has lost events");
-                        client.lost = 0;
-                    }
-                    true
-                }
-                Err(mpsc::error::TrySendError::Full(_)) => {
-                    client.lost += 1;
-                    self.lost.increment();
-                    true
-                }
-                Err(mpsc::error::TrySendError::Closed(_)) => false,
-            }
+            !client.queue.is_closed()
         });
         self.count.store(clients.len(), Ordering::Relaxed);
     }
@@ -112,5 +111,54 @@ impl Broadcast {
 
     fn lock(&self) -> MutexGuard<'_, Vec<Client>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Client {
+    /// Queues an event; `false` if it is lost. Right after a notice (`told`) it may take the last place: the notice has the
+    /// reserved one.
+    fn offer(&self, event: &Arc<GetEventsResponse>, told: bool) -> bool {
+        if self.queue.is_closed() {
+            // it wants nothing any more, so it loses nothing
+            return true;
+        }
+        let room = told || self.queue.capacity() > RESERVED;
+        // the client may have made room since it could not be told: no event goes ahead of the notice
+        room && self.lost == 0 && self.queue.try_send(Arc::clone(event)).is_ok()
+    }
+
+    /// Queues the notice of what was lost as soon as there are places for it and for an event after it; whether it did. `next`:
+    /// what comes after the gap.
+    fn tell_of_loss(&mut self, next: &GetEventsResponse) -> bool {
+        if self.lost == 0 || self.queue.capacity() <= RESERVED {
+            return false;
+        }
+        let notice = GetEventsResponse {
+            event: Some(Event::RateLimitInfo(RateLimitInfo {
+                number_of_dropped_process_events: self.lost,
+            })),
+            node_name: next.node_name.clone(),
+            time: next.time,
+            cluster_name: next.cluster_name.clone(),
+            node_labels: next.node_labels.clone(),
+            ..Default::default()
+        };
+        let told = self.queue.try_send(Arc::new(notice)).is_ok();
+        if told {
+            self.unlogged += self.lost;
+            self.lost = 0;
+        }
+        told
+    }
+
+    /// Logs what was lost when the client has caught up with half of its queue.
+    fn log_loss(&mut self) {
+        if self.unlogged > 0 && self.queue.capacity() > self.queue.max_capacity() / 2 {
+            tracing::warn!(
+                lost = self.unlogged,
+                "a client did not keep up; it was told of the events it lost"
+            );
+            self.unlogged = 0;
+        }
     }
 }

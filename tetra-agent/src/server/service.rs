@@ -193,11 +193,14 @@ impl FineGuidanceSensors for Service {
             .ok_or_else(|| Status::unavailable("the agent is about to end"))?;
         let fields = client.fields;
         let events = ReceiverStream::new(client.queue).map(move |event| {
-            Ok(if fields.is_empty() {
-                Arc::unwrap_or_clone(event)
-            } else {
-                fields.apply(&event)
-            })
+            // the notice of a loss is about the stream: it is no event to take fields from
+            Ok(
+                if fields.is_empty() || event.event_type() == api::EventType::RateLimitInfo {
+                    Arc::unwrap_or_clone(event)
+                } else {
+                    fields.apply(&event)
+                },
+            )
         });
         Ok(Response::new(Box::pin(events)))
     }

@@ -28,6 +28,15 @@ fn exec(binary: &str) -> GetEventsResponse {
     }
 }
 
+fn lost(number: u64) -> GetEventsResponse {
+    GetEventsResponse {
+        event: Some(Event::RateLimitInfo(api::RateLimitInfo {
+            number_of_dropped_process_events: number,
+        })),
+        ..Default::default()
+    }
+}
+
 #[test]
 fn a_slow_client_loses_events_for_itself_only() {
     let broadcast = Broadcast::new(2);
@@ -44,7 +53,82 @@ fn a_slow_client_loses_events_for_itself_only() {
     assert_eq!(broadcast.lost(), 3);
     assert!(slow.queue.try_recv().is_ok() && slow.queue.try_recv().is_ok() && slow.queue.try_recv().is_err());
     broadcast.send(exec("again"));
-    assert!(slow.queue.try_recv().is_ok());
+    assert_eq!(*slow.queue.try_recv().unwrap(), lost(3));
+    assert_eq!(*slow.queue.try_recv().unwrap(), exec("again"));
+    assert_eq!(*quick.queue.try_recv().unwrap(), exec("again"));
+    assert!(slow.queue.try_recv().is_err() && quick.queue.try_recv().is_err());
+}
+
+#[test]
+fn what_a_client_gets_and_what_it_is_told_it_missed_is_all_there_was() {
+    for queue_size in [1, 2, 3, 7] {
+        for reads_every in 1..6_u64 {
+            let broadcast = Broadcast::new(queue_size);
+            let mut client = broadcast
+                .subscribe(FilterLists::default(), FieldFilters::default())
+                .unwrap();
+            // the number that the next event must have if nothing is missing without notice
+            let mut next = 0;
+            let mut check = |event: &GetEventsResponse| {
+                if let Some(Event::RateLimitInfo(info)) = &event.event {
+                    next += info.number_of_dropped_process_events;
+                } else {
+                    assert_eq!(*event, exec(&next.to_string()));
+                    next += 1;
+                }
+            };
+            for number in 0..100 {
+                broadcast.send(exec(&number.to_string()));
+                if number % reads_every == 0
+                    && let Ok(event) = client.queue.try_recv()
+                {
+                    check(&event);
+                }
+            }
+            while let Ok(event) = client.queue.try_recv() {
+                check(&event);
+            }
+            broadcast.send(exec("100"));
+            while let Ok(event) = client.queue.try_recv() {
+                check(&event);
+            }
+            assert_eq!(
+                next, 101,
+                "a queue of {queue_size}, read after every {reads_every} events"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_client_is_told_of_a_loss_whatever_it_filters() {
+    check_service(false, |service| async move {
+        let request = api::GetEventsRequest {
+            allow_list: vec![api::Filter {
+                binary_regex: vec!["^b".into()],
+                ..Default::default()
+            }],
+            field_filters: vec![api::FieldFilter {
+                fields: Some(tetra_api::FieldMask {
+                    paths: vec!["process.binary".into()],
+                }),
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let mut stream = service.get_events(Request::new(request)).await.unwrap().into_inner();
+        // the service of this test has queues of ten
+        for _ in 0..12 {
+            service.broadcast().send(exec("b"));
+        }
+        for _ in 0..10 {
+            assert_eq!(stream.next().await.unwrap().unwrap(), exec("b"));
+        }
+        service.broadcast().send(exec("a"));
+        service.broadcast().close();
+        assert_eq!(stream.next().await.unwrap().unwrap(), lost(2));
+        assert!(stream.next().await.is_none());
+    });
 }
 
 #[test]
