@@ -87,11 +87,9 @@ impl FilterLists {
     /// Whether the event passes.
     pub fn pass(&self, event: &GetEventsResponse) -> bool {
         // not short-circuited: a pid set must see every event to know its descendants
-        let allowed = self
-            .allow
-            .iter()
-            .fold(self.allow.is_empty(), |any, filter| filter.matches(event) || any);
-        allowed && !self.deny.iter().any(|filter| filter.matches(event))
+        let any = |list: &[EventFilter], none| list.iter().fold(none, |any, filter| filter.matches(event) || any);
+        let (allowed, denied) = (any(&self.allow, self.allow.is_empty()), any(&self.deny, false));
+        allowed && !denied
     }
 }
 

@@ -111,7 +111,11 @@ impl EventFilter {
                     reason: "start the agent with --enable-pid-set-filter",
                 });
             }
-            conditions.push(Condition::PidSet(Mutex::new(filter.pid_set.iter().copied().collect())));
+            // first: it must see every event, whatever the other conditions say of it, to know its descendants
+            conditions.insert(
+                0,
+                Condition::PidSet(Mutex::new(filter.pid_set.iter().copied().collect())),
+            );
         }
         if !filter.event_set.is_empty() {
             let types = filter.event_set.iter().map(|&number| {

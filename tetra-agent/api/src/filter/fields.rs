@@ -1,6 +1,7 @@
 //! Field filters: which parts of an event are sent.
 
-use crate::tetragon::{EventType, FieldFilter, FieldFilterAction, GetEventsResponse};
+use crate::tetragon::get_events_response::Event;
+use crate::tetragon::{EventType, FieldFilter, FieldFilterAction, GetEventsResponse, RateLimitInfo};
 use prost::Message as _;
 use prost_types::{DescriptorProto, FileDescriptorSet};
 use serde_json::{Map, Value};
@@ -47,12 +48,23 @@ impl FieldFilters {
 
     /// Takes away what the filters don't want.
     ///
-    /// Goes through the JSON form, whose keys are the field names: field filters are for people who look at a few events.
+    /// Goes through the JSON form, whose keys are the field names: field filters are for people who look at a few events. An event
+    /// that has no such form is withheld, since it may hold what is not to be sent: in its place there is the notice that one is
+    /// missing.
     pub fn apply(&self, event: &GetEventsResponse) -> GetEventsResponse {
+        self.cut(event).unwrap_or_else(|| GetEventsResponse {
+            event: Some(Event::RateLimitInfo(RateLimitInfo {
+                number_of_dropped_process_events: 1,
+            })),
+            ..event.clone()
+        })
+    }
+
+    fn cut(&self, event: &GetEventsResponse) -> Option<GetEventsResponse> {
         let event_type = event.event_type();
         let wanted = self.filters.iter().filter(|filter| filter.concerns(event_type));
         let Ok(Value::Object(mut envelope)) = serde_json::to_value(event) else {
-            return event.clone();
+            return None;
         };
         for filter in wanted {
             for (key, payload) in &mut envelope {
@@ -67,7 +79,7 @@ impl FieldFilters {
                 }
             }
         }
-        serde_json::from_value(Value::Object(envelope)).unwrap_or_else(|_| event.clone())
+        serde_json::from_value(Value::Object(envelope)).ok()
     }
 }
 

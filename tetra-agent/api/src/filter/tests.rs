@@ -166,6 +166,37 @@ fn capability_sets_are_compared() {
 }
 
 #[test]
+fn a_pid_set_sees_what_other_conditions_and_filters_decide() {
+    let child_of = |pid, parent, binary| {
+        let parent = Process {
+            pid: Some(parent),
+            ..Default::default()
+        };
+        exec(pid, binary, Some(parent))
+    };
+    // the shell between is not what the filter is for, but its children are
+    let list = |json| parse_filters(json).unwrap();
+    let both = r#"{"binary_regex":["curl$"],"pid_set":[10]}"#;
+    let lists = FilterLists::new(&list(both), &[], ALL).unwrap();
+    assert!(!lists.pass(&child_of(11, 10, "/bin/sh")));
+    assert!(lists.pass(&child_of(12, 11, "/usr/bin/curl")));
+
+    let denied = r#"{"binary_regex":["sh$"]} {"pid_set":[10]}"#;
+    let lists = FilterLists::new(&[], &list(denied), ALL).unwrap();
+    assert!(!lists.pass(&child_of(11, 10, "/bin/sh")));
+    assert!(!lists.pass(&child_of(12, 11, "/usr/bin/curl")));
+
+    let lists = FilterLists::new(
+        &list(r#"{"binary_regex":["curl$"]}"#),
+        &list(r#"{"pid_set":[10]}"#),
+        ALL,
+    )
+    .unwrap();
+    assert!(!lists.pass(&child_of(11, 10, "/bin/sh")));
+    assert!(!lists.pass(&child_of(12, 11, "/usr/bin/curl")));
+}
+
+#[test]
 fn what_cannot_be_honoured_is_refused() {
     for json in [
         r#"{"binary_regex":["("]}"#,
@@ -207,6 +238,29 @@ fn field_filters_keep_and_remove() {
     assert!(untouched.contains("\"pid\":7"), "{untouched}");
     let wrong = parse_field_filters(r#"{"fields":"process.nonsense"}"#).unwrap();
     assert!(matches!(FieldFilters::new(&wrong), Err(FilterError::UnknownField(path)) if path == "process.nonsense"));
+}
+
+#[test]
+fn an_event_that_cannot_be_cut_is_withheld() {
+    let filters = parse_field_filters(r#"{"fields":"process.arguments","action":"EXCLUDE"}"#).unwrap();
+    let mut event = exec(7, "/bin/sh", None);
+    // JSON has no name for this number
+    let kprobe = ProcessKprobe {
+        process: Some(Process {
+            arguments: "--password x".into(),
+            ..Default::default()
+        }),
+        action: 9999,
+        ..Default::default()
+    };
+    event.event = Some(Event::ProcessKprobe(kprobe));
+    let sent = FieldFilters::new(&filters).unwrap().apply(&event);
+    assert_eq!(sent.node_name, "n");
+    let told = sent.event.as_ref();
+    assert!(
+        matches!(told, Some(Event::RateLimitInfo(info)) if info.number_of_dropped_process_events == 1),
+        "{sent:?}"
+    );
 }
 
 #[test]
