@@ -384,6 +384,45 @@ Examples:
         #[arg(long, value_enum, value_delimiter = ',', value_name = "STAGES")]
         emit: Vec<Stage>,
     },
+    /// Run calls that are made up through policies, and compare what they do with what is expected
+    #[command(after_help = "\
+Examples:
+  tetra policy test policy.yaml             what policy.test expects of it
+  tetra policy test policies/               all files *.test there
+  tetra policy test --btf vmlinux-6.1.btf policy.yaml
+
+Nothing is loaded and nothing is killed: the calls run through the definition of the language that
+compiled programs are tested against. A file of expectations is YAML:
+
+  process: {binary: /usr/bin/cat}           of all cases; each may have its own
+  cases:
+  - name: the key cannot be opened
+    hook: security_file_open                as the policy names it
+    args: {0: /etc/ssl/key.pem}             by the index that the policy gives
+    expect: {override: -1}                  and an event, unless `post: false`
+  - name: other files can
+    hook: security_file_open
+    args: {0: {path: /dev/null, type: chr}}
+    expect: nothing
+
+`expect` is `nothing`, `post`, `undecided`, or fields: post, signals, override, notify. Sockets are
+written `{saddr: 10.0.0.1, sport: 40000, daddr: 10.0.0.2, dport: 443}`, with family, protocol and
+state if they matter; `return` is what the call returns, `null` a null pointer and
+`{unreadable: true}` user memory that cannot be read. A process may have pid, namespacePid,
+ancestors, namespaces and capabilities.
+
+Exits with 1 if a case is not as expected.")]
+    Test {
+        /// Policies with expectations beside them, files of expectations, or directories of them
+        #[arg(required = true, value_name = "FILE|DIR")]
+        files: Vec<PathBuf>,
+        /// BTF of the kernel to run for [default: the running one]
+        #[arg(long, value_name = "FILE")]
+        btf: Option<PathBuf>,
+        /// Form of the results; JSON is one object a line
+        #[arg(short, long, value_enum, default_value_t = ListFormat::Text)]
+        output: ListFormat,
+    },
     /// Say what becomes of policies on a kernel and what a reviewer would say, or what a diagnostic
     /// means
     Explain(Explain),

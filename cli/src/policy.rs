@@ -7,6 +7,7 @@ mod explain;
 mod facts;
 mod mode;
 mod source;
+mod test;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -32,6 +33,7 @@ pub(crate) fn run(command: &Policy) -> anyhow::Result<ExitCode> {
             btf,
             emit,
         } => compile::run(files, output.as_deref(), btf.as_deref(), emit),
+        Policy::Test { files, btf, output } => test::run(files, btf.as_deref(), *output),
         Policy::Explain(arguments) => explain::run(arguments),
     }
 }
