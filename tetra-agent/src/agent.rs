@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use ebpf::record::SensorCounter;
 use kprobes::{CgroupHierarchy, Sensor, SensorOptions, SharedMaps};
 
-use crate::config::{Config, Layers, ServerAddress};
+use crate::config::{Config, Layers};
 use crate::event::{EncodeConfig, Encoder};
 use crate::export::{ExportStats, Exporter};
 use crate::logging::LogLevel;
@@ -20,7 +20,7 @@ use crate::pipeline::{Pipeline, PipelineConfig, PipelineReport};
 use crate::policy::Registry;
 use crate::process::scan::ProcFs;
 use crate::run_files::{InfoFile, PidFile};
-use crate::server::{self, Broadcast, Service, ServiceConfig};
+use crate::server::{self, Broadcast, Health, Service, ServiceConfig};
 use crate::time::SystemClock;
 
 /// Runs the agent until `stop` resolves.
@@ -73,37 +73,36 @@ pub async fn run(mut config: Config, log_level: LogLevel, stop: impl Future<Outp
         load_policies(&config, &persistence, &manager)?;
     }
 
-    let result = match &config.server_address {
-        ServerAddress::None => {
-            let info = InfoFile::write(&config.run_dir, "", &export_filename)?;
-            tracing::info!("the agent is ready");
-            stop.await;
-            drop(info);
-            Ok(())
-        }
-        ServerAddress::Unix(path) => {
-            let parts = ServiceConfig {
-                manager: Arc::clone(&manager),
-                broadcast: Arc::clone(&broadcast),
-                pipeline: Some(pipeline.handle()),
-                log_level,
-                filter_options: config.filter_options,
-                deprecated_calls: config.enable_deprecated_policy_calls,
-            };
-            let service = Service::new(parts, &config, kprobes::probe::report().ok());
-            let address = format!("unix://{}", path.display());
-            let mut info = None;
-            let ready = || {
-                info = InfoFile::write(&config.run_dir, &address, &export_filename)
-                    .inspect_err(|error| tracing::warn!("clients have to be told the address: {error:#}"))
-                    .ok();
-                tracing::info!(address, "the agent is ready");
-            };
-            server::serve(path.clone(), service, stop, ready)
-                .await
-                .context("serving the API")
-        }
+    let parts = ServiceConfig {
+        manager: Arc::clone(&manager),
+        broadcast: Arc::clone(&broadcast),
+        pipeline: Some(pipeline.handle()),
+        log_level,
+        filter_options: config.filter_options,
+        deprecated_calls: config.enable_deprecated_policy_calls,
     };
+    let service = Service::new(parts, &config, kprobes::probe::report().ok());
+    let health = match &config.health_address {
+        Some(address) => Health::serve(address)
+            .await
+            .inspect_err(|error| tracing::error!("{error:#}; the agent goes on without"))
+            .ok(),
+        None => None,
+    };
+    let mut info = None;
+    let ready = |address: &str| {
+        info = InfoFile::write(&config.run_dir, address, &export_filename)
+            .inspect_err(|error| tracing::warn!("clients have to be told the address: {error:#}"))
+            .ok();
+        tracing::info!(address, "the agent is ready");
+    };
+    let result = server::serve(&config.server_address, service, stop, ready)
+        .await
+        .context("serving the API");
+    if let Some(health) = health {
+        health.stop().await;
+    }
+    drop(info);
     let accounts = {
         let mut manager = manager.lock().unwrap_or_else(PoisonError::into_inner);
         if persistence.keeps() {

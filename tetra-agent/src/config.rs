@@ -88,6 +88,8 @@ pub enum ServerAddress {
     None,
     /// On a unix socket.
     Unix(PathBuf),
+    /// On a TCP port, for everybody who reaches it.
+    Tcp(String),
 }
 
 /// The JSON export.
@@ -121,6 +123,8 @@ pub struct Config {
     pub node_name: String,
     pub cluster_name: String,
     pub server_address: ServerAddress,
+    /// `host:port` where the health service is served; `None`: nowhere.
+    pub health_address: Option<String>,
     /// Directory of pid file and info file.
     pub run_dir: PathBuf,
     /// Directory of pinned objects, below the bpf file system.
@@ -178,6 +182,10 @@ impl Config {
             node_name: node_name(),
             cluster_name: get.text("cluster-name").to_owned(),
             server_address: server_address(&get)?,
+            health_address: match get.text("health-server-address") {
+                "" => None,
+                _ => Some(tcp_address(&get, "health-server-address")?),
+            },
             run_dir: get.text("run-dir").into(),
             bpf_dir: bpf_dir(&get)?,
             keep_sensors_on_exit: get.boolean("keep-sensors-on-exit")?,
@@ -234,12 +242,22 @@ fn server_address(get: &value::Values<'_>) -> Result<ServerAddress, ConfigError>
         address => match address.strip_prefix("unix://") {
             Some(path) if path.starts_with('/') => Ok(ServerAddress::Unix(path.into())),
             Some(_) => Err(get.wrong("server-address", "the path after `unix://` must be absolute")),
-            None => Err(get.unsupported(
-                "server-address",
-                "the API is served on unix sockets only; use `unix:///var/run/tetragon/tetragon.sock`",
-            )),
+            None => tcp_address(get, "server-address").map(ServerAddress::Tcp),
         },
     }
+}
+
+/// `host:port` or `:port`, which is all addresses of the machine.
+fn tcp_address(get: &value::Values<'_>, name: &'static str) -> Result<String, ConfigError> {
+    let address = get.text(name);
+    let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    if port.is_none() {
+        return Err(get.wrong(name, "must be `unix:///PATH`, `HOST:PORT` or `:PORT`"));
+    }
+    Ok(match address.strip_prefix(':') {
+        Some(_) => format!("[::]{address}"),
+        None => address.to_owned(),
+    })
 }
 
 fn ancestors(get: &value::Values<'_>) -> Result<bool, ConfigError> {

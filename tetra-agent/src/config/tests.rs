@@ -32,7 +32,8 @@ fn the_table_is_sorted_and_its_defaults_are_accepted() {
 fn settings_that_are_not_implemented_are_refused_unless_they_are_the_default() {
     check_refused(&[("enable-k8s-api", "true")], "not watched yet");
     check_refused(&[("export-rate-limit", "100")], "not limited yet");
-    check_refused(&[("server-address", "localhost:54321")], "unix sockets only");
+    check_refused(&[("server-address", "localhost")], "HOST:PORT");
+    check_refused(&[("health-server-address", "unix:///x")], "HOST:PORT");
     assert!(
         config(&[
             ("enable-k8s-api", "false"),

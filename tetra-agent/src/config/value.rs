@@ -64,16 +64,6 @@ impl<'a> Values<'a> {
             reason: reason.to_owned(),
         }
     }
-
-    pub(super) fn unsupported(&self, flag: &str, reason: &str) -> ConfigError {
-        let setting = self.setting(flag);
-        ConfigError::Unsupported {
-            flag: flag.to_owned(),
-            value: setting.value.clone(),
-            origin: setting.origin.clone(),
-            reason: reason.to_owned(),
-        }
-    }
 }
 
 pub(super) fn parse_boolean(text: &str) -> Option<bool> {

@@ -424,3 +424,92 @@ fn an_error_fits_a_header_and_says_how_much_is_missing() {
     let one = fitting(&"é".repeat(5000));
     assert!(one.len() < 4200 && one.contains("… 1 line more"));
 }
+
+/// Names of the services that a server describes by reflection.
+async fn described(channel: tonic::transport::Channel) -> Vec<String> {
+    use tonic_reflection::pb::v1::ServerReflectionRequest;
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let requests = tokio_stream::iter([request]);
+    let mut answers = ServerReflectionClient::new(channel)
+        .server_reflection_info(requests)
+        .await
+        .unwrap()
+        .into_inner();
+    match answers.message().await.unwrap().unwrap().message_response {
+        Some(MessageResponse::ListServicesResponse(list)) => list.service.into_iter().map(|s| s.name).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn channel(address: &str) -> tonic::transport::Channel {
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
+    endpoint.connect().await.unwrap()
+}
+
+#[test]
+fn a_port_serves_the_api_and_describes_it() {
+    check_service(false, |service| async move {
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let address = ServerAddress::Tcp("127.0.0.1:0".into());
+        let serving = serve(&address, service, async { drop(stopped.await) }, |address| {
+            let _heard = tell.send(address.to_owned());
+        });
+        let asking = async move {
+            let services = described(channel(&told.await.unwrap()).await).await;
+            assert!(
+                services.contains(&"tetragon.FineGuidanceSensors".to_owned()),
+                "{services:?}"
+            );
+            drop(stop);
+        };
+        let (served, ()) = tokio::join!(serving, asking);
+        served.unwrap();
+    });
+}
+
+#[test]
+fn liveness_is_told() {
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_check_response::ServingStatus;
+    use tonic_health::pb::health_client::HealthClient;
+
+    check_service(false, |_| async {
+        // a free port, as far as anybody can know
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let health = Health::serve(&port.to_string()).await.unwrap();
+        assert!(Health::serve(&port.to_string()).await.is_err(), "the port is taken");
+        let mut client = HealthClient::new(channel(&port.to_string()).await);
+        let request = |service: &str| HealthCheckRequest {
+            service: service.to_owned(),
+        };
+        let answer = client.check(request("liveness")).await.unwrap().into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving);
+        assert!(client.check(request("other")).await.is_err());
+        health.stop().await;
+    });
+}
+
+#[test]
+fn a_socket_that_another_agent_has_replaced_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("sock");
+    check_service(false, |_| async {
+        let (_first, ours) = SocketFile::listen(&path).unwrap();
+        let (_second, theirs) = SocketFile::listen(&path).unwrap();
+        drop(ours);
+        assert!(path.exists(), "it is theirs");
+        drop(theirs);
+        assert!(!path.exists());
+    });
+}
