@@ -306,3 +306,52 @@ fn settings_that_are_not_implemented_are_refused_by_name() {
         "{text}"
     );
 }
+
+/// A Python with the packages of the independent clients; says why there is none.
+fn python() -> Option<PathBuf> {
+    let environment = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients");
+    let python = environment.join("bin/python");
+    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/requirements.txt");
+    let succeeds = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
+    let is_whole = |python: &Path| succeeds(Command::new(python).args(["-c", "import grpc, grpc_reflection"]));
+    if !is_whole(&python) {
+        let made = succeeds(
+            Command::new("python3")
+                .args(["-m", "venv", "--clear"])
+                .arg(&environment),
+        ) && succeeds(
+            Command::new(&python)
+                .args(["-m", "pip", "install", "--quiet", "--requirement"])
+                .arg(requirements),
+        );
+        if !(made && is_whole(&python)) {
+            #[expect(clippy::print_stderr, reason = "a skipped test says why")]
+            {
+                eprintln!("skipped: there is no Python with venv, or its packages cannot be had");
+            }
+            return None;
+        }
+    }
+    Some(python)
+}
+
+#[test]
+fn an_independent_client_needs_nothing_but_reflection() {
+    if !can_run() {
+        return;
+    }
+    let Some(python) = python() else { return };
+    let agent = Agent::start(&[]);
+    let output = Command::new(python)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/reflection.py"))
+        .arg(format!("unix://{}", agent.path("sock").display()))
+        .output()
+        .expect("the client can be run");
+    let (said, complained) = (
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    );
+    assert!(output.status.success(), "{said}{complained}\n{}", agent.log());
+    let (status, _) = agent.stop();
+    assert!(status.success());
+}

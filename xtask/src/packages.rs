@@ -58,11 +58,18 @@ pub(crate) const BUILD: &[Need] = &[
 ];
 
 /// What the tests need besides.
-pub(crate) const TEST: &[Need] = &[Need {
-    package: "bpftool",
-    proof: "bpftool",
-    why: "independent loader and dumper of programs and links",
-}];
+pub(crate) const TEST: &[Need] = &[
+    Need {
+        package: "bpftool",
+        proof: "bpftool",
+        why: "independent loader and dumper of programs and links",
+    },
+    Need {
+        package: "python3-venv",
+        proof: "python3",
+        why: "an independent client of the agent's API",
+    },
+];
 
 /// Makes sure that all `needs` are met.
 ///
