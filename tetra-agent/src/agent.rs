@@ -269,6 +269,7 @@ fn sum_up(
         tracing::info!(
             exported = export.exported.get(),
             filtered = export.filtered.get(),
+            limited = export.limited.get(),
             lost = export.lost.get(),
             bytes = export.bytes.get(),
             "export"

@@ -109,6 +109,8 @@ pub struct ExportConfig {
     pub permission: u32,
     /// Age at which the file is rotated; zero: never.
     pub rotation_interval: Duration,
+    /// Events that are exported in a minute; `None`: all.
+    pub per_minute: Option<u32>,
 }
 
 /// Everything the agent is told.
@@ -328,7 +330,12 @@ fn export(get: &value::Values<'_>, options: FilterOptions) -> Result<Option<Expo
         .filter(|bits| *bits <= 0o777)
         .ok_or_else(|| get.wrong("export-file-perm", "must be permission bits in octal, as in 600"))?;
     let max_size_mb: u64 = get.number("export-file-max-size-mb")?;
-    if filename.is_empty() {
+    // -1: no limit; 0: nothing is exported
+    let per_minute = match get.text("export-rate-limit") {
+        "-1" => None,
+        _ => Some(get.number::<u32>("export-rate-limit")?),
+    };
+    if filename.is_empty() || per_minute == Some(0) {
         return Ok(None);
     }
     Ok(Some(ExportConfig {
@@ -339,6 +346,7 @@ fn export(get: &value::Values<'_>, options: FilterOptions) -> Result<Option<Expo
         max_backups: get.number("export-file-max-backups")?,
         permission,
         rotation_interval: get.duration("export-file-rotation-interval")?,
+        per_minute,
     }))
 }
 

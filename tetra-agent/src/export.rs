@@ -6,12 +6,13 @@
 
 mod batch;
 mod file;
+mod limit;
 mod queue;
 mod writer;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tetra_api::tetragon::GetEventsResponse;
 
@@ -19,6 +20,7 @@ pub use batch::Batch;
 pub use file::{FileOutput, Rotation};
 pub use writer::{ExportStats, Output};
 
+use self::limit::Limit;
 use self::queue::Queue;
 use crate::config::ExportConfig;
 use crate::filter::{FieldFilters, FilterLists};
@@ -36,6 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Exporter {
     filters: FilterLists,
     field_filters: FieldFilters,
+    limit: Option<Limit>,
     batch: Batch,
     queue: Arc<Queue>,
     stats: Arc<ExportStats>,
@@ -60,6 +63,7 @@ impl Exporter {
         Ok(Self {
             filters: config.filters,
             field_filters: config.field_filters,
+            limit: config.per_minute.map(|count| Limit::new(count, Instant::now())),
             batch: Batch::default(),
             queue,
             stats,
@@ -82,6 +86,18 @@ impl Exporter {
             }
             return;
         }
+        if let Some(limit) = &mut self.limit {
+            let now = Instant::now();
+            let passes = limit.take(event, now);
+            self.tell_of_limit(now, false);
+            if !passes {
+                self.stats.limited.increment();
+                if let Some(account) = account {
+                    account.filtered.increment();
+                }
+                return;
+            }
+        }
         let encoded = if self.field_filters.is_empty() {
             self.batch.push(event, account)
         } else {
@@ -100,8 +116,21 @@ impl Exporter {
         }
     }
 
+    /// Exports what the limit has to tell. It is no event of any policy or process, so it is in no account.
+    fn tell_of_limit(&mut self, now: Instant, is_last: bool) {
+        let notice = self.limit.as_mut().and_then(|limit| limit.notice(now, is_last));
+        if let Some(notice) = notice
+            && let Err(error) = self.batch.push(&notice, None)
+        {
+            tracing::error!(%error, "event cannot be encoded");
+        }
+    }
+
     /// Hands on what has been taken: at the end of each pass over the rings.
     pub fn flush(&mut self) {
+        if self.limit.is_some() {
+            self.tell_of_limit(Instant::now(), false);
+        }
         if self.batch.is_empty() {
             return;
         }
@@ -122,6 +151,7 @@ impl Exporter {
 
     /// Writes what is left and closes the output.
     pub fn finish(mut self) {
+        self.tell_of_limit(Instant::now(), true);
         self.flush();
         self.queue.close();
         if let Some(writer) = self.writer.take()

@@ -107,7 +107,7 @@ pub const FLAGS: &[Flag] = &[
     flag("export-file-perm", Text, "600", Honoured, "Permission bits of export files, in octal"),
     flag("export-file-rotation-interval", Duration, "0s", Honoured, "Age at which the export file is rotated; 0: never"),
     flag("export-filename", Text, "", Honoured, "File for exported events, one JSON object a line; - is standard output"),
-    flag("export-rate-limit", Number, "-1", Refused("exported events are not limited yet"), "Exported events per minute; -1: no limit"),
+    flag("export-rate-limit", Number, "-1", Honoured, "Exported events per minute; a rate_limit_info event tells how many were held back; 0: none are exported; -1: no limit"),
     flag("expose-stack-addresses", Boolean, "false", Refused("stack traces are not collected yet"), "Show addresses in stack traces"),
     flag("field-filters", Text, "", Honoured, "Field filters for exported events, in JSON"),
     flag("filter-environment-variables", List, "", Refused("environments are not read yet"), "Environment variables to show"),

@@ -31,7 +31,7 @@ fn the_table_is_sorted_and_its_defaults_are_accepted() {
 #[test]
 fn settings_that_are_not_implemented_are_refused_unless_they_are_the_default() {
     check_refused(&[("enable-k8s-api", "true")], "not watched yet");
-    check_refused(&[("export-rate-limit", "100")], "not limited yet");
+    check_refused(&[("export-rate-limit", "-5")], "must be a number");
     check_refused(&[("server-address", "localhost")], "HOST:PORT");
     check_refused(&[("health-server-address", "unix:///x")], "HOST:PORT");
     assert!(

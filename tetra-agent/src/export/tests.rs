@@ -30,6 +30,7 @@ fn config(filename: &Path) -> ExportConfig {
         max_backups: 2,
         permission: 0o640,
         rotation_interval: Duration::ZERO,
+        per_minute: None,
     }
 }
 
@@ -37,6 +38,31 @@ fn lines(path: &Path) -> usize {
     let text = std::fs::read_to_string(path).unwrap();
     let events: Vec<GetEventsResponse> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     events.len()
+}
+
+#[test]
+fn what_the_limit_holds_back_is_counted_and_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("events.json");
+    let mut exporter = Exporter::start(ExportConfig {
+        per_minute: Some(3),
+        ..config(&path)
+    })
+    .unwrap();
+    let stats = Arc::clone(exporter.stats());
+    let account = Arc::new(Account::default());
+    for _ in 0..10 {
+        exporter.event(&event("/bin/a"), Some(&account));
+    }
+    exporter.finish();
+    assert_eq!(lines(&path), 4, "three and the notice");
+    assert_eq!((stats.exported.get(), stats.limited.get()), (4, 7));
+    assert_eq!((account.exported.get(), account.filtered.get()), (3, 7));
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        text.ends_with("{\"rate_limit_info\":{\"number_of_dropped_process_events\":\"7\"}}\n"),
+        "{text}"
+    );
 }
 
 #[test]

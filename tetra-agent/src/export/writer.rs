@@ -21,6 +21,8 @@ pub struct ExportStats {
     pub bytes: Counter,
     /// Events that the filters held back.
     pub filtered: Counter,
+    /// Events beyond the limit of so many a minute.
+    pub limited: Counter,
     /// Events that could not be written.
     pub lost: Counter,
 }
