@@ -15,6 +15,7 @@ use crate::event::{EncodeConfig, Encoder};
 use crate::export::{ExportStats, Exporter};
 use crate::logging::LogLevel;
 use crate::manager::{ClosingAccount, DOMAIN_STATIC, LiveKernel, Manager, log_account, read_policy_files};
+use crate::metrics::{Endpoint, EventCounts, Sources};
 use crate::persistence::Persistence;
 use crate::pipeline::{Pipeline, PipelineConfig, PipelineReport};
 use crate::policy::Registry;
@@ -68,7 +69,18 @@ pub async fn run(mut config: Config, log_level: LogLevel, stop: impl Future<Outp
     if taken_over {
         load_policies(&config, &persistence, &manager)?;
     }
-    let pipeline = start_pipeline(&config, &persistence, &sensor, &registry, &broadcast, exporter)?;
+    // nobody could read them otherwise
+    let events = config.event_metrics.filter(|_| config.metrics_address.is_some());
+    let events = events.map(|labels| Arc::new(EventCounts::new(labels)));
+    let pipeline = start_pipeline(
+        &config,
+        &persistence,
+        &sensor,
+        &registry,
+        &broadcast,
+        exporter,
+        events.clone(),
+    )?;
     if !taken_over {
         load_policies(&config, &persistence, &manager)?;
     }
@@ -89,6 +101,25 @@ pub async fn run(mut config: Config, log_level: LogLevel, stop: impl Future<Outp
             .ok(),
         None => None,
     };
+    let endpoint = match &config.metrics_address {
+        Some(address) => {
+            let sources = Sources {
+                manager: Arc::clone(&manager),
+                maps: maps.clone(),
+                pipeline: pipeline.handle(),
+                export: export_stats.clone(),
+                broadcast: Arc::clone(&broadcast),
+                events,
+                table_capacity: config.table.capacity,
+                node_name: config.node_name.clone(),
+            };
+            Endpoint::serve(address, sources)
+                .await
+                .inspect_err(|error| tracing::error!("{error:#}; the agent goes on without"))
+                .ok()
+        }
+        None => None,
+    };
     let mut info = None;
     let ready = |address: &str| {
         info = InfoFile::write(&config.run_dir, address, &export_filename)
@@ -101,6 +132,9 @@ pub async fn run(mut config: Config, log_level: LogLevel, stop: impl Future<Outp
         .context("serving the API");
     if let Some(health) = health {
         health.stop().await;
+    }
+    if let Some(endpoint) = endpoint {
+        endpoint.stop();
     }
     drop(info);
     let accounts = {
@@ -127,6 +161,7 @@ fn start_pipeline(
     registry: &Arc<RwLock<Registry>>,
     broadcast: &Arc<Broadcast>,
     exporter: Option<Exporter>,
+    events: Option<Arc<EventCounts>>,
 ) -> anyhow::Result<Pipeline> {
     let clock = SystemClock;
     let procfs = ProcFs::new(&config.procfs, clock.suspended());
@@ -144,6 +179,7 @@ fn start_pipeline(
         encoder: Encoder::new(encode, clock.offset()),
         exporter,
         broadcast: Arc::clone(broadcast),
+        events,
         table: config.table.clone(),
         procfs,
         taken_over: persistence.is_taking_over(),

@@ -16,6 +16,7 @@ pub use sources::{Layers, Setting};
 pub use value::parse_duration;
 
 use crate::filter::{FieldFilters, FilterError, FilterLists, FilterOptions, parse_field_filters, parse_filters};
+use crate::metrics;
 use crate::process::TableConfig;
 
 /// Why the agent does not start with this configuration.
@@ -125,6 +126,10 @@ pub struct Config {
     pub node_name: String,
     pub cluster_name: String,
     pub server_address: ServerAddress,
+    /// `host:port` where metrics are served; `None`: nowhere.
+    pub metrics_address: Option<String>,
+    /// Whether events are counted for them, and under which labels.
+    pub event_metrics: Option<metrics::Labels>,
     /// `host:port` where the health service is served; `None`: nowhere.
     pub health_address: Option<String>,
     /// Directory of pid file and info file.
@@ -184,6 +189,11 @@ impl Config {
             node_name: node_name(),
             cluster_name: get.text("cluster-name").to_owned(),
             server_address: server_address(&get)?,
+            metrics_address: match get.text("metrics-server") {
+                "" => None,
+                _ => Some(tcp_address(&get, "metrics-server")?),
+            },
+            event_metrics: event_metrics(&get)?,
             health_address: match get.text("health-server-address") {
                 "" => None,
                 _ => Some(tcp_address(&get, "health-server-address")?),
@@ -247,6 +257,22 @@ fn server_address(get: &value::Values<'_>) -> Result<ServerAddress, ConfigError>
             None => tcp_address(get, "server-address").map(ServerAddress::Tcp),
         },
     }
+}
+
+/// Labels that are not in the list stay empty. `namespace`, `workload` and `pod` are so in any case: nothing is known of pods yet.
+fn event_metrics(get: &value::Values<'_>) -> Result<Option<metrics::Labels>, ConfigError> {
+    let names = get.list("metrics-label-filter");
+    let known = ["namespace", "workload", "pod", "binary", "node_name"];
+    if names.iter().any(|name| !known.contains(name)) {
+        return Err(get.wrong(
+            "metrics-label-filter",
+            "the labels are namespace, workload, pod, binary and node_name",
+        ));
+    }
+    Ok(get.boolean("enable-event-metrics")?.then_some(metrics::Labels {
+        binary: names.contains(&"binary"),
+        node_name: names.contains(&"node_name"),
+    }))
 }
 
 /// `host:port` or `:port`, which is all addresses of the machine.

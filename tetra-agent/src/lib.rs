@@ -21,6 +21,7 @@ pub mod event;
 pub mod export;
 pub mod logging;
 pub mod manager;
+pub mod metrics;
 pub mod persistence;
 pub mod pipeline;
 pub mod policy;

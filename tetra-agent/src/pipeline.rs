@@ -16,6 +16,7 @@ use tetra_api::tetragon::ProcessInternal;
 use crate::assemble::{Assembler, AssemblerStats};
 use crate::event::{Encoder, Event, EventBody};
 use crate::export::Exporter;
+use crate::metrics::EventCounts;
 use crate::policy::{Account, Registry};
 use crate::process::scan::{ProcFs, kernel_record};
 use crate::process::{Process, ProcessTable, TableConfig, TableStats};
@@ -46,6 +47,8 @@ pub struct PipelineConfig {
     pub exporter: Option<Exporter>,
     /// API clients.
     pub broadcast: Arc<Broadcast>,
+    /// Counts of events, if anybody wants them.
+    pub events: Option<Arc<EventCounts>>,
     /// Bounds of the process table.
     pub table: TableConfig,
     /// Where processes are found that ran before.
@@ -60,6 +63,8 @@ pub struct PipelineConfig {
 enum Request {
     /// The contents of the process table.
     Dump(Sender<Vec<ProcessInternal>>),
+    /// What it has done up to now.
+    Report(Sender<PipelineReport>),
 }
 
 /// A running pipeline.
@@ -90,6 +95,13 @@ impl PipelineHandle {
     pub fn dump_processes(&self) -> Option<Vec<ProcessInternal>> {
         let (reply, answer) = mpsc::channel();
         self.requests.send(Request::Dump(reply)).ok()?;
+        answer.recv().ok()
+    }
+
+    /// What it has done up to now; `None` if the pipeline has ended.
+    pub fn report(&self) -> Option<PipelineReport> {
+        let (reply, answer) = mpsc::channel();
+        self.requests.send(Request::Report(reply)).ok()?;
         answer.recv().ok()
     }
 }
@@ -165,6 +177,7 @@ impl Worker {
                 encoder: config.encoder,
                 exporter: config.exporter,
                 broadcast: config.broadcast,
+                counts: config.events,
                 clock: SystemClock,
             },
             procfs: config.procfs,
@@ -260,6 +273,7 @@ impl Worker {
             match request {
                 // the asker may have gone
                 Request::Dump(reply) => drop(reply.send(dump(self.assembler.table(), &self.sinks.encoder))),
+                Request::Report(reply) => drop(reply.send(self.report())),
             }
         }
         let now = self.clock.kernel_now();
@@ -315,6 +329,10 @@ impl Worker {
         if let Some(exporter) = self.sinks.exporter.take() {
             exporter.finish();
         }
+        self.report()
+    }
+
+    fn report(&self) -> PipelineReport {
         PipelineReport {
             assembler: self.assembler.stats(),
             table: self.assembler.table().stats(),
@@ -341,6 +359,7 @@ struct Sinks {
     encoder: Encoder,
     exporter: Option<Exporter>,
     broadcast: Arc<Broadcast>,
+    counts: Option<Arc<EventCounts>>,
     clock: SystemClock,
 }
 
@@ -352,6 +371,9 @@ impl Sinks {
     /// Encodes the events and hands them to the sinks.
     fn deliver(&mut self, events: &mut Vec<Event>) {
         for event in events.drain(..) {
+            if let Some(counts) = &self.counts {
+                counts.count(&event);
+            }
             let streaming = self.broadcast.has_clients();
             if self.exporter.is_none() && !streaming {
                 continue;

@@ -355,3 +355,55 @@ fn an_independent_client_needs_nothing_but_reflection() {
     let (status, _) = agent.stop();
     assert!(status.success());
 }
+
+/// What a server on this machine answers to `GET path`.
+fn http_get(port: u16, path: &str) -> String {
+    use std::io::{Read as _, Write as _};
+
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).expect("the port is listened on");
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    )
+    .expect("a request can be sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("the answer is text");
+    answer
+}
+
+#[test]
+fn metrics_tell_what_was_done() {
+    if !can_run() {
+        return;
+    }
+    // free, as far as anybody can know
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("there is a free port")
+        .port();
+    let agent = Agent::start(&[&format!("--metrics-server=127.0.0.1:{port}")]);
+    let mut child = Command::new("true").spawn().expect("a child");
+    child.wait().expect("it ends");
+    drop(agent.events_until_exit(child.id()));
+    let answer = http_get(port, "/metrics");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let value = |series: &str| -> u64 {
+        let lines: Vec<&str> = answer.lines().filter(|line| line.starts_with(series)).collect();
+        assert!(!lines.is_empty(), "no {series} in\n{answer}");
+        lines
+            .iter()
+            .map(|line| line.rsplit(' ').next().and_then(|value| value.parse::<u64>().ok()))
+            .sum::<Option<u64>>()
+            .expect("values are numbers")
+    };
+    assert!(value("tetragon_events_total{type=\"PROCESS_EXIT\"") > 0);
+    assert!(value("tetragon_events_exported_total") > 0);
+    assert!(value("tetragon_observer_ringbuf_events_received_total") > 0);
+    assert!(value("tetragon_process_cache_size") > 0);
+    assert_eq!(value("tetragon_tracingpolicy_loaded{state=\"enabled\"}"), 0);
+    assert_eq!(value("tetragon_observer_ringbuf_errors_total"), 0);
+    assert!(answer.ends_with("# EOF\n"));
+    assert!(http_get(port, "/").starts_with("HTTP/1.1 404"));
+    let (status, _) = agent.stop();
+    assert!(status.success());
+}
