@@ -296,13 +296,13 @@ fn an_agent_without_privileges_says_what_to_do() {
 #[test]
 fn settings_that_are_not_implemented_are_refused_by_name() {
     let output = Command::new(env!("CARGO_BIN_EXE_tetra-agent"))
-        .arg("--metrics-server=:2112")
+        .arg("--enable-k8s-api=true")
         .output()
         .expect("the agent starts");
     assert!(!output.status.success());
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(
-        text.contains("`metrics-server` = `:2112` (command line) is not implemented"),
+        text.contains("`enable-k8s-api` = `true` (command line) is not implemented"),
         "{text}"
     );
 }

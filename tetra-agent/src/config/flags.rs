@@ -81,7 +81,7 @@ pub const FLAGS: &[Flag] = &[
     flag("enable-event-metrics", Boolean, "true", Honoured, "Count events in metrics, by type, policy and program"),
     flag("enable-export-aggregation", Boolean, "false", Refused("events are not aggregated"), "Aggregate exported events"),
     flag("enable-k8s-api", Boolean, "false", Refused("the Kubernetes API is not watched yet"), "Watch the Kubernetes API"),
-    flag("enable-msg-handling-latency", Boolean, "false", Refused("metrics are not served yet"), "Measure how long records take"),
+    flag("enable-msg-handling-latency", Boolean, "false", Refused("how long records take is not measured yet"), "Measure how long records take"),
     flag("enable-pid-set-filter", Boolean, "false", Honoured, "Allow pid_set in filters"),
     flag("enable-pod-annotations", Boolean, "false", Refused("pods are not watched yet"), "Show annotations of pods"),
     flag("enable-pod-info", Boolean, "false", Refused("pods are not watched yet"), "Use PodInfo resources"),
