@@ -327,7 +327,12 @@ impl<'a> Generator<'a> {
         find(&self.plan.texts)
             .or_else(|| find(&self.plan.socks).map(|i| self.plan.texts.len() + i))
             .or_else(|| find(&self.plan.sockaddrs).map(|i| self.plan.texts.len() + self.plan.socks.len() + i))
-            .or_else(|| find(&self.plan.numbers).map(|i| self.first_number() + i))
+            .or_else(|| {
+                let mut numbers = self.plan.numbers.iter();
+                numbers
+                    .position(|known| known.shares_place(operand))
+                    .map(|i| self.first_number() + i)
+            })
     }
 
     /// Place of the first of [`HookPlan::numbers`] among what is gathered.

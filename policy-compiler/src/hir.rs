@@ -437,6 +437,17 @@ impl Operand {
         )
     }
 
+    /// Whether the value is a number that stands in memory of the process.
+    pub fn is_loaded_number(&self) -> bool {
+        self.is_loaded() && !self.is_text() && !self.is_socket() && self.argument_type != ArgumentType::Nop
+    }
+
+    /// Whether what is read for one operand is what is read for the other: numbers are read whole, and cut to their types when they are
+    /// used.
+    pub fn shares_place(&self, other: &Self) -> bool {
+        self == other || self.is_loaded_number() && other.is_loaded_number() && self.source == other.source
+    }
+
     /// Whether the value is a `sock` or a `sockaddr`.
     pub fn is_socket(&self) -> bool {
         matches!(self.argument_type, ArgumentType::Sock | ArgumentType::Sockaddr)

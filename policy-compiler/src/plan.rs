@@ -43,7 +43,7 @@ pub struct HookPlan {
     pub socks: Vec<Operand>,
     /// `sockaddr` operands, by number.
     pub sockaddrs: Vec<Operand>,
-    /// Numbers in memory of the process, by number.
+    /// Numbers in memory of the process, by number; whatever types they are read as, each is there once.
     pub numbers: Vec<Operand>,
     /// Words of the process record that are looked at, with the predicates to evaluate if the stamp differs.
     pub binary_words: Vec<BinaryWord>,
@@ -261,15 +261,12 @@ impl HookPlan {
             (&mut self.socks, MAX_SOCKS, "different sockets")
         } else if operand.argument_type == ArgumentType::Sockaddr {
             (&mut self.sockaddrs, MAX_SOCKS, "different socket addresses")
-        } else if operand.is_loaded()
-            && operand.argument_type != ArgumentType::Nop
-            && operand.argument_type != ArgumentType::Fd
-        {
+        } else if operand.is_loaded_number() {
             (&mut self.numbers, MAX_NUMBERS, "different numbers in memory")
         } else {
             return Ok(());
         };
-        if !places.contains(operand) {
+        if !places.iter().any(|known| known.shares_place(operand)) {
             if places.len() == limit {
                 return Err(TooLarge {
                     what,
