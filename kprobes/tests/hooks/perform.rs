@@ -1,5 +1,6 @@
 //! Operations: what the driver does, and what the hooks see of it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -42,6 +43,8 @@ pub(crate) struct Stage {
     /// Where the file system is mounted.
     mount: PathBuf,
     pub(crate) files: Vec<PathBuf>,
+    /// Modes of files and directory, read before any policy could refuse to tell them.
+    modes: BTreeMap<PathBuf, u16>,
     /// Nodes that were made.
     nodes: u64,
 }
@@ -69,10 +72,18 @@ impl Stage {
         }
         // also for those who are nobody here
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o777)).expect("a directory for all");
+        let known = files.iter().chain([&directory]);
+        let modes = known
+            .map(|path| {
+                let metadata = fs::symlink_metadata(path).expect("it was just made");
+                (path.clone(), metadata.mode() as u16)
+            })
+            .collect();
         Self {
             directory,
             mount: mount.to_owned(),
             files,
+            modes,
             nodes: 0,
         }
     }
@@ -98,6 +109,13 @@ impl Stage {
     fn file(&self, choice: u16) -> &Path {
         &self.files[choice as usize % self.files.len()]
     }
+
+    fn path_value(&self, path: &Path) -> Passed {
+        Passed::Value(Value::Path {
+            path: path.to_string_lossy().as_bytes().to_vec(),
+            mode: self.modes[path],
+        })
+    }
 }
 
 impl Drop for Stage {
@@ -109,13 +127,6 @@ impl Drop for Stage {
 
 fn c_path(path: &Path) -> Argument {
     Argument::Memory(terminated(path.to_string_lossy().as_bytes()))
-}
-
-fn path_value(path: &Path) -> Passed {
-    Passed::Value(Value::Path {
-        path: path.to_string_lossy().as_bytes().to_vec(),
-        mode: fs::symlink_metadata(path).map_or(0, |of| of.mode() as u16),
-    })
 }
 
 /// An entry of a directory, by its path inside its file system.
@@ -291,9 +302,9 @@ impl Stage {
                 );
                 driver.close(opened);
                 if operation == Operation::Open {
-                    return one(opened, vec![(0, path_value(&path))], 0);
+                    return one(opened, vec![(0, self.path_value(&path))], 0);
                 }
-                let passed = vec![(0, Passed::Number(opened as u64)), (1, path_value(&path))];
+                let passed = vec![(0, Passed::Number(opened as u64)), (1, self.path_value(&path))];
                 one(opened, passed, 0)
             }
             Operation::Stat => {
@@ -301,7 +312,7 @@ impl Stage {
                 let buffer = Argument::Memory(vec![0; 256]);
                 let arguments = [AT_FDCWD, c_path(&path), buffer, Argument::Number(0)];
                 let result = driver.call(libc::SYS_newfstatat, &arguments);
-                one(result, vec![(0, path_value(&path))], 0)
+                one(result, vec![(0, self.path_value(&path))], 0)
             }
             Operation::MakeNode => {
                 self.nodes += 1;
@@ -321,7 +332,7 @@ impl Stage {
                     driver.call(libc::SYS_unlink, &[c_path(&node)]);
                 }
                 let passed = vec![
-                    (0, path_value(&self.directory)),
+                    (0, self.path_value(&self.directory)),
                     (1, dentry_value(self.inside(&node))),
                     (2, Passed::Number(mode)),
                     (3, Passed::Number(device)),
@@ -405,7 +416,7 @@ impl Stage {
                 let path = self.file(a).to_owned();
                 let arguments = [c_path(&path), Argument::Number(0), Argument::Number(0)];
                 let result = driver.call(libc::SYS_execve, &arguments);
-                one(result, vec![(0, path_value(&path))], 0)
+                one(result, vec![(0, self.path_value(&path))], 0)
             }
             Operation::Signal => {
                 let signal = libc::SIGURG as u32;
