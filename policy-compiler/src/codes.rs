@@ -44,6 +44,8 @@ pub const COMPILER_DEFECT: Code = Code(518);
 pub const HOST_NAMESPACE_UNKNOWN: Code = Code(519);
 /// An enforcer kills, but lets the call be made.
 pub const KILL_WITHOUT_OVERRIDE: Code = Code(520);
+/// An enforcer that nobody notifies.
+pub const ENFORCER_WITHOUT_WORK: Code = Code(521);
 /// The user binary cannot be read.
 pub const BINARY_NOT_FOUND: Code = Code(530);
 /// The user binary has no such function, or no instructions there.

@@ -41,7 +41,7 @@ fn expand(files: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     for file in files {
         if file.is_dir() {
             let before = expanded.len();
-            walk(file, &mut expanded)?;
+            walk(file, &is_policy, &mut expanded)?;
             if expanded.len() == before {
                 bail!(
                     "no policies in `{}`\nhelp: files of policies end in .yaml, .yml or .json",
@@ -55,7 +55,18 @@ fn expand(files: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     Ok(expanded)
 }
 
-fn walk(directory: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+/// Whether a file's name says that it holds policies.
+fn is_policy(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known))
+}
+
+/// The files that are wanted in a directory and below, in order of their names.
+pub(super) fn walk(
+    directory: &Path,
+    is_wanted: &dyn Fn(&Path) -> bool,
+    files: &mut Vec<PathBuf>,
+) -> anyhow::Result<()> {
     let cannot = || format!("cannot read `{}`", directory.display());
     let mut entries = std::fs::read_dir(directory)
         .with_context(cannot)?
@@ -66,11 +77,8 @@ fn walk(directory: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
         let path = entry.path();
         // links to directories are not followed: they may lead back here
         if entry.file_type().with_context(cannot)?.is_dir() {
-            walk(&path, files)?;
-        } else if path
-            .extension()
-            .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known))
-        {
+            walk(&path, is_wanted, files)?;
+        } else if is_wanted(&path) {
             files.push(path);
         }
     }

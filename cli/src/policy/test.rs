@@ -17,7 +17,7 @@ use serde_json::json;
 
 use self::expectations::{Expectations, Outcome};
 use super::facts::{Kernel, collect_for};
-use super::source::load;
+use super::source::{load, walk};
 use super::{report, say_if_guessed};
 use crate::arguments::ListFormat;
 
@@ -70,7 +70,7 @@ fn test_files(files: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     for file in files {
         if file.is_dir() {
             let before = found.len();
-            in_directory(file, &mut found)?;
+            walk(file, &is_test, &mut found)?;
             if found.len() == before {
                 bail!(
                     "no expectations in `{}`\nhelp: those of `policy.yaml` are in `policy.{EXTENSION}`",
@@ -96,24 +96,6 @@ fn test_files(files: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 
 fn is_test(file: &Path) -> bool {
     file.extension().is_some_and(|extension| extension == EXTENSION)
-}
-
-fn in_directory(directory: &Path, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
-    let cannot = || format!("cannot read `{}`", directory.display());
-    let mut entries = std::fs::read_dir(directory)
-        .with_context(cannot)?
-        .collect::<Result<Vec<_>, _>>()
-        .with_context(cannot)?;
-    entries.sort_by_key(std::fs::DirEntry::file_name);
-    for entry in entries {
-        let path = entry.path();
-        if entry.file_type().with_context(cannot)?.is_dir() {
-            in_directory(&path, found)?;
-        } else if is_test(&path) {
-            found.push(path);
-        }
-    }
-    Ok(())
 }
 
 fn run_file(file: &Path, btf: Option<&Path>) -> anyhow::Result<Vec<Verdict>> {

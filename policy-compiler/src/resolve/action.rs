@@ -18,9 +18,9 @@ const CLEANUP_ENFORCER_NOTIFICATION: u16 = 14;
 /// Signal number of SIGKILL.
 const SIGKILL_NUMBER: u32 = 9;
 /// Greatest signal number (`_NSIG`).
-pub(super) const MAX_SIGNAL: u32 = 64;
+const MAX_SIGNAL: u32 = 64;
 /// Greatest errno a function may return (`MAX_ERRNO`).
-pub(super) const MAX_ERRNO: i64 = 4095;
+const MAX_ERRNO: i64 = 4095;
 
 impl Resolver<'_> {
     /// The actions of a selector. Post is implicit.
@@ -55,16 +55,7 @@ impl Resolver<'_> {
                     actions.reported = SIGKILL;
                 }
                 Action::Signal => {
-                    if (1..=MAX_SIGNAL).contains(&spec.arg_sig) {
-                        actions.signals.push(spec.arg_sig);
-                    } else {
-                        self.error(
-                            codes::BAD_VALUE,
-                            &path.key("argSig"),
-                            format!("{} is not a signal", spec.arg_sig),
-                            "signals are 1 to 64, for example `argSig: 15` for SIGTERM",
-                        );
-                    }
+                    actions.signals.extend(self.signal(spec, &path));
                     actions.reported = SIGNAL;
                 }
                 Action::Override => {
@@ -145,6 +136,11 @@ impl Resolver<'_> {
             );
             return None;
         }
+        self.errno(spec, path)
+    }
+
+    /// `argError`, positive.
+    pub(super) fn errno(&mut self, spec: &ActionSelector, path: &FieldPath) -> Option<u32> {
         let error = i64::from(spec.arg_error);
         if !(-MAX_ERRNO..=-1).contains(&error) {
             self.error(
@@ -156,6 +152,20 @@ impl Resolver<'_> {
             return None;
         }
         Some(error.unsigned_abs() as u32)
+    }
+
+    /// `argSig`
+    pub(super) fn signal(&mut self, spec: &ActionSelector, path: &FieldPath) -> Option<u32> {
+        if (1..=MAX_SIGNAL).contains(&spec.arg_sig) {
+            return Some(spec.arg_sig);
+        }
+        self.error(
+            codes::BAD_VALUE,
+            &path.key("argSig"),
+            format!("{} is not a signal", spec.arg_sig),
+            "signals are 1 to 64, for example `argSig: 15` for SIGTERM",
+        );
+        None
     }
 
     fn rate_limit(&mut self, spec: &ActionSelector, path: &FieldPath) -> Option<RateLimit> {

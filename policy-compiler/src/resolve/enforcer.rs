@@ -8,7 +8,6 @@ use std::sync::Arc;
 use tracingpolicy_crd::{ActionSelector, EnforcerSpec, FieldPath};
 
 use super::Resolver;
-use super::action::{MAX_ERRNO, MAX_SIGNAL};
 use crate::attach;
 use crate::codes;
 use crate::hir::{Actions, Filter, Hook, Notification, Predicate, Selector, Target};
@@ -40,28 +39,17 @@ impl Resolver<'_> {
 
     /// `NotifyEnforcer`; `None` if an error was reported.
     pub(super) fn notification(&mut self, spec: &ActionSelector, path: &FieldPath) -> Option<Notification> {
-        let error = i64::from(spec.arg_error);
-        if !(-MAX_ERRNO..=0).contains(&error) {
-            self.error(
-                codes::BAD_VALUE,
-                &path.key("argError"),
-                format!("{error} is not an error that can be returned"),
-                "write a negative errno between -4095 and -1, for example `argError: -1` for EPERM",
-            );
-            return None;
+        // what is 0 is not asked for
+        let (mut errno, mut signal) = (None, None);
+        if spec.arg_error != 0 {
+            errno = Some(self.errno(spec, path)?);
         }
-        if spec.arg_sig > MAX_SIGNAL {
-            self.error(
-                codes::BAD_VALUE,
-                &path.key("argSig"),
-                format!("{} is not a signal", spec.arg_sig),
-                "signals are 1 to 64, for example `argSig: 9` for SIGKILL",
-            );
-            return None;
+        if spec.arg_sig != 0 {
+            signal = Some(self.signal(spec, path)?);
         }
         let notified = Notified {
-            errno: (error != 0).then_some(error.unsigned_abs() as u32),
-            signal: (spec.arg_sig != 0).then_some(spec.arg_sig),
+            errno,
+            signal,
             line: self.line(path),
         };
         if (notified.errno, notified.signal) == (None, None) {
@@ -86,6 +74,15 @@ impl Resolver<'_> {
 
     /// An element of `enforcers`: a hook for each of its functions.
     pub(super) fn enforcer(&mut self, index: usize, spec: &EnforcerSpec, path: &FieldPath, hooks: &mut Vec<Hook>) {
+        if self.notifications.is_empty() {
+            self.warning(
+                codes::ENFORCER_WITHOUT_WORK,
+                path,
+                "nobody tells the enforcer to do anything",
+                "add `action: NotifyEnforcer` to a selector, or remove the enforcer",
+            );
+            return;
+        }
         for (i, call) in spec.calls.iter().enumerate() {
             let path = path.key("calls").index(i);
             let Some(targets) = self.enforced_calls(call, &path) else {
@@ -135,10 +132,6 @@ impl Resolver<'_> {
             tags: Vec::new(),
             line: self.line(path),
         };
-        if hook.selectors.is_empty() {
-            // nobody notifies it
-            return;
-        }
         let cannot_override = attach::choose(&hook, self.facts).is_err_and(|refusal| refusal.is_override);
         let all_signal = hook.selectors.iter().all(|s| !s.actions.signals.is_empty());
         if cannot_override && all_signal {

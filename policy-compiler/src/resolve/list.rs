@@ -31,7 +31,11 @@ pub(super) fn syscall_names(spec: &Spec) -> Vec<String> {
                 let list = spec.lists.iter().find(|l| l.name == list);
                 match list.map(|list| list.list_type) {
                     Some(ListType::Syscalls) => {
-                        names.extend(list.iter().flat_map(|l| &l.values).map(|v| abi_free(v).to_owned()));
+                        names.extend(
+                            list.iter()
+                                .flat_map(|l| &l.values)
+                                .map(|v| abi_and_name(v).1.to_owned()),
+                        );
                     }
                     Some(ListType::GeneratedSyscalls) => names.push(ALL_SYSCALLS.to_owned()),
                     _ => {}
@@ -56,23 +60,6 @@ fn abi_and_name(value: &str) -> (Option<SyscallAbi>, &str) {
         _ => SyscallAbi::NATIVE,
     };
     (Some(abi), syscall_name(value))
-}
-
-/// `sys_dup`, `__ia32_sys_dup`, `i386/sys_dup`, `security_file_open`.
-fn enforced_call_of(call: &str) -> Target {
-    let (abi, name) = abi_and_name(call);
-    if name == call && !call.contains('/') {
-        return Target::Function(call.to_owned());
-    }
-    match abi {
-        Some(abi) if abi.is_compat() => Target::Function(format!("__ia32_sys_{name}")),
-        _ => Target::Syscall(name.to_owned()),
-    }
-}
-
-/// A list value without `x64/` and prefix.
-fn abi_free(value: &str) -> &str {
-    syscall_name(value.split_once('/').map_or(value, |(_, name)| name))
 }
 
 impl<'a> Resolver<'a> {
@@ -105,18 +92,19 @@ impl<'a> Resolver<'a> {
             ListType::Syscalls => {
                 let mut targets = Vec::new();
                 for (i, value) in list.values.iter().enumerate() {
-                    if let Some((abi, _)) = value.split_once('/')
-                        && abi != "x64"
-                    {
+                    let (abi, name) = abi_and_name(value);
+                    if abi != Some(SyscallAbi::NATIVE) {
                         self.error(
                             codes::NOT_COMPILED,
                             &path.key("values").index(i),
-                            format!("`{value}` names a syscall of the ABI `{abi}`, which a hook on a function cannot tell apart"),
+                            format!(
+                                "`{value}` names a syscall of another ABI, which a hook on a function cannot tell apart"
+                            ),
                             "leave the ABI out, or use the tracepoint raw_syscalls/sys_enter",
                         );
                         return None;
                     }
-                    targets.push(Target::Syscall(abi_free(value).to_owned()));
+                    targets.push(Target::Syscall(name.to_owned()));
                 }
                 Some(targets)
             }
@@ -140,14 +128,44 @@ impl<'a> Resolver<'a> {
     /// The functions that an element of `calls` of an enforcer means; `None` if an error was reported.
     pub(super) fn enforced_calls(&mut self, call: &str, path: &FieldPath) -> Option<Vec<Target>> {
         let Some(name) = call.strip_prefix("list:") else {
-            return Some(vec![enforced_call_of(call)]);
+            return self.enforced_call_of(call, false, path).map(|target| vec![target]);
         };
         let (list, list_path) = self.list(name, path)?;
         match list.list_type {
             ListType::Syscalls | ListType::Functions => {
-                Some(list.values.iter().map(|value| enforced_call_of(value)).collect())
+                let values = list.values.iter().enumerate();
+                values
+                    .map(|(i, value)| {
+                        self.enforced_call_of(
+                            value,
+                            list.list_type == ListType::Syscalls,
+                            &list_path.key("values").index(i),
+                        )
+                    })
+                    .collect()
             }
             _ => self.list_targets(list, false, &list_path),
+        }
+    }
+
+    /// `sys_dup`, `__ia32_sys_dup`, `i386/sys_dup`, `security_file_open`; `None` if an error was reported.
+    fn enforced_call_of(&mut self, call: &str, is_syscall: bool, path: &FieldPath) -> Option<Target> {
+        let (abi, name) = abi_and_name(call);
+        if name == call && !is_syscall {
+            return Some(Target::Function(call.to_owned()));
+        }
+        match abi.filter(|abi| abi.is_native()) {
+            Some(abi) if abi.is_compat() => Some(Target::Function(format!("__ia32_sys_{name}"))),
+            Some(_) => Some(Target::Syscall(name.to_owned())),
+            None => {
+                self.error(
+                    codes::BAD_LIST,
+                    path,
+                    format!("no program of this machine makes the system call `{call}`"),
+                    "write `sys_dup`, or with its ABI `x64/sys_dup`, `i386/sys_dup`",
+                );
+                None
+            }
         }
     }
 
@@ -161,6 +179,7 @@ impl<'a> Resolver<'a> {
         let mut failed = false;
         for (i, value) in list.values.iter().enumerate() {
             let (abi, name) = abi_and_name(value);
+            let abi = abi.filter(|abi| abi.is_native());
             match abi.and_then(|abi| Some((abi, abi.syscall_number(name)?))) {
                 Some((abi, number)) if abi.is_compat() => numbers.push(u64::from(number) | COMPAT_SYSCALL),
                 Some((_, number)) => numbers.push(number.into()),
@@ -169,7 +188,7 @@ impl<'a> Resolver<'a> {
                     self.error(
                         codes::BAD_LIST,
                         &list_path.key("values").index(i),
-                        format!("no system call `{value}` is known"),
+                        format!("no system call `{value}` is known on this machine"),
                         "write `sys_dup`, or with its ABI `x64/sys_dup`, `i386/sys_dup`",
                     );
                 }

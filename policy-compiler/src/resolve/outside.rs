@@ -123,6 +123,13 @@ impl Resolver<'_> {
                             format!("`{}` is not a boolean", option.value),
                             "write `true` or `false`",
                         );
+                    } else if matches!(option.value.as_str(), "true" | "1") {
+                        self.warning(
+                            codes::BAD_OPTION,
+                            &path.key("name"),
+                            format!("the option `{}` has no effect", option.name),
+                            "how hooks are attached follows from what the kernel can do; events and enforcement are the same",
+                        );
                     }
                 }
                 "policy-mode" => {
@@ -138,7 +145,7 @@ impl Resolver<'_> {
                 "override-method" | "sleepable-preload-size" => self.error(
                     codes::NOT_COMPILED,
                     &path.key("name"),
-                    format!("the option `{}` concerns hooks that are not compiled", option.name),
+                    format!("the option `{}` is not compiled", option.name),
                     "leave it out",
                 ),
                 name => self.error(

@@ -92,3 +92,32 @@ fn a_pattern_that_finds_nothing_is_an_error() {
         );
     }
 }
+
+/// What is said of a list of system calls that `use_of_list` uses.
+fn said(values: &str, use_of_list: &str) -> String {
+    let text = policy(&format!(
+        "  lists:\n  - {{name: calls, type: syscalls, values: [{values}]}}\n{use_of_list}"
+    ));
+    let set = PolicySet::from_policies(policies(&text));
+    let (_, diagnostics) = hooks(&set, &modern());
+    diagnostics.iter().map(render::line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn calls_of_another_abi_are_not_taken_for_those_of_this_one() {
+    let function = "  kprobes:\n  - call: \"list:calls\"\n";
+    assert_eq!(
+        said("sys_openat, __x64_sys_openat, x64/sys_openat, openat", function),
+        ""
+    );
+    for value in ["__ia32_sys_openat", "i386/sys_openat", "arm64/sys_openat"] {
+        let said = said(value, function);
+        assert!(said.contains("another ABI"), "{value}: {said}");
+    }
+    let enforcer = "  enforcers: [{calls: [\"list:calls\"]}]\n  kprobes:\n  - call: sys_setuid\n    selectors:\n    - matchActions: [{action: NotifyEnforcer, argSig: 9}]\n";
+    assert_eq!(said("sys_openat, openat", enforcer), "");
+    let wrong = said("arm64/sys_openat", enforcer);
+    assert!(wrong.contains("no program of this machine"), "{wrong}");
+    let idle = said("sys_openat", &enforcer.replace("NotifyEnforcer, argSig: 9", "Post"));
+    assert!(idle.contains("nobody tells the enforcer"), "{idle}");
+}

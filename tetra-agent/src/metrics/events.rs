@@ -68,12 +68,14 @@ impl EventCounts {
             EventBody::Exit { .. } => ("PROCESS_EXIT", None),
             EventBody::Policy(of) => {
                 let of = &of.template;
-                let hook = [&*of.function_name, &*of.event]
-                    .into_iter()
-                    .find(|name| !name.is_empty());
+                let hook = if of.function_name.is_empty() {
+                    &of.event
+                } else {
+                    &of.function_name
+                };
                 (
                     event_type(of.kind),
-                    Some((Arc::clone(&of.policy_name), Arc::from(hook.unwrap_or_default()))),
+                    Some((Arc::clone(&of.policy_name), Arc::clone(hook))),
                 )
             }
         };

@@ -39,6 +39,11 @@ impl SyscallAbi {
         }
     }
 
+    /// Whether programs can make such calls on this architecture.
+    pub fn is_native(self) -> bool {
+        self == Self::NATIVE || Self::NATIVE == Self::X64 && self == Self::I386
+    }
+
     /// Whether programs with other registers than the machine's make such calls: their numbers carry [`COMPAT_SYSCALL`].
     pub const fn is_compat(self) -> bool {
         matches!(self, Self::I386)
