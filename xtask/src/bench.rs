@@ -2,7 +2,7 @@
 //!
 //! A guest of the lab with `--icount` runs one instruction per nanosecond of its own time, so the figures are exact, repeat
 //! to within a percent, and do not depend on what else this machine does. They are counts, not times: caches are not in
-//! them. What an operation costs without an agent is measured in the same boot.
+//! them. What an operation costs without an agent is measured in the same boot, in turns with what it costs with one.
 
 mod guest;
 mod report;
@@ -39,6 +39,9 @@ pub(crate) struct Arguments {
     /// Measure only these rows
     #[arg(long, value_name = "ROW")]
     row: Vec<String>,
+    /// How often each row is measured, without and with the agent in turn; the least counts on both sides
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
+    rounds: u32,
     /// Measure what 1 to 1,000 policies on one hook cost a call that matches none of them, instead of the rows
     #[arg(long, conflicts_with = "row")]
     scale: bool,
@@ -204,6 +207,7 @@ fn kernel(arguments: &Arguments) -> Result<ExitCode> {
     for (option, path) in [("--cli", &programs.cli), ("--bench", &bench), ("--nothing", &nothing)] {
         command.extend([option.to_owned(), path.display().to_string()]);
     }
+    command.extend(["--rounds".to_owned(), arguments.rounds.to_string()]);
     if arguments.scale {
         command.push("--scale".to_owned());
     }

@@ -24,6 +24,8 @@ struct Measured {
     base: u64,
     /// With agent and policy, or why it could not be measured.
     ours: Result<u64, String>,
+    /// Each measurement, `{"base": [...], "ours": [...]}`: the figures above are the least of these.
+    rounds: Value,
 }
 
 impl Measured {
@@ -64,7 +66,12 @@ impl Report {
             let ours = value["ours"]
                 .as_u64()
                 .ok_or_else(|| value["error"].as_str().unwrap_or("no figure").to_owned());
-            rows.push(Measured { row, base, ours });
+            rows.push(Measured {
+                row,
+                base,
+                ours,
+                rounds: value["rounds"].clone(),
+            });
         }
         Ok(Self { kernel, rows })
     }
@@ -74,7 +81,7 @@ impl Report {
         !self.rows.is_empty() && self.rows.iter().all(|row| row.ours.is_ok())
     }
 
-    /// `{"rows":[{"row","base","ours","added","reference","target"}]}`; a row without figure has `error`.
+    /// `{"rows":[{"row","base","ours","added","rounds","reference","target"}]}`; a row without figure has `error`.
     pub(super) fn json(&self) -> Value {
         let rows: Vec<Value> = self
             .rows
@@ -90,6 +97,7 @@ impl Report {
                     Ok(ours) => {
                         value["ours"] = json!(ours);
                         value["added"] = json!(measured.added());
+                        value["rounds"] = measured.rounds.clone();
                     }
                     Err(error) => value["error"] = json!(error),
                 }
