@@ -14,8 +14,6 @@ use crate::hir::{Hook, Predicate, TextComparison, TextTest};
 pub const WORDS: usize = 8;
 /// Predicates in a word; bit 31 is [`KNOWN`].
 pub const BITS: usize = 31;
-/// Kinds of [`TextComparison`].
-const COMPARISONS: usize = 3;
 /// Bit of a word: the path of the executable could be resolved.
 pub const KNOWN: u32 = 1 << 31;
 
@@ -59,7 +57,7 @@ impl BinaryTable {
         let mut shared = BTreeMap::new();
         if tests.len() > WORDS * BITS {
             let mut values: BTreeMap<TextComparison, BTreeSet<Vec<u8>>> = BTreeMap::new();
-            for test in tests.split_off(WORDS * BITS - COMPARISONS) {
+            for test in tests.split_off(WORDS * BITS - TextComparison::COUNT) {
                 values.entry(test.comparison).or_default().extend(test.values);
             }
             for (comparison, values) in values {
@@ -137,10 +135,10 @@ mod tests {
         assert!(table.bit(&named(full - 1)).is_some() && table.shared_bit(&named(0)).is_none());
 
         let table = BinaryTable::of((0..full + 50).map(named).collect());
-        assert!(table.bit(&named(full - 4)).is_some());
-        assert_eq!(table.bit(&named(full - 3)), None);
+        assert!(table.bit(&named(full - 8)).is_some());
+        assert_eq!(table.bit(&named(full - 7)), None);
         let bit = table.shared_bit(&named(full + 1)).expect("a shared bit");
-        assert_eq!((bit.word, bit.bit), (7, 28));
-        assert_eq!(table.word(7)[28].values.len(), 53);
+        assert_eq!((bit.word, bit.bit), (7, 24));
+        assert_eq!(table.word(7)[24].values.len(), 57);
     }
 }

@@ -46,6 +46,8 @@ pub const HOST_NAMESPACE_UNKNOWN: Code = Code(519);
 pub const KILL_WITHOUT_OVERRIDE: Code = Code(520);
 /// An enforcer that nobody notifies.
 pub const ENFORCER_WITHOUT_WORK: Code = Code(521);
+/// A value that is no glob, or no regular expression, or too large a one.
+pub const BAD_PATTERN: Code = Code(525);
 /// The user binary cannot be read.
 pub const BINARY_NOT_FOUND: Code = Code(530);
 /// The user binary has no such function, or no instructions there.

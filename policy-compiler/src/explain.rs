@@ -215,10 +215,14 @@ fn tree_of((stage, of, comparison): &(Stage, Operand, TextComparison), tests: &[
     }
     let values: BTreeSet<&[u8]> = distinct.iter().flat_map(|t| &t.values).map(Vec::as_slice).collect();
     let how = match (stage, comparison) {
-        (Stage::Exec, _) => "a bit of the process record, decided by a tree over 8-byte words",
+        (Stage::Exec, comparison) if comparison.is_anchored() => {
+            "a bit of the process record, decided by a tree over 8-byte words"
+        }
+        (Stage::Exec, _) => "a bit of the process record, decided by an automaton in one pass",
         (_, TextComparison::Equal) => "decision tree over the length, then 8-byte words",
         (_, TextComparison::Prefix) => "decision tree over 8-byte words from the start",
         (_, TextComparison::Postfix) => "each length in turn, a decision tree over 8-byte words from there",
+        _ => "an automaton, one pass over the bytes for all tests of such operators",
     };
     Dimension {
         what: format!("{} {}", operand(of), words::comparison(*comparison)),

@@ -16,7 +16,7 @@ use crate::attach::Role;
 use crate::facts::KernelFacts;
 use crate::hir::{Operand, TextTest};
 use crate::ir::builder::FunctionBuilder;
-use crate::ir::{BlockId, CmpOp, FuncId, Function, Operand as IrOperand, Program, Size, Type, Value, Width};
+use crate::ir::{BlockId, CmpOp, DataDef, FuncId, Function, Operand as IrOperand, Program, Size, Type, Value, Width};
 use crate::output::{AttachPoint, SourceLine, SourceRef, UprobeLink};
 use crate::plan::{HookPlan, Instance};
 
@@ -60,6 +60,8 @@ pub enum GenerateError {
     TooManySelectors,
     /// The kernel's BTF lacks a type or member that a filter reads.
     MissingType(String),
+    /// A pattern cannot be made an automaton.
+    Pattern(String),
 }
 
 impl From<FrameFull> for GenerateError {
@@ -174,6 +176,8 @@ struct Generator<'a> {
     /// See [`Generator::filtered`].
     filtered: OnceCell<BTreeSet<usize>>,
     functions: Vec<Function>,
+    /// Tables of automata.
+    data: Vec<DataDef>,
     /// Number of each string test on each text.
     class_numbers: BTreeMap<(usize, TextTest), usize>,
     lines: Vec<SourceLine>,
@@ -233,6 +237,7 @@ impl<'a> Generator<'a> {
             index: None,
             filtered: OnceCell::new(),
             functions: Vec::new(),
+            data: Vec::new(),
             class_numbers,
             lines: Vec::new(),
             line_index: BTreeMap::new(),
@@ -248,7 +253,7 @@ impl<'a> Generator<'a> {
         let leave = self.b.create_block();
         self.prologue(leave)?;
         if !self.plan.binary_words.is_empty() {
-            self.load_binary_words();
+            self.load_binary_words()?;
         }
         if self.is_indexed {
             self.index_phase()?;
@@ -282,6 +287,7 @@ impl<'a> Generator<'a> {
             section: section(&self.plan.attach),
             functions,
             maps: Vec::new(),
+            data: self.data,
         };
         Generated {
             program,

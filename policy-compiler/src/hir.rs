@@ -256,7 +256,7 @@ pub enum IntegerTest {
 pub struct TextTest {
     /// Which comparison.
     pub comparison: TextComparison,
-    /// Any of these; ascending, without duplicates.
+    /// Any of these, as [`crate::pattern`] describes them; ascending, without duplicates.
     pub values: Vec<Vec<u8>>,
 }
 
@@ -267,6 +267,21 @@ pub enum TextComparison {
     Equal,
     Prefix,
     Postfix,
+    SubString,
+    /// The 26 letters of ASCII are the same in both cases; other bytes are compared as they are.
+    SubStringIgnCase,
+    Glob,
+    Regex,
+}
+
+impl TextComparison {
+    /// How many there are.
+    pub const COUNT: usize = 7;
+
+    /// Whether a value says no more than where its bytes begin: an automaton finds the others.
+    pub fn is_anchored(self) -> bool {
+        matches!(self, Self::Equal | Self::Prefix | Self::Postfix)
+    }
 }
 
 /// Which side of a socket.

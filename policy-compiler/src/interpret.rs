@@ -10,6 +10,8 @@
 
 mod predicate;
 
+pub(crate) use predicate::text;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::hir::{Actions, Filter, Hook, Operand, RateLimit};

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod attach;
+mod automaton;
 pub mod binary;
 pub mod binary_table;
 pub mod btf;
@@ -30,6 +31,7 @@ pub mod isa;
 pub mod link;
 pub mod object;
 pub mod output;
+mod pattern;
 pub mod plan;
 mod resolve;
 mod resolved;
@@ -302,6 +304,13 @@ fn build(
                 let last = plan.instances.last().map_or(first, |i| &i.hook);
                 vec![too_many_selectors(last)]
             }
+            generate::GenerateError::Pattern(reason) => vec![Refused {
+                slot,
+                code: codes::BAD_PATTERN,
+                line: line.clone(),
+                message: format!("the patterns of this hook cannot be made automata: {reason}"),
+                help: "split the policy's values",
+            }],
             generate::GenerateError::MissingType(name) => {
                 let message = format!("this kernel's type information has no `{name}`");
                 vec![Refused {

@@ -121,7 +121,7 @@ impl Reached {
                             .ok_or_else(|| LinkError::UnknownMap { name: name.clone() })?,
                     );
                 }
-                Symbol::Local(_) => {}
+                Symbol::Local(_) | Symbol::Data(_) => {}
             }
         }
         while let Some(index) = open.pop() {
@@ -197,6 +197,10 @@ pub(crate) fn link(
                     library_functions[&library.function(name).expect("what is not there was not reached")],
                 ),
                 Symbol::Local(id) => Reference::Call(id.0 as usize),
+                Symbol::Data(data) => Reference::Data {
+                    section: library_data.len() + data,
+                    offset: 0,
+                },
             };
             (*slot, reference)
         });
@@ -275,11 +279,19 @@ pub(crate) fn link(
             is_read_only: section.is_read_only,
         }
     });
+    let own_data = program.data.iter().map(|data| DataItem {
+        name: data.section.clone(),
+        bytes: data.bytes.clone(),
+        size: data.bytes.len() as u64,
+        align: 8,
+        is_zero: false,
+        is_read_only: true,
+    });
     object::write(Contents {
         program_section: program.section.clone(),
         functions: items,
         maps,
-        data: data.collect(),
+        data: data.chain(own_data).collect(),
         btf,
     })
 }

@@ -214,7 +214,20 @@ pub(crate) const NUMBER_OPERATORS: &[&str] = &[
     "InMap",
     "NotInMap",
 ];
-pub(crate) const TEXT_OPERATORS: &[&str] = &["Equal", "NotEqual", "Prefix", "NotPrefix", "Postfix", "NotPostfix"];
+pub(crate) const TEXT_OPERATORS: &[&str] = &[
+    "Equal",
+    "NotEqual",
+    "Prefix",
+    "NotPrefix",
+    "Postfix",
+    "NotPostfix",
+    "SubString",
+    "SubStringIgnCase",
+    "Glob",
+    "NotGlob",
+    "Regex",
+    "NotRegex",
+];
 /// On a file or a path, of which the inode is known.
 pub(crate) const FILE_OPERATORS: &[&str] = &[
     "Equal",
@@ -223,11 +236,28 @@ pub(crate) const FILE_OPERATORS: &[&str] = &[
     "NotPrefix",
     "Postfix",
     "NotPostfix",
+    "SubString",
+    "SubStringIgnCase",
+    "Glob",
+    "NotGlob",
+    "Regex",
+    "NotRegex",
     "FileType",
     "NotFileType",
 ];
 pub(crate) const FILE_TYPES: &[&str] = &["reg", "dir", "chr", "regular", "lnk", "block", "pipe", "socket"];
-pub(crate) const BINARY_OPERATORS: &[&str] = &["In", "NotIn", "Prefix", "NotPrefix", "Postfix", "NotPostfix"];
+pub(crate) const BINARY_OPERATORS: &[&str] = &[
+    "In",
+    "NotIn",
+    "Prefix",
+    "NotPrefix",
+    "Postfix",
+    "NotPostfix",
+    "Glob",
+    "NotGlob",
+    "Regex",
+    "NotRegex",
+];
 pub(crate) const SOCK_OPERATORS: &[&str] = &[
     "SAddr",
     "DAddr",
@@ -445,11 +475,8 @@ fn address(family: u16, choice: Choice) -> [u8; 16] {
 
 /// Text for a flow scalar in double quotes.
 pub(crate) fn quoted(text: &str) -> String {
-    assert!(
-        text.bytes()
-            .all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\')
-    );
-    format!("\"{text}\"")
+    assert!(text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"'));
+    format!("\"{}\"", text.replace('\\', "\\\\"))
 }
 
 pub(crate) fn list(values: impl IntoIterator<Item = String>) -> String {
@@ -758,6 +785,12 @@ impl FilterRecipe {
 
 /// A value that holds for `text` by `operator`, or nearly.
 fn changed(text: &str, operator: &str, change: Choice) -> String {
+    if operator.ends_with("Glob") || operator.ends_with("Regex") {
+        return pattern(text, operator, change);
+    }
+    if operator.starts_with("SubString") {
+        return part_of(text, operator, change);
+    }
     let cut = change as usize / 8 % (text.len() + 1);
     let part = if operator.contains("refix") {
         &text[..text.len() - cut]
@@ -775,4 +808,60 @@ fn changed(text: &str, operator: &str, change: Choice) -> String {
         _ => {}
     }
     value
+}
+
+/// A part of `text` that may begin and end anywhere, or nearly.
+fn part_of(text: &str, operator: &str, change: Choice) -> String {
+    let start = change as usize / 8 % (text.len() + 1);
+    let end = start + change as usize / 64 % (text.len() - start + 1);
+    let mut value = text[start..end].to_owned();
+    if operator == "SubStringIgnCase" && change & 8 != 0 {
+        value.make_ascii_uppercase();
+    }
+    match change % 8 {
+        0 if !value.is_empty() => value.replace_range(value.len() - 1.., "%"),
+        1 if value.len() < 4096 => value.push('x'),
+        _ => {}
+    }
+    value
+}
+
+/// A pattern that describes `text`, or nearly: a part of it stands for itself, the rest is left open.
+fn pattern(text: &str, operator: &str, change: Choice) -> String {
+    let is_glob = operator.ends_with("Glob");
+    let start = change as usize / 8 % (text.len() + 1);
+    let end = start + change as usize / 64 % (text.len() - start + 1);
+    let literal = |text: &str| {
+        let special = |c: char| {
+            if is_glob {
+                "[]{}*?!\\".contains(c)
+            } else {
+                !c.is_ascii_alphanumeric() && c != '/'
+            }
+        };
+        let escaped = text
+            .chars()
+            .map(|c| if special(c) { format!("\\{c}") } else { c.to_string() });
+        escaped.collect::<String>()
+    };
+    let (before, open, after) = (literal(&text[..start]), &text[start..end], literal(&text[end..]));
+    if is_glob {
+        return match change % 8 {
+            0 => format!("{before}*{after}x"),
+            1 => format!("{before}?{after}"),
+            2 => format!("/**/*{after}"),
+            3 => format!("{before}[!/]{after}"),
+            4 => format!("{{{before},{}}}*{after}", literal(open)),
+            _ => format!("{before}*{after}"),
+        };
+    }
+    match change % 8 {
+        0 => format!("^{before}$"),
+        1 => format!("^{before}.{after}$"),
+        2 => format!("{after}$"),
+        3 => format!("^{before}[a-f/]+{after}"),
+        4 => format!("({before}|{after})$"),
+        5 => format!("^{before}[^/]*{after}$"),
+        _ => format!("{before}.*{after}"),
+    }
 }

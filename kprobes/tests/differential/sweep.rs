@@ -145,6 +145,10 @@ fn argument(key: &'static str, parameter: &Parameter, of_type: &str, around: &Su
                 "State" => &["TCP_ESTABLISHED", "12"],
                 "FileType" | "NotFileType" => &["dir", "chr"],
                 "SPortPriv" | "NotSportPriv" | "DPortPriv" | "NotDPortPriv" => &[],
+                "SubString" => &["etc/pass", "y"],
+                "SubStringIgnCase" => &["ETC/Pass", "Y"],
+                "Glob" | "NotGlob" => &["/etc/pass*", "/**/[a-z]*-", "{/proc,/dev}/*"],
+                "Regex" | "NotRegex" => &["^/(etc|dev)/[a-z]+$", "sh.?dow"],
                 _ => &[text],
             };
             let values = if values.is_empty() {

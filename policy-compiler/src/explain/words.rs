@@ -101,6 +101,10 @@ pub(super) fn comparison(comparison: TextComparison) -> &'static str {
         TextComparison::Equal => "Equal",
         TextComparison::Prefix => "Prefix",
         TextComparison::Postfix => "Postfix",
+        TextComparison::SubString => "SubString",
+        TextComparison::SubStringIgnCase => "SubStringIgnCase",
+        TextComparison::Glob => "Glob",
+        TextComparison::Regex => "Regex",
     }
 }
 

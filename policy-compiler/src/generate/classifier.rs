@@ -44,7 +44,8 @@ pub(super) fn function(name: &str, comparison: TextComparison, classes: &Classes
     match comparison {
         TextComparison::Equal => tree.equal(&values),
         TextComparison::Prefix => tree.prefix(&values, 0),
-        TextComparison::Postfix => tree.postfix(&values),
+        // only anchored ones come here: automata find the others
+        _ => tree.postfix(&values),
     }
     b.switch_to(done);
     b.ret(0);
@@ -230,16 +231,7 @@ impl Tree<'_> {
 
     /// Sets the bits of a value.
     fn set(&mut self, entry: Entry<'_>, next: BlockId) {
-        let mut words: BTreeMap<usize, u32> = BTreeMap::new();
-        for bit in entry.bits {
-            *words.entry(bit / 32).or_default() |= 1 << (bit % 32);
-        }
-        for (index, mask) in words {
-            let place = self.base + index as i32 * 4;
-            let bits = self.b.load(self.scratch, place, Size::B4);
-            let bits = self.b.alu(AluOp::Or, Width::W64, bits, i64::from(mask));
-            self.b.store(self.scratch, place, Size::B4, bits);
-        }
+        set_bits(self.b, self.scratch, self.base, entry.bits);
         self.b.jump(next);
     }
 
@@ -248,6 +240,20 @@ impl Tree<'_> {
         let leaves: Vec<BlockId> = constants.iter().map(|_| self.b.create_block()).collect();
         search(self.b, value, constants, &|i| leaves[i], miss);
         leaves
+    }
+}
+
+/// Sets bits, in 32-bit words from `base` in the scratch element.
+pub(super) fn set_bits(b: &mut FunctionBuilder, scratch: Value, base: i32, bits: &BTreeSet<usize>) {
+    let mut words: BTreeMap<usize, u32> = BTreeMap::new();
+    for bit in bits {
+        *words.entry(bit / 32).or_default() |= 1 << (bit % 32);
+    }
+    for (index, mask) in words {
+        let place = base + index as i32 * 4;
+        let bits = b.load(scratch, place, Size::B4);
+        let bits = b.alu(AluOp::Or, Width::W64, bits, i64::from(mask));
+        b.store(scratch, place, Size::B4, bits);
     }
 }
 

@@ -166,7 +166,7 @@ impl Generator<'_> {
             self.read(&operands[index], index, next)?;
             self.b.switch_to(next);
             if index < self.texts.len() {
-                self.classify(index);
+                self.classify(index)?;
             } else if index < self.first_number() {
                 self.index_socket(index);
             }

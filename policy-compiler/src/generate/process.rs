@@ -14,7 +14,7 @@ const UPID_NAMESPACE: &str = "ns";
 
 impl Generator<'_> {
     /// Brings the words of stage 1 into the frame, evaluating those whose stamp is not the one of this program.
-    pub(super) fn load_binary_words(&mut self) {
+    pub(super) fn load_binary_words(&mut self) -> Result<(), GenerateError> {
         let plan = self.plan;
         let process = self
             .b
@@ -52,7 +52,7 @@ impl Generator<'_> {
             let known = i64::from(word.stamp) << 32 | i64::from(KNOWN);
             self.frame_store(self.places.binary + i as i32 * 8, Size::B8, known);
         }
-        self.classify_binary(text);
+        self.classify_binary(text)?;
         self.b.jump(store);
         self.b.switch_to(store);
         let present = self.b.create_block();
@@ -65,6 +65,7 @@ impl Generator<'_> {
         }
         self.b.jump(done);
         self.b.switch_to(done);
+        Ok(())
     }
 
     /// Branches on a stage-1 bit. An executable whose path is not known matches neither the test nor its negation.

@@ -371,7 +371,9 @@ fn path_test<'p>(filter: &'p PlannedFilter, path: Option<&Operand>) -> Option<Pa
             operand,
             test,
             negated: false,
-        } if path == Some(operand) && test.values.iter().all(|v| !v.is_empty()) => Some((test, filter)),
+        } if path == Some(operand) && test.comparison.is_anchored() && test.values.iter().all(|v| !v.is_empty()) => {
+            Some((test, filter))
+        }
         _ => None,
     }
 }
@@ -400,7 +402,7 @@ fn telling_bytes(test: &TextTest) -> Option<(usize, u64)> {
 fn end(comparison: TextComparison, value: &[u8]) -> &[u8] {
     match comparison {
         TextComparison::Prefix => &value[..value.len().min(WORD)],
-        TextComparison::Equal | TextComparison::Postfix => tail(value),
+        _ => tail(value),
     }
 }
 

@@ -1,6 +1,12 @@
 //! What each predicate means.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+
+use regex::bytes::RegexBuilder;
+
 use crate::hir::{IntegerTest, Namespace, Network, Operand, Predicate, SockSide, SockTest, TextComparison, TextTest};
+use crate::pattern;
 use crate::resolve::integer_width;
 
 use super::{Call, Sock, Sockaddr, Truth, Value};
@@ -140,13 +146,27 @@ fn integer(test: &IntegerTest, value: u64, signed: bool) -> bool {
     }
 }
 
-/// §7, string operators: true for any of the values.
-fn text(test: &TextTest, bytes: &[u8]) -> bool {
+/// §7, string operators: true for any of the values. A value that is no pattern is none that the string has.
+pub(crate) fn text(test: &TextTest, bytes: &[u8]) -> bool {
     test.values.iter().any(|value| match test.comparison {
         TextComparison::Equal => bytes == value,
         TextComparison::Prefix => bytes.starts_with(value),
         TextComparison::Postfix => bytes.ends_with(value),
+        TextComparison::SubString => contains(bytes, |window| window == value, value.len()),
+        TextComparison::SubStringIgnCase => contains(bytes, |window| window.eq_ignore_ascii_case(value), value.len()),
+        TextComparison::Glob => std::str::from_utf8(value)
+            .ok()
+            .and_then(|value| pattern::glob(value).ok())
+            .is_some_and(|glob| glob.compile_matcher().is_match(OsStr::from_bytes(bytes))),
+        TextComparison::Regex => std::str::from_utf8(value)
+            .ok()
+            .and_then(|value| RegexBuilder::new(value).unicode(false).build().ok())
+            .is_some_and(|regex| regex.is_match(bytes)),
     })
+}
+
+fn contains(bytes: &[u8], equal: impl Fn(&[u8]) -> bool, length: usize) -> bool {
+    length == 0 || bytes.windows(length).any(equal)
 }
 
 /// What socket operators look at.

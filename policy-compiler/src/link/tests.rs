@@ -68,6 +68,7 @@ fn sample() -> (Program, Vec<SourceLine>) {
             max_entries: 1,
             flags: 0,
         }],
+        data: Vec::new(),
     };
     let line = |line, text: &str| SourceLine {
         file: Arc::from("examples/p.yaml"),

@@ -13,6 +13,7 @@ use crate::hir::{
     TextComparison, TextTest,
 };
 use crate::output::ArgumentType;
+use crate::pattern;
 
 /// First port that needs no privilege.
 const UNPRIVILEGED_PORT: u16 = 1024;
@@ -144,6 +145,8 @@ impl Resolver<'_> {
             BinaryOperator::In | BinaryOperator::NotIn => TextComparison::Equal,
             BinaryOperator::Prefix | BinaryOperator::NotPrefix => TextComparison::Prefix,
             BinaryOperator::Postfix | BinaryOperator::NotPostfix => TextComparison::Postfix,
+            BinaryOperator::Glob | BinaryOperator::NotGlob => TextComparison::Glob,
+            BinaryOperator::Regex | BinaryOperator::NotRegex => TextComparison::Regex,
         };
         if let Some(test) = self.text_test(comparison, &spec.values, path, false) {
             let negated = spec.operator.is_negative();
@@ -423,12 +426,18 @@ impl Resolver<'_> {
             Op::NotPrefix => (TextComparison::Prefix, true),
             Op::Postfix => (TextComparison::Postfix, false),
             Op::NotPostfix => (TextComparison::Postfix, true),
+            Op::SubString => (TextComparison::SubString, false),
+            Op::SubStringIgnCase => (TextComparison::SubStringIgnCase, false),
+            Op::Glob => (TextComparison::Glob, false),
+            Op::NotGlob => (TextComparison::Glob, true),
+            Op::Regex => (TextComparison::Regex, false),
+            Op::NotRegex => (TextComparison::Regex, true),
             Op::FileType | Op::NotFileType if has_file_type(operand) => return self.file_type(filter, operand, path),
             _ => {
                 let help = if has_file_type(operand) {
-                    "files and paths take Equal, NotEqual, Prefix, NotPrefix, Postfix, NotPostfix, FileType and NotFileType"
+                    "files and paths take Equal, Prefix, Postfix, Glob, Regex and FileType, with Not before any, SubString and SubStringIgnCase"
                 } else {
-                    "this type takes Equal, NotEqual, Prefix, NotPrefix, Postfix and NotPostfix"
+                    "this type takes Equal, Prefix, Postfix, Glob and Regex, with Not before any, SubString and SubStringIgnCase"
                 };
                 self.not_applicable(filter, operand, path, help);
                 return None;
@@ -473,9 +482,22 @@ impl Resolver<'_> {
         let mut failed = false;
         for (i, value) in values.iter().enumerate() {
             let value = if trim { value.trim_end_matches('\0') } else { value };
-            if value.len() > ebpf::record::TEXT_MAX {
+            let path = path.key("values").index(i);
+            if !comparison.is_anchored()
+                && let Err(reason) = pattern::check(comparison, value.as_bytes())
+            {
                 failed = true;
-                let path = path.key("values").index(i);
+                let (kind, help) = pattern_words(comparison);
+                self.error(
+                    codes::BAD_PATTERN,
+                    &path,
+                    format!("`{value}` is no {kind}: {reason}"),
+                    help,
+                );
+            }
+            let is_pattern = matches!(comparison, TextComparison::Glob | TextComparison::Regex);
+            if value.len() > ebpf::record::TEXT_MAX && !is_pattern {
+                failed = true;
                 let message = format!(
                     "the value has {} bytes, strings of the kernel have at most 4096",
                     value.len()
@@ -650,5 +672,20 @@ pub(crate) fn type_name(argument_type: ArgumentType) -> &'static str {
         ArgumentType::Sock => "sock",
         ArgumentType::Sockaddr => "sockaddr",
         ArgumentType::Nop => "nop",
+    }
+}
+
+/// What values of an operator are called, and how they are written.
+fn pattern_words(comparison: TextComparison) -> (&'static str, &'static str) {
+    match comparison {
+        TextComparison::Glob => (
+            "glob",
+            "`*` is any bytes but `/`, `**` between slashes any directories, `?` one byte, `[a-z]` one of a set, `{a,b}` alternatives; `\\` takes the next byte as it is",
+        ),
+        TextComparison::Regex => (
+            "regular expression",
+            "the syntax is that of Go and Rust: no back-references, no look-around; repeat less, or write several values, where it is too large",
+        ),
+        _ => ("string to look for", "shorten it"),
     }
 }

@@ -38,7 +38,7 @@ fn relative_path(subject: &Subject<'_>, filter: &Filter) -> Option<Finding> {
     let Predicate::Text { operand, test, .. } = &filter.predicate else {
         return None;
     };
-    if !operand.is_path() || test.comparison == TextComparison::Postfix {
+    if !operand.is_path() || !matches!(test.comparison, TextComparison::Equal | TextComparison::Prefix) {
         return None;
     }
     let value = test.values.iter().find(|value| value.starts_with(b"."))?;
@@ -198,11 +198,7 @@ fn apart(a: &TextTest, b: &TextTest, goes_on: impl Fn(&[u8], &[u8]) -> bool) -> 
 }
 
 fn accepts(test: &TextTest, text: &[u8]) -> bool {
-    test.values.iter().any(|value| match test.comparison {
-        TextComparison::Equal => text == value,
-        TextComparison::Prefix => text.starts_with(value),
-        TextComparison::Postfix => text.ends_with(value),
-    })
+    crate::interpret::text(test, text)
 }
 
 /// The values that satisfy a numeric test, as ascending ranges with their bounds; `None` for those that are no ranges.

@@ -69,9 +69,22 @@ fn arguments_that_are_not_there() {
 
 #[test]
 fn operators_that_are_not_compiled() {
-    let filter =
-        format!("{OPEN}    selectors:\n    - matchArgs:\n      - {{index: 0, operator: SubString, values: [a]}}\n");
-    check_error(&filter, 508, 12, "SubString");
+    let filter = format!(
+        "{OPEN}    selectors:\n    - matchArgs:\n      - {{index: 0, operator: CelExpr, values: [\"true\"]}}\n"
+    );
+    check_error(&filter, 508, 12, "CelExpr");
+}
+
+#[test]
+fn patterns_are_checked() {
+    let values = |operator: &str, value: &str| {
+        format!(
+            "{OPEN}    selectors:\n    - matchArgs:\n      - {{index: 0, operator: {operator}, values: [\"{value}\"]}}\n"
+        )
+    };
+    check_error(&values("Regex", "a(b"), 525, 12, "unclosed group");
+    check_error(&values("NotGlob", "[a-"), 525, 12, "unclosed character class");
+    check_error(&values("Regex", "a[a-z]{0,40}x[a-z]{0,9}b"), 525, 12, "size limit");
 }
 
 #[test]

@@ -27,13 +27,24 @@ names! {
         Postfix = "Postfix",
         /// None of the values is a suffix.
         NotPostfix = "NotPostfix",
+        /// Any of the values describes the path, as a glob. Beyond the language's definition.
+        Glob = "Glob",
+        /// None of the values describes the path, as a glob. Beyond the language's definition.
+        NotGlob = "NotGlob",
+        /// Any of the values describes a part of the path, as a regular expression. Beyond the language's definition.
+        Regex = "Regex",
+        /// None of the values describes a part of the path, as a regular expression. Beyond the language's definition.
+        NotRegex = "NotRegex",
     }
 }
 
 impl BinaryOperator {
     /// Whether it matches what its positive counterpart does not.
     pub const fn is_negative(self) -> bool {
-        matches!(self, Self::NotIn | Self::NotPrefix | Self::NotPostfix)
+        matches!(
+            self,
+            Self::NotIn | Self::NotPrefix | Self::NotPostfix | Self::NotGlob | Self::NotRegex
+        )
     }
 }
 
@@ -112,5 +123,13 @@ names! {
         FileType = "FileType",
         /// Type of file is none of the values.
         NotFileType = "NotFileType",
+        /// Any of the values describes the string, as a glob. Beyond the language's definition.
+        Glob = "Glob",
+        /// None of the values describes the string, as a glob. Beyond the language's definition.
+        NotGlob = "NotGlob",
+        /// Any of the values describes a part of the string, as a regular expression. Beyond the language's definition.
+        Regex = "Regex",
+        /// None of the values describes a part of the string, as a regular expression. Beyond the language's definition.
+        NotRegex = "NotRegex",
     }
 }

@@ -190,9 +190,14 @@ fn fits(operator: ArgOperator, ty: ArgType) -> Result<(), &'static str> {
             ty.is_string_like() && ty != ArgType::SockaddrUn,
             "needs a string or path",
         ),
-        Op::Prefix | Op::NotPrefix | Op::SubString | Op::SubStringIgnCase => {
-            (ty.is_string_like(), "needs a string or path")
-        }
+        Op::Prefix
+        | Op::NotPrefix
+        | Op::SubString
+        | Op::SubStringIgnCase
+        | Op::Glob
+        | Op::NotGlob
+        | Op::Regex
+        | Op::NotRegex => (ty.is_string_like(), "needs a string or path"),
         Op::SAddr | Op::NotSAddr | Op::SPort | Op::NotSPort | Op::SPortPriv | Op::NotSPortPriv => (
             socket || ty == ArgType::Sockaddr,
             "needs `sock`, `socket`, `skb` or `sockaddr`",

@@ -115,7 +115,15 @@ fn check_value(
         Op::GreaterThan | Op::LessThan | Op::GT | Op::LT | Op::Mask => number(text, ty),
         Op::Equal | Op::NotEqual if ty == ArgType::Auto || ty.is_string_like() => string(text),
         Op::Equal | Op::NotEqual => number(text, ty),
-        Op::Prefix | Op::NotPrefix | Op::Postfix | Op::NotPostfix | Op::SubString | Op::SubStringIgnCase => {
+        Op::Glob | Op::NotGlob => string(text),
+        Op::Prefix
+        | Op::NotPrefix
+        | Op::Postfix
+        | Op::NotPostfix
+        | Op::SubString
+        | Op::SubStringIgnCase
+        | Op::Regex
+        | Op::NotRegex => {
             string(text)?;
             if text.is_empty() {
                 let diagnostic = checker
