@@ -139,5 +139,14 @@ struct sock {
 	__u16 sk_type;
 	__u16 sk_protocol;
 } CORE;
+struct sk_buff {
+	unsigned int len;
+	__u32 priority;
+	__u32 hash;
+	__u32 mark;
+	__u16 network_header;
+	unsigned int tail; /* from head: on 64 bits positions are offsets */
+	unsigned char *head;
+} CORE;
 
 #endif

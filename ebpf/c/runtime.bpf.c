@@ -14,6 +14,7 @@
 #include "runtime/automaton.h"
 #include "runtime/outline.h"
 #include "runtime/socket.h"
+#include "runtime/packet.h"
 #include "runtime/process.h"
 #include "runtime/workload.h"
 #include "runtime/record.h"

@@ -20,12 +20,16 @@ mod arena;
 mod case;
 #[path = "differential/coverage.rs"]
 mod coverage;
+#[path = "differential/data.rs"]
+mod data;
 #[path = "differential/events.rs"]
 mod events;
 #[path = "differential/expect.rs"]
 mod expect;
 #[path = "differential/memory.rs"]
 mod memory;
+#[path = "differential/packet.rs"]
+mod packet;
 #[path = "differential/process.rs"]
 mod process;
 #[path = "differential/recipe.rs"]
@@ -79,6 +83,8 @@ struct World {
     facts: KernelFacts,
     process: Process,
     around: Surroundings,
+    /// What entries of `data` lead to.
+    data: BTreeMap<Operand, Value>,
     /// The cgroup of the process.
     cgroup: Option<CgroupId>,
     /// Sets that were run.
@@ -116,9 +122,12 @@ impl World {
         let around = Surroundings {
             paths: plain(&mut memory.files.iter()),
             dentries: plain(&mut memory.files.iter().filter(|file| file.on_root)),
+            data: data::of_this_process(&process),
             ..Surroundings::of_process(&process)
         };
+        let data = data_of_task(&around, &facts);
         Self {
+            data,
             rings: Rings::of_maps(maps.rings()).expect("the rings can be read"),
             maps,
             memory,
@@ -191,6 +200,17 @@ impl World {
                     };
                     (raw, operands(&|_| value.clone()))
                 }
+                Class::Skb => {
+                    let (raw, value) = match choice % 32 {
+                        0 => (0, Value::Absent),
+                        1 => (NO_KERNEL_MEMORY, Value::Absent),
+                        _ => {
+                            let (bytes, sock) = packet::packet(choice);
+                            (self.memory.put_skb(piece, &bytes), Value::Sock(sock))
+                        }
+                    };
+                    (raw, operands(&|_| value.clone()))
+                }
                 Class::Sockaddr => {
                     let (raw, value) = self.sockaddr(arena, piece, choice, &mut made.kept);
                     (raw, operands(&|_| value.clone()))
@@ -198,6 +218,11 @@ impl World {
             };
             made.raw.push((parameter.index, raw));
             made.call.values.extend(values);
+        }
+        for operand in hooks.iter().flat_map(Hook::operands) {
+            if let Some(value) = self.data.get(operand) {
+                made.call.values.insert(operand.clone(), value.clone());
+            }
         }
         for returned in hooks.iter().filter_map(|hook| hook.returned.as_ref()) {
             made.call
@@ -309,6 +334,33 @@ impl World {
             _ => (self.memory.put(piece, &bytes), Value::Sockaddr(address)),
         }
     }
+}
+
+/// The operands of all entries of `data`, with what they lead to.
+fn data_of_task(around: &Surroundings, facts: &KernelFacts) -> BTreeMap<Operand, Value> {
+    let entries: Vec<String> = around
+        .data
+        .iter()
+        .map(|entry| {
+            format!(
+                "    - {{index: 0, source: current_task, resolve: \"{}\"}}\n",
+                entry.resolve
+            )
+        })
+        .collect();
+    let head = arena::FUNCTION_FILE.head(0).replace("${run}", "data");
+    let text = format!("{head}    data:\n{}", entries.concat());
+    let mut facts = arena::FUNCTION_FILE.facts(facts);
+    facts.functions.clear();
+    let set = recipe::set_of(policies(&[text]).expect("a policy"), [false]);
+    let (hooks, diagnostics) = hooks(&set, &facts);
+    let data = hooks
+        .iter()
+        .flat_map(|hook| &hook.arguments)
+        .map(|argument| argument.operand.clone());
+    let data: BTreeMap<Operand, Value> = data.zip(around.data.iter().map(|entry| entry.value.clone())).collect();
+    assert_eq!(data.len(), around.data.len(), "{diagnostics:?}");
+    data
 }
 
 /// Addresses where nothing is.
@@ -710,6 +762,7 @@ hooks! {
     a_function_with_a_path_and_a_dentry: arena::FUNCTION_PATH;
     a_function_with_a_program_to_run: arena::FUNCTION_BINPRM;
     a_function_with_a_sock: arena::FUNCTION_SOCK;
+    a_function_with_a_packet: arena::FUNCTION_SKB;
     a_function_with_a_socket_address: arena::FUNCTION_ADDRESS;
     a_function_with_strings_in_the_kernel: arena::FUNCTION_STRING;
     a_function_seen_at_its_return: arena::FUNCTION_RETURN;
@@ -737,6 +790,7 @@ fn a_thousand_policies_on_a_hook() {
         ("a_syscall_with_a_string", &arena::SYSCALL_STRING),
         ("a_function_with_a_path_and_a_dentry", &arena::FUNCTION_PATH),
         ("a_function_with_a_sock", &arena::FUNCTION_SOCK),
+        ("a_function_with_a_packet", &arena::FUNCTION_SKB),
         ("a_raw_tracepoint", &arena::RAW_TRACEPOINT),
     ] {
         let mut run = Run {

@@ -21,6 +21,8 @@ mod case;
 #[path = "differential/coverage.rs"]
 #[allow(dead_code, reason = "nothing is summed up over processes")]
 mod coverage;
+#[path = "differential/data.rs"]
+mod data;
 #[path = "hooks/driver.rs"]
 mod driver;
 #[path = "differential/events.rs"]

@@ -9,6 +9,8 @@
 #[path = "differential/arena.rs"]
 #[allow(dead_code, reason = "contexts and expectations are for runs")]
 mod arena;
+#[path = "differential/data.rs"]
+mod data;
 #[path = "differential/process.rs"]
 #[allow(dead_code, reason = "nothing is run")]
 mod process;
@@ -34,7 +36,7 @@ use support::guard;
 /// Sets to load, unless said otherwise.
 const SETS: usize = 28;
 
-const ARENAS: [&Arena; 16] = [
+const ARENAS: [&Arena; 17] = [
     &arena::SYSCALL_STRING,
     &arena::SYSCALL_TWO_STRINGS,
     &arena::SYSCALL_ADDRESS,
@@ -42,6 +44,7 @@ const ARENAS: [&Arena; 16] = [
     &arena::FUNCTION_PATH,
     &arena::FUNCTION_BINPRM,
     &arena::FUNCTION_SOCK,
+    &arena::FUNCTION_SKB,
     &arena::FUNCTION_ADDRESS,
     &arena::FUNCTION_STRING,
     &arena::FUNCTION_RETURN,
@@ -68,6 +71,7 @@ fn surroundings() -> Surroundings {
         pids: vec![1, 2, 77_777, 0, std::process::id()],
         namespaces: names.iter().map(|name| (*name, 0xf000_0001)).collect(),
         paths: paths.map(Into::into).into(),
+        data: data::unknown(),
         ..Surroundings::default()
     }
 }

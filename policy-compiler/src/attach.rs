@@ -131,6 +131,8 @@ fn has_trampoline(symbol: &str, hook: &Hook, facts: &KernelFacts) -> bool {
         && prototype.params.len() <= 6
         && prototype.params.iter().all(|p| fits(p.type_id))
         && unreadable_parameter(hook, &parameters_of(symbol, btf), btf).is_none()
+        // registers are gone where a trampoline has begun
+        && !hook.operands().any(|operand| matches!(operand.source, OperandSource::Register { .. }))
 }
 
 /// Types of a function's parameters; none if it is not in BTF.
@@ -145,11 +147,10 @@ fn parameters_of(function: &str, btf: &Btf) -> Vec<TypeId> {
 /// but a struct, an integer or nothing (`btf_ctx_access` in kernel/bpf/btf.c). A struct may be known by name alone where the function
 /// was compiled, as `pt_regs` is in net/socket.c of 5.10.
 fn unreadable_parameter(hook: &Hook, parameters: &[TypeId], btf: &Btf) -> Option<u32> {
-    let index_of = |operand: &Operand| match operand.source {
+    let index_of = |operand: &Operand| match operand.parameter() {
         // the first parameter of a wrapper points to all of them
-        OperandSource::Parameter(_) if matches!(hook.target, Target::Syscall(_)) => Some(0),
-        OperandSource::Parameter(index) => Some(index),
-        _ => None,
+        Some(_) if matches!(hook.target, Target::Syscall(_)) => Some(0),
+        index => index,
     };
     let is_unreadable = |index: &u32| {
         let Some(Kind::Ptr(pointee)) = parameters.get(*index as usize).map(|id| btf.kind(btf.resolve(*id))) else {
@@ -547,6 +548,9 @@ fn override_help(syscall: &str) -> String {
 
 /// Whether reading an operand may fail because user memory is not resident.
 pub fn reads_user_memory(operand: &Operand) -> bool {
+    if matches!(operand.source, OperandSource::Chain(_)) {
+        return false;
+    }
     if operand.is_loaded() {
         return operand.argument_type != ArgumentType::Nop;
     }

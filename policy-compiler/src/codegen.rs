@@ -85,8 +85,6 @@ pub(crate) enum Symbol {
     Function(String),
     /// A function of the program.
     Local(FuncId),
-    /// Constant data of the program, by position.
-    Data(usize),
 }
 
 /// Machine code of one function.

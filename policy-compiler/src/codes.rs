@@ -48,6 +48,8 @@ pub const KILL_WITHOUT_OVERRIDE: Code = Code(520);
 pub const ENFORCER_WITHOUT_WORK: Code = Code(521);
 /// A value that is no glob, or no regular expression, or too large a one.
 pub const BAD_PATTERN: Code = Code(525);
+/// What `resolve` or `btfType` names is not in the kernel's types.
+pub const RESOLVE_NOT_FOUND: Code = Code(526);
 /// The user binary cannot be read.
 pub const BINARY_NOT_FOUND: Code = Code(530);
 /// The user binary has no such function, or no instructions there.

@@ -77,7 +77,6 @@ fn list_function(
         let plain = match references.get(&at) {
             Some(Symbol::Map(name)) => format!("r{} = map {name}", instruction.dst),
             Some(Symbol::Function(name)) => format!("call {name}"),
-            Some(Symbol::Data(data)) => format!("r{} = data {data}", instruction.dst),
             Some(Symbol::Local(id)) => {
                 format!(
                     "call {}",

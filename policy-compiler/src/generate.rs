@@ -13,10 +13,13 @@ use ebpf::record::PolicyCounter;
 
 use crate::Options;
 use crate::attach::Role;
+use crate::automaton::{self, Tables};
 use crate::facts::KernelFacts;
 use crate::hir::{Operand, TextTest};
 use crate::ir::builder::FunctionBuilder;
-use crate::ir::{BlockId, CmpOp, DataDef, FuncId, Function, Operand as IrOperand, Program, Size, Type, Value, Width};
+use crate::ir::{
+    BlockId, Callee, CmpOp, DataDef, FuncId, Function, Inst, Operand as IrOperand, Program, Size, Type, Value, Width,
+};
 use crate::output::{AttachPoint, SourceLine, SourceRef, UprobeLink};
 use crate::plan::{HookPlan, Instance};
 
@@ -82,7 +85,7 @@ pub fn fits(plan: &HookPlan, facts: &KernelFacts, options: &Options) -> bool {
 pub fn generate(plan: &HookPlan, facts: &KernelFacts, options: &Options) -> Result<Generated, GenerateError> {
     let mut generator = Generator::new(plan, facts, options)?;
     generator.program()?;
-    Ok(generator.finish())
+    generator.finish()
 }
 
 /// Kernel helpers that generated code calls (`enum bpf_func_id`).
@@ -177,7 +180,7 @@ struct Generator<'a> {
     filtered: OnceCell<BTreeSet<usize>>,
     functions: Vec<Function>,
     /// Tables of automata.
-    data: Vec<DataDef>,
+    automata: Tables,
     /// Number of each string test on each text.
     class_numbers: BTreeMap<(usize, TextTest), usize>,
     lines: Vec<SourceLine>,
@@ -237,7 +240,7 @@ impl<'a> Generator<'a> {
             index: None,
             filtered: OnceCell::new(),
             functions: Vec::new(),
-            data: Vec::new(),
+            automata: Tables::default(),
             class_numbers,
             lines: Vec::new(),
             line_index: BTreeMap::new(),
@@ -280,19 +283,27 @@ impl<'a> Generator<'a> {
         Ok(())
     }
 
-    fn finish(self) -> Generated {
+    fn finish(self) -> Result<Generated, GenerateError> {
         let mut functions = vec![self.b.finish()];
         functions.extend(self.functions);
+        let mut data = Vec::new();
+        if let Some((bytes, walk)) = self.automata.finish().map_err(GenerateError::Pattern)? {
+            rename_calls(&mut functions, classify::WALK, walk);
+            data.push(DataDef {
+                section: automaton::SECTION,
+                bytes,
+            });
+        }
         let program = Program {
             section: section(&self.plan.attach),
             functions,
             maps: Vec::new(),
-            data: self.data,
+            data,
         };
-        Generated {
+        Ok(Generated {
             program,
             source_lines: self.lines,
-        }
+        })
     }
 
     // --- small things that every phase uses ---
@@ -373,6 +384,24 @@ impl<'a> Generator<'a> {
     /// Whether the returned value of the program is a verdict.
     fn may_deny(&self) -> bool {
         matches!(self.plan.attach, AttachPoint::Lsm { .. } | AttachPoint::FmodRet { .. })
+    }
+}
+
+/// Makes calls of one function of the library calls of another.
+fn rename_calls(functions: &mut [Function], from: &str, to: &'static str) {
+    let insts = functions
+        .iter_mut()
+        .flat_map(|f| &mut f.blocks)
+        .flat_map(|b| &mut b.insts);
+    for located in insts {
+        if let Inst::Call {
+            callee: Callee::Runtime(name),
+            ..
+        } = &mut located.inst
+            && *name == from
+        {
+            *name = to;
+        }
     }
 }
 

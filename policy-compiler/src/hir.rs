@@ -111,10 +111,44 @@ pub enum OperandSource {
     },
     /// Argument of a static probe.
     Probe(ProbeArgument),
+    /// What a chain of pointers of the kernel leads to.
+    Chain(Box<Chain>),
+    /// A register of the call, or a part of one.
+    Register {
+        /// Member of `struct pt_regs`.
+        register: &'static str,
+        /// First bit.
+        shift: u8,
+        /// Bytes, from 1 to 8.
+        size: u32,
+    },
     /// Return value.
     Return,
     /// The executable of the current process (`mm->exe_file`), which `matchBinaries` looks at.
     Executable,
+}
+
+/// A chain of pointers (`resolve`, §4.1). Each is read as its turn comes; one that cannot be read is an error of the argument, which
+/// tells how far it got, and matches neither a test nor its negation.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Chain {
+    /// The first address.
+    pub from: ChainStart,
+    /// Offsets of the pointers, each from where the one before points to, the first from the first address.
+    pub pointers: Vec<u32>,
+    /// Offset of the value from where the last pointer points to.
+    pub offset: u32,
+    /// Bytes of a number there; `None`: the object there is meant.
+    pub size: Option<u32>,
+}
+
+/// Where a chain begins.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum ChainStart {
+    /// Where a parameter points to.
+    Parameter(u32),
+    /// The current task.
+    CurrentTask,
 }
 
 /// A value that events carry.
@@ -122,6 +156,8 @@ pub enum OperandSource {
 pub struct Argument {
     /// What to read.
     pub operand: Operand,
+    /// Whether it is an entry of `data`.
+    pub is_data: bool,
     /// `label`
     pub label: Arc<str>,
     /// Its line.
@@ -441,18 +477,31 @@ impl Operand {
         matches!(self.argument_type, Fd | File | Path | Dentry | LinuxBinprm)
     }
 
-    /// Whether it stands in memory of the process that is read for it: the address of a text, or a number.
+    /// Whether it stands in memory that is read for it: the address of a text, or a number.
     pub fn is_loaded(&self) -> bool {
         matches!(
             self.source,
-            OperandSource::Probe(ProbeArgument {
-                place: ArgumentPlace::Memory { .. },
-                ..
-            })
+            OperandSource::Chain(_)
+                | OperandSource::Probe(ProbeArgument {
+                    place: ArgumentPlace::Memory { .. },
+                    ..
+                })
         )
     }
 
-    /// Whether the value is a number that stands in memory of the process.
+    /// The parameter that is looked at.
+    pub fn parameter(&self) -> Option<u32> {
+        match &self.source {
+            OperandSource::Parameter(index) => Some(*index),
+            OperandSource::Chain(chain) => match chain.from {
+                ChainStart::Parameter(index) => Some(index),
+                ChainStart::CurrentTask => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Whether the value is a number that stands in memory.
     pub fn is_loaded_number(&self) -> bool {
         self.is_loaded() && !self.is_text() && !self.is_socket() && self.argument_type != ArgumentType::Nop
     }
@@ -463,8 +512,13 @@ impl Operand {
         self == other || self.is_loaded_number() && other.is_loaded_number() && self.source == other.source
     }
 
-    /// Whether the value is a `sock` or a `sockaddr`.
+    /// Whether the value is a `sock`, an `skb` or a `sockaddr`.
     pub fn is_socket(&self) -> bool {
-        matches!(self.argument_type, ArgumentType::Sock | ArgumentType::Sockaddr)
+        self.is_sock() || self.argument_type == ArgumentType::Sockaddr
+    }
+
+    /// Whether the value has the two ends of a connection: a `sock` or an `skb`.
+    pub fn is_sock(&self) -> bool {
+        matches!(self.argument_type, ArgumentType::Sock | ArgumentType::Skb)
     }
 }

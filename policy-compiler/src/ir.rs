@@ -174,8 +174,6 @@ pub enum Inst {
     MapRef { dest: Value, map: String },
     /// Address `offset` bytes into element 0 of an array map (`BPF_PSEUDO_MAP_VALUE`).
     MapValueAddr { dest: Value, map: String, offset: u32 },
-    /// Address of constant data, by its position in [`Program::data`].
-    DataAddr { dest: Value, data: usize },
     /// A call; at most five arguments. Registers r1 to r5 are lost over it.
     Call {
         dest: Option<Value>,
@@ -238,8 +236,7 @@ impl Inst {
             | Self::LoadKernel { dest, .. }
             | Self::StackAddr { dest, .. }
             | Self::MapRef { dest, .. }
-            | Self::MapValueAddr { dest, .. }
-            | Self::DataAddr { dest, .. } => Some(*dest),
+            | Self::MapValueAddr { dest, .. } => Some(*dest),
             Self::Call { dest, .. } => *dest,
             Self::Store { .. } => None,
         }
@@ -248,11 +245,9 @@ impl Inst {
     /// What it reads, in order.
     pub fn operands(&self) -> impl Iterator<Item = Operand> {
         let (first, second, rest): (_, _, &[Operand]) = match self {
-            Self::Const { .. }
-            | Self::StackAddr { .. }
-            | Self::MapRef { .. }
-            | Self::MapValueAddr { .. }
-            | Self::DataAddr { .. } => (None, None, &[]),
+            Self::Const { .. } | Self::StackAddr { .. } | Self::MapRef { .. } | Self::MapValueAddr { .. } => {
+                (None, None, &[])
+            }
             Self::Alu { a, b, .. } => (Some(*a), Some(*b), &[]),
             Self::ByteSwap { a, .. } | Self::Low32 { a, .. } => (Some(Operand::Value(*a)), None, &[]),
             Self::Load { base, .. } | Self::LoadKernel { base, .. } => (Some(Operand::Value(*base)), None, &[]),
@@ -385,15 +380,15 @@ pub struct Program {
     pub functions: Vec<Function>,
     /// Maps it refers to and that the object must define, besides those of the runtime library.
     pub maps: Vec<MapDef>,
-    /// Constant data it refers to, each in a section of its own.
+    /// Contents of sections of constant data that the runtime library declares and leaves to the program.
     pub data: Vec<DataDef>,
 }
 
 /// Constant data of a program.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DataDef {
-    /// Section: `.rodata.` and a name.
-    pub section: String,
+    /// Section, as the library names it.
+    pub section: &'static str,
     /// Contents.
     pub bytes: Vec<u8>,
 }

@@ -23,7 +23,7 @@ mod stack;
 #[cfg(test)]
 mod tests;
 
-use library::{Library, LibraryReference};
+use library::{DataSection, Library, LibraryReference};
 
 /// Why functions cannot be joined to an object.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -121,7 +121,7 @@ impl Reached {
                             .ok_or_else(|| LinkError::UnknownMap { name: name.clone() })?,
                     );
                 }
-                Symbol::Local(_) | Symbol::Data(_) => {}
+                Symbol::Local(_) => {}
             }
         }
         while let Some(index) = open.pop() {
@@ -153,7 +153,7 @@ pub(crate) fn link(
 
     let mut btf = BtfWriter::new();
     let own = OwnTypes::write(&mut btf, program, functions);
-    let copied = copy_types(&mut btf, &library, &reached);
+    let copied = copy_types(&mut btf, &library, &reached, program);
 
     // positions in the object: own things first, then those of the library in its order
     let place = |set: &BTreeSet<usize>, before: usize| -> BTreeMap<usize, usize> {
@@ -197,10 +197,6 @@ pub(crate) fn link(
                     library_functions[&library.function(name).expect("what is not there was not reached")],
                 ),
                 Symbol::Local(id) => Reference::Call(id.0 as usize),
-                Symbol::Data(data) => Reference::Data {
-                    section: library_data.len() + data,
-                    offset: 0,
-                },
             };
             (*slot, reference)
         });
@@ -270,28 +266,25 @@ pub(crate) fn link(
 
     let data = reached.data.iter().map(|index| {
         let section = &library.data[*index];
+        let bytes = contents(section, program);
         DataItem {
             name: section.name.clone(),
-            bytes: section.bytes.clone(),
-            size: section.size,
+            bytes: bytes.to_vec(),
+            size: if section.is_zero {
+                section.size
+            } else {
+                bytes.len() as u64
+            },
             align: section.align,
             is_zero: section.is_zero,
             is_read_only: section.is_read_only,
         }
     });
-    let own_data = program.data.iter().map(|data| DataItem {
-        name: data.section.clone(),
-        bytes: data.bytes.clone(),
-        size: data.bytes.len() as u64,
-        align: 8,
-        is_zero: false,
-        is_read_only: true,
-    });
     object::write(Contents {
         program_section: program.section.clone(),
         functions: items,
         maps,
-        data: data.chain(own_data).collect(),
+        data: data.collect(),
         btf,
     })
 }
@@ -375,9 +368,15 @@ impl OwnTypes {
     }
 }
 
+/// What a section of the library holds: what the program puts there, or else its own bytes.
+fn contents<'a>(section: &'a DataSection, program: &'a Program) -> &'a [u8] {
+    let own = program.data.iter().find(|data| data.section == section.name);
+    own.map_or(&section.bytes, |data| &data.bytes)
+}
+
 /// Copies the types that what was reached needs. Hidden functions become static, sections get the sizes and offsets that clang leaves
 /// to the symbol table.
-fn copy_types(btf: &mut BtfWriter, library: &Library, reached: &Reached) -> CopiedTypes {
+fn copy_types(btf: &mut BtfWriter, library: &Library, reached: &Reached, program: &Program) -> CopiedTypes {
     let mut copier = TypeCopier::new(&library.btf);
     let mut statics = BTreeSet::new();
     for function in reached.functions.iter().map(|index| &library.functions[*index]) {
@@ -405,7 +404,11 @@ fn copy_types(btf: &mut BtfWriter, library: &Library, reached: &Reached) -> Copi
             words[1] = (words[1] & !0xffff) | write::STATIC_FUNCTION;
         }
         if let Some(section) = sections.get(&id) {
-            words[2] = section.size as u32;
+            words[2] = if section.is_zero {
+                section.size as u32
+            } else {
+                contents(section, program).len() as u32
+            };
             for variable in words[3..].chunks_exact_mut(3) {
                 let name = library.btf.name(TypeId(variable[0]));
                 variable[1] = section.variables.get(name).copied().unwrap_or(variable[1]);

@@ -168,6 +168,8 @@ pub struct EventTemplate {
 pub struct ArgumentTemplate {
     /// Which form the payload has and how it is shown.
     pub argument_type: ArgumentType,
+    /// Whether it is an entry of `data`.
+    pub is_data: bool,
     /// `label` of the argument, may be empty.
     pub label: Arc<str>,
 }
@@ -195,4 +197,5 @@ pub enum ArgumentType {
     Sock,
     Sockaddr,
     Nop,
+    Skb,
 }

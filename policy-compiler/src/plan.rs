@@ -27,8 +27,8 @@ use crate::output::{ArgumentTemplate, ArgumentType, AttachPoint, EventTemplate, 
 pub const MAX_TEXTS: usize = 8;
 /// Sockets, and socket addresses, a program may hold.
 pub const MAX_SOCKS: usize = 2;
-/// Numbers in memory of the process that a program may hold.
-pub const MAX_NUMBERS: usize = 4;
+/// Numbers in memory that a program may hold.
+pub const MAX_NUMBERS: usize = 8;
 
 /// The decision problem of one attach point.
 #[derive(Clone, PartialEq, Hash, Debug)]
@@ -39,11 +39,11 @@ pub struct HookPlan {
     pub instances: Vec<Instance>,
     /// String and path operands, by number of their text.
     pub texts: Vec<Operand>,
-    /// `sock` operands, by number.
+    /// `sock` and `skb` operands, by number.
     pub socks: Vec<Operand>,
     /// `sockaddr` operands, by number.
     pub sockaddrs: Vec<Operand>,
-    /// Numbers in memory of the process, by number; whatever types they are read as, each is there once.
+    /// Numbers in memory, by number; whatever types they are read as, each is there once.
     pub numbers: Vec<Operand>,
     /// Words of the process record that are looked at, with the predicates to evaluate if the stamp differs.
     pub binary_words: Vec<BinaryWord>,
@@ -257,8 +257,8 @@ impl HookPlan {
     fn gather(&mut self, operand: &Operand, line: &SourceLine, policy_slot: u32) -> Result<(), TooLarge> {
         let (places, limit, what) = if operand.is_text() {
             (&mut self.texts, MAX_TEXTS, "different strings and paths")
-        } else if operand.argument_type == ArgumentType::Sock {
-            (&mut self.socks, MAX_SOCKS, "different sockets")
+        } else if operand.is_sock() {
+            (&mut self.socks, MAX_SOCKS, "different sockets and packets")
         } else if operand.argument_type == ArgumentType::Sockaddr {
             (&mut self.sockaddrs, MAX_SOCKS, "different socket addresses")
         } else if operand.is_loaded_number() {
@@ -493,6 +493,7 @@ fn event_templates<'h>(
     returned: Option<&'h Argument>,
 ) -> impl Iterator<Item = EventTemplate> + 'h {
     let template = |argument: &Argument| ArgumentTemplate {
+        is_data: argument.is_data,
         argument_type: argument.operand.argument_type,
         label: argument.label.clone(),
     };

@@ -16,6 +16,7 @@ use crate::set::PolicyEntry;
 mod action;
 mod address;
 mod argument;
+mod chain;
 mod enforcer;
 mod filter;
 mod hook;

@@ -14,11 +14,11 @@ mod random;
 use harness::{Loaded, can_run, skip};
 use policy_compiler::codegen::{Target, compile_program, compile_with_runtime};
 use policy_compiler::ir::builder::FunctionBuilder;
-use policy_compiler::ir::{AluOp, BlockId, CmpOp, DataDef, MapDef, Operand, Program, Size, Type, Value, Width};
+use policy_compiler::ir::{AluOp, BlockId, CmpOp, MapDef, Operand, Program, Size, Type, Value, Width};
 use policy_compiler::output::{SourceLine, SourceRef};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use random::{CTX_SIZE, DATA_SIZE, STATE_SIZE};
+use random::{CTX_SIZE, STATE_SIZE};
 
 const MAP_LOOKUP_ELEM: u32 = 1;
 
@@ -36,10 +36,7 @@ fn program(functions: Vec<policy_compiler::ir::Function>) -> Program {
         section: "raw_tp/test".into(),
         functions,
         maps: vec![state],
-        data: vec![DataDef {
-            section: ".rodata.table".into(),
-            bytes: (0..DATA_SIZE).map(|i| (i * 37 + 11) as u8).collect(),
-        }],
+        data: Vec::new(),
     }
 }
 

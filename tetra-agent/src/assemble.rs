@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::event::{Event, EventBody, PolicyEvent};
-use crate::policy::{DecodeError, Half, Pairs, Registry, Template, decode_arguments};
+use crate::policy::{DecodeError, DecodedArguments, Half, Pairs, Registry, Template, decode_arguments};
 use crate::process::{Process, ProcessKey, ProcessTable, TableConfig};
 use crate::record::{self, PolicyRecord, Record, RecordError, flag};
 use crate::time::KernelTime;
@@ -131,14 +131,18 @@ impl Assembler {
             }
             return Ok(None);
         }
-        let (arguments, return_value) =
-            decode_arguments(template, record).inspect_err(|_| account.undecodable.increment())?;
+        let DecodedArguments {
+            arguments,
+            data,
+            return_value,
+        } = decode_arguments(template, record).inspect_err(|_| account.undecodable.increment())?;
         let half = Half {
             template: Arc::clone(template),
             time: record.time,
             process: ProcessKey::new(record.tgid, record.start.0),
             tid: record.tid,
             arguments,
+            data,
             action: record.action,
         };
         if paired && has(flag::RECORD_FLAG_AWAIT_RETURN) {
@@ -152,8 +156,9 @@ impl Assembler {
             };
             first.template.account.halves.increment();
             let action = half.action;
-            if first.arguments.is_empty() {
+            if first.arguments.is_empty() && first.data.is_empty() {
                 first.arguments = half.arguments;
+                first.data = half.data;
             }
             return Ok(Some(self.event(first, return_value, action)));
         }
@@ -186,6 +191,7 @@ impl Assembler {
             body: EventBody::Policy(Box::new(PolicyEvent {
                 template: half.template,
                 arguments: half.arguments,
+                data: half.data,
                 return_value,
                 action: half.action,
                 return_action,

@@ -67,6 +67,8 @@ pub struct PolicyEvent {
     pub template: Arc<Template>,
     /// Arguments in the policy's order.
     pub arguments: Vec<KprobeArgument>,
+    /// What else the hook reads, in the policy's order.
+    pub data: Vec<KprobeArgument>,
     /// Return value, if the policy asked for it and the call returned.
     pub return_value: Option<KprobeArgument>,
     /// Last action executed at entry, as a `KprobeAction` number.

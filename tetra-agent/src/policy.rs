@@ -34,8 +34,16 @@ pub enum DecodeError {
     Arguments,
 }
 
-/// Arguments of a record: those of the call, and the return value.
-pub type DecodedArguments = (Vec<KprobeArgument>, Option<KprobeArgument>);
+/// Arguments of a record.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct DecodedArguments {
+    /// Those of the call.
+    pub arguments: Vec<KprobeArgument>,
+    /// What else the hook reads (`data`).
+    pub data: Vec<KprobeArgument>,
+    /// The return value.
+    pub return_value: Option<KprobeArgument>,
+}
 
 /// Decodes the arguments of a record by its template.
 ///
@@ -55,8 +63,10 @@ pub fn decode_arguments(template: &EventTemplate, record: &PolicyRecord<'_>) -> 
     };
     let return_index = template.has_return.then(|| described.len().saturating_sub(1));
 
-    let mut arguments = Vec::with_capacity(count);
-    let mut return_value = None;
+    let mut decoded = DecodedArguments {
+        arguments: Vec::with_capacity(count),
+        ..DecodedArguments::default()
+    };
     let mut payloads = record.arguments.clone();
     for (index, described) in described.iter().enumerate().skip(skipped).take(count) {
         let argument = payloads.next().ok_or(DecodeError::Arguments)?;
@@ -64,12 +74,14 @@ pub fn decode_arguments(template: &EventTemplate, record: &PolicyRecord<'_>) -> 
             continue;
         };
         if Some(index) == return_index {
-            return_value = Some(message);
+            decoded.return_value = Some(message);
+        } else if described.is_data {
+            decoded.data.push(message);
         } else {
-            arguments.push(message);
+            decoded.arguments.push(message);
         }
     }
-    Ok((arguments, return_value))
+    Ok(decoded)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ pub(crate) enum Class {
     Dentry,
     Binprm,
     Sock,
+    Skb,
     Sockaddr,
 }
 
@@ -221,6 +222,18 @@ pub(crate) const FUNCTION_SOCK: Arena = Arena {
         syscall: false,
     },
     parameters: &[of(0, Class::Sock, &["sock"])],
+    returns: Returns::No,
+    overrides: false,
+    signals: true,
+    features: kprobes_only,
+};
+
+pub(crate) const FUNCTION_SKB: Arena = Arena {
+    section: Section::Kprobe {
+        call: "ip_output",
+        syscall: false,
+    },
+    parameters: &[of(1, Class::Sock, &["sock"]), of(2, Class::Skb, &["skb"])],
     returns: Returns::No,
     overrides: false,
     signals: true,

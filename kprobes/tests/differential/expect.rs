@@ -6,7 +6,7 @@ use ebpf::record::{
     PolicyCounter, RECORD_FLAG_AWAIT_RETURN, RECORD_FLAG_CANCEL, RECORD_FLAG_RETURN, RECORD_FLAG_UNDECIDED,
 };
 use policy_compiler::attach::Role;
-use policy_compiler::hir::{Argument, Hook};
+use policy_compiler::hir::{Argument, Hook, OperandSource};
 use policy_compiler::interpret::{self, Call, Selection, Value};
 use policy_compiler::output::ArgumentType;
 
@@ -263,6 +263,11 @@ fn payload(argument: &Argument, call: &Call) -> (u32, Vec<u8>) {
             bytes.extend(address.address);
             (OK, bytes)
         }
+        // the last pointer is null
+        Some(Value::Absent) if let OperandSource::Chain(chain) = &operand.source => {
+            let status = ebpf::record::ARG_RESOLVE_FAULT + chain.pointers.len() as u32;
+            (status, Vec::new())
+        }
         Some(Value::Unreadable | Value::Absent) | None => (FAULT, Vec::new()),
     }
 }
@@ -284,7 +289,7 @@ fn extended(argument_type: ArgumentType, raw: u64) -> u64 {
 pub(crate) fn comparable(argument_type: ArgumentType, argument: &ebpf::record::Argument<'_>) -> (u32, Vec<u8>) {
     use zerocopy::FromBytes as _;
     let status = argument.status;
-    if status == FAULT {
+    if status == FAULT || status >= ebpf::record::ARG_RESOLVE_FAULT {
         return (status, Vec::new());
     }
     let payload = argument.payload;
@@ -297,7 +302,7 @@ pub(crate) fn comparable(argument_type: ArgumentType, argument: &ebpf::record::A
             .get(size_of::<ebpf::record::ArgumentPath>()..)
             .unwrap_or_default()
             .to_vec(),
-        ArgumentType::Sock => {
+        ArgumentType::Sock | ArgumentType::Skb => {
             let (sock, _) = ebpf::record::ArgumentSock::read_from_prefix(payload).expect("a sock");
             let mut bytes = Vec::new();
             for half in [sock.family, sock.protocol, sock.state, sock.sport, sock.dport] {

@@ -93,6 +93,7 @@ pub(crate) struct Memory {
     area: u64,
     pub(crate) files: Vec<OpenFile>,
     sock: SockLayout,
+    skb: SkbLayout,
     /// Byte offset of the file in `struct linux_binprm`.
     binprm_file: usize,
     _directory: tempfile::TempDir,
@@ -132,6 +133,30 @@ impl SockLayout {
     }
 }
 
+/// Byte offsets in `struct sk_buff`.
+struct SkbLayout {
+    head: usize,
+    tail: usize,
+    network_header: usize,
+    size: usize,
+}
+
+impl SkbLayout {
+    fn new(btf: &Btf) -> Self {
+        let skb = btf.struct_by_name("sk_buff").expect("struct sk_buff");
+        let at = |member: &str| {
+            let found = btf.member(skb, member).unwrap_or_else(|| panic!("sk_buff.{member}"));
+            found.byte_offset() as usize
+        };
+        Self {
+            head: at("head"),
+            tail: at("tail"),
+            network_header: at("network_header"),
+            size: btf.size(skb).expect("a struct has a size") as usize,
+        }
+    }
+}
+
 impl Memory {
     pub(crate) fn new(maps: &SharedMaps, btf: &Btf) -> Self {
         let reach = Reach::load(maps);
@@ -143,6 +168,7 @@ impl Memory {
             area,
             files,
             sock: SockLayout::new(btf),
+            skb: SkbLayout::new(btf),
             binprm_file: {
                 let binprm = btf.struct_by_name("linux_binprm").expect("struct linux_binprm");
                 btf.member(binprm, "file").expect("its file").byte_offset() as usize
@@ -165,6 +191,23 @@ impl Memory {
     pub(crate) fn put_binprm(&self, piece: usize, file: u64) -> u64 {
         let mut bytes = vec![0xff; self.binprm_file + 8];
         bytes[self.binprm_file..].copy_from_slice(&file.to_le_bytes());
+        self.put(piece, &bytes)
+    }
+
+    /// Puts a `struct sk_buff` with a packet behind it into the piece of a parameter; its address.
+    pub(crate) fn put_skb(&self, piece: usize, packet: &[u8]) -> u64 {
+        const HEADROOM: usize = 14;
+        let at = &self.skb;
+        let mut bytes = vec![0xff; at.size];
+        let head = self.area + piece as u64 * PIECE + at.size as u64;
+        let tail = (HEADROOM + packet.len()) as u32;
+        bytes[at.head..at.head + 8].copy_from_slice(&head.to_le_bytes());
+        bytes[at.tail..at.tail + 4].copy_from_slice(&tail.to_le_bytes());
+        bytes[at.network_header..at.network_header + 2].copy_from_slice(&(HEADROOM as u16).to_le_bytes());
+        bytes.extend([0xee; HEADROOM]);
+        bytes.extend(packet);
+        // what is behind the tail is none of the packet
+        bytes.extend([0x55; 64]);
         self.put(piece, &bytes)
     }
 

@@ -6,12 +6,13 @@
 
 use std::fmt::Write as _;
 
-use policy_compiler::interpret::{Process, Sock, Sockaddr};
+use policy_compiler::interpret::{Process, Sock, Sockaddr, Value};
 use policy_compiler::{PolicySet, Scope};
 use proptest::prelude::*;
 use tracingpolicy_crd::Policy;
 
-use super::arena::{Arena, Class, Parameter, Returns};
+use super::arena::{Arena, Class, Parameter, Returns, Section};
+use super::data::{Entry, Kind};
 use super::process::NAMESPACES;
 
 type Choice = u16;
@@ -175,6 +176,8 @@ pub(crate) struct Surroundings {
     pub(crate) paths: Vec<String>,
     /// Those whose path inside their file system is the same.
     pub(crate) dentries: Vec<String>,
+    /// What `data` can be about.
+    pub(crate) data: Vec<Entry>,
 }
 
 impl Surroundings {
@@ -275,6 +278,7 @@ pub(crate) const SOCK_OPERATORS: &[&str] = &[
     "Family",
     "State",
 ];
+pub(crate) const SKB_OPERATORS: &[&str] = SOCK_OPERATORS.split_at(SOCK_OPERATORS.len() - 1).0;
 pub(crate) const SOCKADDR_OPERATORS: &[&str] = &[
     "SAddr",
     "NotSAddr",
@@ -532,6 +536,18 @@ impl PolicyRecipe {
                 arguments.push((parameter, pick::<&str>(parameter.types, *of_type)));
             }
         }
+        let data = self.data(arena, around);
+        if !data.is_empty() {
+            text.push_str("    data:\n");
+        }
+        for entry in &data {
+            writeln!(
+                text,
+                "    - {{index: 0, source: current_task, resolve: \"{}\"}}",
+                entry.resolve
+            )
+            .expect("a string");
+        }
         text.push_str("    args:\n");
         for (parameter, of_type) in &arguments {
             writeln!(text, "    - {{index: {}, type: {of_type}}}", parameter.index).expect("a string");
@@ -540,9 +556,26 @@ impl PolicyRecipe {
             text.push_str("    selectors:\n");
         }
         for selector in &self.selectors {
-            text.push_str(&selector.yaml(arena, &arguments, self.monitors, around));
+            text.push_str(&selector.yaml(arena, &arguments, &data, self.monitors, around));
         }
         text
+    }
+
+    /// What it reads of the task, at hooks that have `data`.
+    fn data<'a>(&self, arena: &Arena, around: &'a Surroundings) -> Vec<&'a Entry> {
+        let has_data = matches!(
+            arena.section,
+            Section::Kprobe { .. } | Section::Fentry { .. } | Section::Uprobe
+        );
+        if !has_data || around.data.is_empty() {
+            return Vec::new();
+        }
+        let choices = self.arguments.iter().filter(|(choice, _)| choice & 0x18 == 0);
+        let mut data: Vec<&Entry> = choices
+            .map(|(choice, of_type)| pick(&around.data, (choice / 32) ^ of_type))
+            .collect();
+        data.dedup();
+        data
     }
 }
 
@@ -550,7 +583,14 @@ impl PolicyRecipe {
 type Argument<'a> = (&'a Parameter, &'a str);
 
 impl SelectorRecipe {
-    fn yaml(&self, arena: &Arena, arguments: &[Argument<'_>], monitors: bool, around: &Surroundings) -> String {
+    fn yaml(
+        &self,
+        arena: &Arena,
+        arguments: &[Argument<'_>],
+        data: &[&Entry],
+        monitors: bool,
+        around: &Surroundings,
+    ) -> String {
         let mut possible = Possible {
             signals: arena.signals,
             overrides: false,
@@ -565,7 +605,7 @@ impl SelectorRecipe {
             None => keys.push((key, vec![item])),
         };
         for filter in &self.filters {
-            let (key, item) = filter.yaml(arguments, around);
+            let (key, item) = filter.yaml(arguments, data, around);
             add(key, item);
         }
         if arena.returns != Returns::No {
@@ -638,7 +678,7 @@ fn action(choice: Choice, possible: Possible) -> String {
 }
 
 impl FilterRecipe {
-    fn yaml(&self, arguments: &[Argument<'_>], around: &Surroundings) -> (&'static str, String) {
+    fn yaml(&self, arguments: &[Argument<'_>], data: &[&Entry], around: &Surroundings) -> (&'static str, String) {
         let not_in = if self.operator & 1 == 0 { "In" } else { "NotIn" };
         match self.what % 16 {
             0 | 1 => ("matchBinaries", self.binaries(around)),
@@ -685,6 +725,7 @@ impl FilterRecipe {
                 );
                 ("matchCapabilities", item)
             }
+            5..8 if !data.is_empty() => ("matchData", self.entry(data, around)),
             other => (
                 "matchArgs",
                 self.argument(pick(arguments, other + (self.what >> 4)), around),
@@ -719,6 +760,7 @@ impl FilterRecipe {
             }
             (Class::String, _) => self.text(TEXT_OPERATORS, &strings()),
             (Class::Sock, _) => self.socket(SOCK_OPERATORS),
+            (Class::Skb, _) => self.socket(SKB_OPERATORS),
             (Class::Sockaddr, _) => self.socket(SOCKADDR_OPERATORS),
         };
         if values.is_empty() {
@@ -729,6 +771,30 @@ impl FilterRecipe {
             parameter.index,
             list(values)
         )
+    }
+
+    fn entry(&self, data: &[&Entry], around: &Surroundings) -> String {
+        let index = usize::from(self.what >> 4) % data.len();
+        let entry = data[index];
+        let own = match &entry.value {
+            Value::String(text) | Value::Path { path: text, .. } => String::from_utf8_lossy(text).into_owned(),
+            _ => String::new(),
+        };
+        let pool = [own.clone(), own, "/etc/passwd".to_owned(), around.executable.clone()];
+        let (operator, values) = match entry.kind {
+            Kind::Number(bits, signed) => {
+                let (operator, mut values) = self.number(bits, signed);
+                if let (Value::Integer(number), Some(first)) = (&entry.value, values.first_mut())
+                    && !operator.ends_with("InRange")
+                {
+                    *first = number.to_string();
+                }
+                (operator, values)
+            }
+            Kind::File | Kind::Path => self.text(FILE_OPERATORS, &pool),
+            Kind::String => self.text(TEXT_OPERATORS, &pool),
+        };
+        format!("{{index: {index}, operator: {operator}, values: {}}}", list(values))
     }
 
     fn number(&self, bits: u32, signed: bool) -> (&'static str, Vec<String>) {
@@ -829,6 +895,8 @@ fn part_of(text: &str, operator: &str, change: Choice) -> String {
 /// A pattern that describes `text`, or nearly: a part of it stands for itself, the rest is left open.
 fn pattern(text: &str, operator: &str, change: Choice) -> String {
     let is_glob = operator.ends_with("Glob");
+    // what may begin anywhere makes a large automaton of a long text
+    let change = if text.len() > 1024 { change / 8 * 8 + 1 } else { change };
     let start = change as usize / 8 % (text.len() + 1);
     let end = start + change as usize / 64 % (text.len() - start + 1);
     let literal = |text: &str| {

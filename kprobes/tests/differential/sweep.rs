@@ -5,7 +5,7 @@ use super::arena::{Arena, Class, Parameter, Returns};
 use super::case::Case;
 use super::recipe::{
     BINARY_OPERATORS, CAPABILITIES, CAPABILITY_SETS, CallRecipe, FILE_OPERATORS, FOREIGN_PIDS, NUMBER_OPERATORS,
-    SOCK_OPERATORS, SOCKADDR_OPERATORS, Surroundings, TEXT_OPERATORS, list, width,
+    SKB_OPERATORS, SOCK_OPERATORS, SOCKADDR_OPERATORS, Surroundings, TEXT_OPERATORS, list, width,
 };
 
 /// Calls of each set about arguments: with this step they reach every value of every pool.
@@ -120,6 +120,7 @@ fn argument(key: &'static str, parameter: &Parameter, of_type: &str, around: &Su
     let (operators, texts): (&[&str], &[String]) = match parameter.class {
         _ if is_number => (NUMBER_OPERATORS, &[]),
         Class::Sock => (SOCK_OPERATORS, &[]),
+        Class::Skb => (SKB_OPERATORS, &[]),
         Class::Sockaddr => (SOCKADDR_OPERATORS, &[]),
         Class::Dentry => (TEXT_OPERATORS, &around.dentries),
         Class::String => (TEXT_OPERATORS, &[]),
@@ -202,10 +203,10 @@ pub(crate) fn crowd(arena: &Arena, around: &Surroundings, policies: usize) -> Ca
 fn distinct(parameter: &Parameter, of_type: &str, number: usize) -> String {
     let (operator, value) = match parameter.class {
         _ if width(of_type).is_some() => ("Equal", (100_000 + number).to_string()),
-        Class::Sock | Class::Sockaddr if number.is_multiple_of(3) => {
+        Class::Sock | Class::Skb | Class::Sockaddr if number.is_multiple_of(3) => {
             ("SAddr", format!("10.{}.{}.0/24", number / 256, number % 256))
         }
-        Class::Sock | Class::Sockaddr => ("SPort", (20_000 + number).to_string()),
+        Class::Sock | Class::Skb | Class::Sockaddr => ("SPort", (20_000 + number).to_string()),
         _ if number.is_multiple_of(3) => ("Postfix", format!("/file-{number:04}")),
         _ if number % 3 == 1 => ("Equal", format!("/srv/tenant-{number:04}/file")),
         _ => ("Prefix", format!("/srv/tenant-{number:04}/")),

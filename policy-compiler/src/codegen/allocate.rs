@@ -43,8 +43,6 @@ pub(super) enum Place {
     StackAddress(SlotId),
     /// A map reference, loaded where it is read.
     Map(String),
-    /// The address of constant data, loaded where it is read.
-    Data(usize),
 }
 
 /// Places of all values of a function.
@@ -108,7 +106,7 @@ pub(super) fn allocate(function: &Function, order: &[BlockId], liveness: &Livene
         let index = value.0 as usize;
         let ranges = &liveness.ranges[index];
         let remade = places[index].clone();
-        if ranges.is_empty() || matches!(remade, Some(Place::StackAddress(_) | Place::Map(_) | Place::Data(_))) {
+        if ranges.is_empty() || matches!(remade, Some(Place::StackAddress(_) | Place::Map(_))) {
             continue;
         }
         let survives = liveness.crosses_call(value);
@@ -155,7 +153,6 @@ fn fixed_places(function: &Function, order: &[BlockId], count: usize) -> Vec<Opt
         match &located.inst {
             Inst::Const { dest, value } => places[dest.0 as usize] = Some(Place::Constant(*value)),
             Inst::StackAddr { dest, slot } => places[dest.0 as usize] = Some(Place::StackAddress(*slot)),
-            Inst::DataAddr { dest, data } => places[dest.0 as usize] = Some(Place::Data(*data)),
             Inst::MapRef { dest, map } => places[dest.0 as usize] = Some(Place::Map(map.clone())),
             _ => {}
         }

@@ -3,7 +3,7 @@
 //! Jumps still name blocks and references still name symbols; [`super::jumps`] and the linker put numbers there.
 
 use crate::ir::{AluOp, BlockId, Callee, CmpOp, Function, Inst, Located, Operand, Size, Terminator, Value, Width};
-use crate::isa::{self, AluOperation, Instruction, JumpOperation, PSEUDO_MAP_FD, PSEUDO_MAP_VALUE, Reg};
+use crate::isa::{self, AluOperation, Instruction, JumpOperation, PSEUDO_MAP_FD, Reg};
 use crate::output::SourceRef;
 
 use super::allocate::{Allocation, Place};
@@ -28,7 +28,7 @@ pub(super) enum Target {
     Block(BlockId),
     /// A jump over this many slots, whatever happens to the code around.
     Skip(u32),
-    /// A map, data or function.
+    /// A map or function.
     Symbol(Symbol),
 }
 
@@ -204,10 +204,6 @@ impl Emitter<'_> {
                     i32::from(self.frame.slot(*slot)),
                 ));
             }
-            Place::Data(data) => {
-                let target = Target::Symbol(Symbol::Data(*data));
-                self.push_wide(Instruction::load_imm64(to, PSEUDO_MAP_VALUE, 0), Some(target));
-            }
             Place::Map(map) => {
                 let target = Target::Symbol(Symbol::Map(map.clone()));
                 self.push_wide(Instruction::load_imm64(to, PSEUDO_MAP_FD, 0), Some(target));
@@ -322,8 +318,7 @@ impl Emitter<'_> {
                 }
             }
             // made where they are read
-            Inst::MapValueAddr { dest, map, offset } => self.map_value_address(*dest, map, *offset)?,
-            Inst::StackAddr { .. } | Inst::MapRef { .. } | Inst::DataAddr { .. } => {}
+            Inst::StackAddr { .. } | Inst::MapRef { .. } => {}
             Inst::Alu { dest, op, width, a, b } => self.alu(*dest, *op, *width, *a, *b),
             Inst::Low32 { dest, a } => {
                 let to = self.destination(*dest);
@@ -367,6 +362,7 @@ impl Emitter<'_> {
                 size,
                 value,
             } => self.store(*base, *offset, *size, *value),
+            Inst::MapValueAddr { dest, map, offset } => self.map_value_address(*dest, map, *offset)?,
             Inst::Call { dest, callee, args } => self.call(*dest, callee, args),
         }
         Ok(())

@@ -2,7 +2,9 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::hir::{IntegerTest, Network, Operand, OperandSource, Predicate, SockSide, SockTest, TextComparison};
+use crate::hir::{
+    ChainStart, IntegerTest, Network, Operand, OperandSource, Predicate, SockSide, SockTest, TextComparison,
+};
 use crate::output::ArgumentType;
 use crate::resolve::{file_type_name, integer_width, type_name};
 
@@ -13,6 +15,11 @@ pub fn operand(operand: &Operand) -> String {
         OperandSource::Parameter(index) => format!("argument {index} ({type_name})"),
         OperandSource::Field { offset, .. } => format!("field at byte {offset} ({type_name})"),
         OperandSource::Probe(_) => format!("argument of the static probe ({type_name})"),
+        OperandSource::Chain(chain) => match chain.from {
+            ChainStart::Parameter(index) => format!("value behind argument {index} ({type_name})"),
+            ChainStart::CurrentTask => format!("value behind the current task ({type_name})"),
+        },
+        OperandSource::Register { register, .. } => format!("register {register} ({type_name})"),
         OperandSource::Return => format!("result ({type_name})"),
         OperandSource::Executable => "binary".into(),
     }

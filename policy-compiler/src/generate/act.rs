@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ebpf::record::{self, PolicyCounter};
 
 use crate::attach::Role;
-use crate::hir::{Actions, Argument, RateLimit};
+use crate::hir::{Actions, Argument, OperandSource, RateLimit};
 use crate::ir::{AluOp, BlockId, CmpOp, Operand as IrOperand, Size, Value, Width};
 use crate::output::{ArgumentType, AttachPoint};
 use crate::plan::{Instance, PlannedSelector};
@@ -498,6 +498,13 @@ impl Generator<'_> {
         self.b.alu(AluOp::Mul, Width::W64, is_other, i64::from(ARG_FAULT))
     }
 
+    /// Likewise of a number behind a chain of pointers: where it was not read, the number is the status.
+    fn chain_status(&mut self, index: usize) -> Value {
+        let fault = self.status(index);
+        let status = self.frame_load(self.loaded_place(index), Size::B8);
+        self.b.alu(AluOp::Mul, Width::W64, status, IrOperand::Value(fault))
+    }
+
     /// Appends one argument to the event.
     fn put(&mut self, argument: &Argument) -> Result<(), GenerateError> {
         self.at(&argument.line);
@@ -518,7 +525,7 @@ impl Generator<'_> {
             let Some(index) = self.gathered_index(operand) else {
                 return Ok(());
             };
-            let is_sock = operand.argument_type == ArgumentType::Sock;
+            let is_sock = operand.is_sock();
             let before = self.plan.texts.len() + if is_sock { 0 } else { self.plan.socks.len() };
             let name = if is_sock {
                 "tetra_put_sock"
@@ -533,6 +540,7 @@ impl Generator<'_> {
         } else {
             let value = self.integer(operand)?;
             let status = match self.gathered_index(operand) {
+                Some(index) if matches!(operand.source, OperandSource::Chain(_)) => self.chain_status(index).into(),
                 Some(index) => self.status(index).into(),
                 None => 0u32.into(),
             };

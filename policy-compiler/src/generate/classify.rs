@@ -4,17 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::automaton;
 use crate::hir::{Predicate, TextComparison, TextTest};
-use crate::ir::{BlockId, CmpOp, DataDef, FuncId, Size, Value};
+use crate::ir::{BlockId, CmpOp, FuncId, Size, Value};
 use crate::plan::executable;
 
 use super::classifier::{self, Classes};
 use super::{GenerateError, Generator};
 
 /// First bit of `need` that stands for a classification; those of text `t` are from `FIRST_NEED + 4 * t` on.
-pub(super) const FIRST_NEED: usize = 16;
+pub(super) const FIRST_NEED: usize = 20;
 
 /// Comparisons that decision trees make.
 const COMPARISONS: [TextComparison; 3] = [TextComparison::Equal, TextComparison::Prefix, TextComparison::Postfix];
+/// Stands for the library's function until the size of all tables is known.
+pub(super) const WALK: &str = "tetra_automaton";
 /// Classifications of a text: these, and one by automata.
 const CLASSIFICATIONS: usize = COMPARISONS.len() + 1;
 
@@ -82,15 +84,9 @@ impl Generator<'_> {
             bits.entry(test).or_default().insert(*bit);
         }
         let (tests, bits): (Vec<&TextTest>, Vec<BTreeSet<usize>>) = bits.into_iter().unzip();
-        for automaton in automaton::build(&tests).map_err(GenerateError::Pattern)? {
-            let data = self.data.len();
-            let table = self.b.data_addr(data, automaton.table.len() as u32);
-            self.data.push(DataDef {
-                section: format!(".rodata.automaton_{data}"),
-                bytes: automaton.table,
-            });
-            let arguments = [text.into(), table.into(), automaton.mask.into(), automaton.start.into()];
-            let found = self.call("tetra_automaton", &arguments);
+        for automaton in automaton::build(&tests, &mut self.automata).map_err(GenerateError::Pattern)? {
+            let arguments = [text.into(), automaton.classes.into(), automaton.start.into()];
+            let found = self.call(WALK, &arguments);
             let done = self.b.create_block();
             self.require(CmpOp::Ne, found, 0, done);
             for (bit, test) in automaton.tests.iter().enumerate() {

@@ -5,12 +5,12 @@
 use std::collections::BTreeSet;
 
 use crate::binary::{ArgumentPlace, ProbeArgument};
-use crate::hir::{Operand, OperandSource};
+use crate::hir::{Chain, Operand, OperandSource};
 use crate::ir::{AluOp, BlockId, CmpOp, Operand as IrOperand, Size, Type, Value, Width};
 use crate::output::ArgumentType;
 use crate::plan::Instance;
 
-use super::layout::{ARG_FAULT, TEXT_FLAGS, TEXT_LEN, TEXT_MODE, TEXT_SIZE, TEXT_STATUS};
+use super::layout::{ARG_FAULT, ARG_RESOLVE_FAULT, TEXT_FLAGS, TEXT_LEN, TEXT_MODE, TEXT_SIZE, TEXT_STATUS};
 use super::{GenerateError, Generator, helper, state};
 
 impl Generator<'_> {
@@ -177,8 +177,12 @@ impl Generator<'_> {
     /// Reads one operand, stores its state and goes to `next`.
     fn read(&mut self, operand: &Operand, index: usize, next: BlockId) -> Result<(), GenerateError> {
         let place = self.state_place(index);
-        if let OperandSource::Probe(argument) = &operand.source {
-            self.load(*argument, index, next)?;
+        if operand.is_loaded() {
+            match &operand.source {
+                OperandSource::Probe(argument) => self.load(*argument, index, next)?,
+                OperandSource::Chain(chain) => self.follow_chain(operand, chain, index, next)?,
+                _ => {}
+            }
             if index >= self.first_number() {
                 self.frame_store(place, Size::B1, state::READ);
                 self.b.jump(next);
@@ -200,7 +204,8 @@ impl Generator<'_> {
                 let address = self.raw(operand)?;
                 self.require(CmpOp::Ne, address, 0, null);
                 if argument_type == ArgumentType::String {
-                    self.read_string(address, text, place, null, next);
+                    let is_of_kernel = matches!(operand.source, OperandSource::Chain(_));
+                    self.read_string(address, text, place, null, next, is_of_kernel);
                     return Ok(());
                 }
                 let trusted = matches!(self.b.type_of(address), Type::Trusted(_));
@@ -278,14 +283,79 @@ impl Generator<'_> {
     }
 
     /// Where [`Self::load`] puts what it reads: numbers stay, an address is used at once.
-    fn loaded_place(&self, index: usize) -> i32 {
+    pub(super) fn loaded_place(&self, index: usize) -> i32 {
         let number = index
             .checked_sub(self.first_number())
             .unwrap_or(self.plan.numbers.len());
         self.places.loaded + number as i32 * 8
     }
 
-    /// The 8 bytes that [`Self::load`] has put down.
+    /// Follows a chain of pointers to a number, or to the address of what is read from there; goes to `next` with its state if one
+    /// cannot be read. Then what is put down says how far it got, as the status of an argument does.
+    fn follow_chain(
+        &mut self,
+        operand: &Operand,
+        chain: &Chain,
+        index: usize,
+        next: BlockId,
+    ) -> Result<(), GenerateError> {
+        let place = self.loaded_place(index);
+        let fault = self.b.create_block();
+        let into = Type::MapValue { size: 8 };
+        let into = self.b.alu_typed(AluOp::Add, Width::W64, self.scratch, place, into);
+        let mut address = self.chain_start(operand, chain.from)?;
+        let read = |generator: &mut Self, address: Value, offset: u32, size: u32, depth: usize| {
+            let status = i64::from(ARG_RESOLVE_FAULT) + depth as i64;
+            let from = generator.b.alu(AluOp::Add, Width::W64, address, i64::from(offset));
+            generator.frame_store(place, Size::B8, 0);
+            let args = [IrOperand::Value(into), size.into(), from.into()];
+            let failed = generator.b.call_helper(helper::PROBE_READ_KERNEL, &args);
+            let (failing, read) = (generator.b.create_block(), generator.b.create_block());
+            generator.b.branch(CmpOp::Eq, Width::W64, failed, 0, read, failing);
+            generator.b.switch_to(failing);
+            generator.frame_store(place, Size::B8, status);
+            generator.b.jump(fault);
+            generator.b.switch_to(read);
+        };
+        for (depth, offset) in chain.pointers.iter().enumerate() {
+            read(self, address, *offset, 8, depth);
+            address = self.frame_load(place, Size::B8);
+        }
+        if let Some(size) = chain.size {
+            read(self, address, chain.offset, size, chain.pointers.len());
+        } else {
+            // nothing is at a null pointer, however far behind it
+            let there = self.b.create_block();
+            let (null, done) = (self.b.create_block(), self.b.create_block());
+            self.b.branch(CmpOp::Eq, Width::W64, address, 0, null, there);
+            self.b.switch_to(null);
+            let status = i64::from(ARG_RESOLVE_FAULT) + chain.pointers.len() as i64;
+            self.frame_store(place, Size::B8, status);
+            self.b.jump(fault);
+            self.b.switch_to(there);
+            let address = self.b.alu(AluOp::Add, Width::W64, address, i64::from(chain.offset));
+            self.frame_store(place, Size::B8, address);
+            self.b.jump(done);
+            self.b.switch_to(done);
+        }
+        let done = self.b.create_block();
+        self.b.jump(done);
+        self.b.switch_to(fault);
+        if let Some(text) = self.texts.get(index).copied() {
+            // the text that an earlier call left there is none of this one's
+            for (field, size) in [(TEXT_LEN, Size::B4), (TEXT_FLAGS, Size::B4), (TEXT_MODE, Size::B2)] {
+                self.b.store(text, field, size, 0);
+            }
+            let status = self.frame_load(place, Size::B8);
+            self.b.store(text, TEXT_STATUS, Size::B2, status);
+        }
+        self.frame_store(self.state_place(index), Size::B1, state::FAILED);
+        self.b.jump(next);
+        self.b.switch_to(done);
+        Ok(())
+    }
+
+    /// The 8 bytes that [`Self::load`] or [`Self::follow_chain`] has put down.
     pub(super) fn loaded(&mut self, operand: &Operand) -> Value {
         let place = self
             .gathered_index(operand)
@@ -305,7 +375,27 @@ impl Generator<'_> {
     }
 
     /// Strings of syscalls are in user memory; those of kernel functions are where their address says.
-    fn read_string(&mut self, address: Value, text: Value, place: i32, null: BlockId, next: BlockId) {
+    fn read_string(
+        &mut self,
+        address: Value,
+        text: Value,
+        place: i32,
+        null: BlockId,
+        next: BlockId,
+        is_of_kernel: bool,
+    ) {
+        if is_of_kernel {
+            let (fault, read) = (self.b.create_block(), self.b.create_block());
+            let length = self.call("tetra_read_kernel_string", &[text.into(), address.into()]);
+            self.b.branch(CmpOp::Slt, Width::W32, length, 0, fault, read);
+            for (block, outcome) in [(fault, state::FAILED), (read, state::READ)] {
+                self.b.switch_to(block);
+                self.frame_store(place, Size::B1, outcome);
+                self.b.jump(next);
+            }
+            self.unreadable(text, place, null, next);
+            return;
+        }
         let (user_fault, kernel_fault, read) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
         if !self.plan.has_user_pointers() {
             let (user, kernel) = (self.b.create_block(), self.b.create_block());
@@ -334,11 +424,12 @@ impl Generator<'_> {
         let (fault, null) = (self.b.create_block(), self.b.create_block());
         let address = self.raw(operand)?;
         self.require(CmpOp::Ne, address, 0, null);
-        let is_user = self.plan.has_user_pointers();
-        let failed = if operand.argument_type == ArgumentType::Sock {
+        let is_user = self.plan.has_user_pointers() && !matches!(operand.source, OperandSource::Chain(_));
+        let failed = if operand.is_sock() {
             let number = (index - self.plan.texts.len()) as u32;
-            let function = match self.b.type_of(address) {
-                Type::Trusted(_) => "tetra_read_sock_trusted",
+            let function = match (operand.argument_type, self.b.type_of(address)) {
+                (ArgumentType::Skb, _) => "tetra_read_skb",
+                (_, Type::Trusted(_)) => "tetra_read_sock_trusted",
                 _ => "tetra_read_sock",
             };
             self.call(function, &[self.scratch.into(), number.into(), address.into()])

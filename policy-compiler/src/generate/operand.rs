@@ -14,7 +14,7 @@
 
 use crate::binary::{ArgumentPlace, ProbeArgument};
 use crate::btf::{Kind, TypeId};
-use crate::hir::{Operand, OperandSource};
+use crate::hir::{ChainStart, Operand, OperandSource};
 use crate::ir::{AluOp, BlockId, CmpOp, Operand as IrOperand, Size, Type, Value, Width};
 use crate::output::AttachPoint;
 use crate::plan::HookPlan;
@@ -133,8 +133,33 @@ impl Generator<'_> {
                 Ok(self.b.load_typed(self.ctx, *offset as i32, size, *signed, Type::Scalar))
             }
             OperandSource::Probe(argument) => self.probe_argument(operand, *argument),
+            OperandSource::Chain(_) => Ok(self.loaded(operand)),
+            OperandSource::Register { register, shift, size } => self.call_register(register, *shift, *size),
             OperandSource::Return => self.returned(),
             OperandSource::Executable => Ok(self.b.const_(0)),
+        }
+    }
+
+    /// A register of the call, or a part of one, zero-extended.
+    fn call_register(&mut self, register: &str, shift: u8, size: u32) -> Result<Value, GenerateError> {
+        if convention(self.plan) != Convention::ContextRegisters {
+            return Err(GenerateError::MissingType(format!("pt_regs.{register}")));
+        }
+        let offset = self.register(register)?;
+        let whole = self.b.load(self.ctx, offset, Size::B8);
+        let bits = i64::from(size) * 8;
+        if bits == 64 {
+            return Ok(whole);
+        }
+        let high = self.b.alu(AluOp::Lsh, Width::W64, whole, 64 - bits - i64::from(shift));
+        Ok(self.b.alu(AluOp::Rsh, Width::W64, high, 64 - bits))
+    }
+
+    /// The address that a chain begins with.
+    pub(super) fn chain_start(&mut self, operand: &Operand, start: ChainStart) -> Result<Value, GenerateError> {
+        match start {
+            ChainStart::Parameter(index) => self.parameter(operand, index as usize),
+            ChainStart::CurrentTask => Ok(self.b.call_helper(helper::GET_CURRENT_TASK, &[])),
         }
     }
 

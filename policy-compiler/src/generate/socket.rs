@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use crate::hir::{Network, Operand, SockSide, SockTest};
 use crate::ir::{AluOp, BlockId, CmpOp, Size, Value, Width};
-use crate::output::ArgumentType;
 
 use ebpf::record::{ArgumentSock, ArgumentSockaddr};
 use std::mem::offset_of;
@@ -140,7 +139,7 @@ pub(super) enum Place {
 
 impl Place {
     pub(super) fn new(operand: &Operand, index: usize, texts: usize, socks: usize) -> Self {
-        if operand.argument_type == ArgumentType::Sock {
+        if operand.is_sock() {
             Self::Sock(layout::sock(index - texts))
         } else {
             Self::Sockaddr(layout::sockaddr(index - texts - socks))

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::set::Scope;
 
-use super::{Actions, Hook, Operand, OperandSource, Predicate, Target, TextTest};
+use super::{Actions, Chain, ChainStart, Hook, Operand, OperandSource, Predicate, Target, TextTest};
 
 /// One hook.
 pub fn hook(hook: &Hook) -> String {
@@ -66,6 +66,8 @@ pub fn operand(operand: &Operand) -> String {
         OperandSource::Parameter(index) => format!("parameter {index}"),
         OperandSource::Field { offset, size, .. } => format!("field +{offset}:{size}"),
         OperandSource::Probe(argument) => format!("probe argument {argument:?}"),
+        OperandSource::Chain(chain) => self::chain(chain),
+        OperandSource::Register { register, shift, size } => format!("register {register}+{shift}:{size}"),
         OperandSource::Return => "result".into(),
         OperandSource::Executable => "executable".into(),
     };
@@ -142,4 +144,14 @@ fn actions(actions: &Actions) -> String {
         None => "no post".into(),
     });
     format!("=> {}", parts.join(", "))
+}
+
+fn chain(chain: &Chain) -> String {
+    let from = match chain.from {
+        ChainStart::Parameter(index) => format!("parameter {index}"),
+        ChainStart::CurrentTask => "task".to_owned(),
+    };
+    let pointers: Vec<String> = chain.pointers.iter().map(|offset| format!(" -> [+{offset}]")).collect();
+    let size = chain.size.map(|size| format!(":{size}")).unwrap_or_default();
+    format!("{from}{} +{}{size}", pointers.concat(), chain.offset)
 }

@@ -285,11 +285,6 @@ impl FunctionBuilder {
         self.define(Type::MapValue { size }, |dest| Inst::MapValueAddr { dest, map, offset })
     }
 
-    /// Address of constant data of the program, of which `size` bytes may be read.
-    pub fn data_addr(&mut self, data: usize, size: u32) -> Value {
-        self.define(Type::MapValue { size }, |dest| Inst::DataAddr { dest, data })
-    }
-
     /// Call whose result has this type, or is not wanted.
     pub fn call(&mut self, callee: Callee, args: &[Operand], result: Option<Type>) -> Option<Value> {
         assert!(args.len() <= 5, "a call has at most five arguments");

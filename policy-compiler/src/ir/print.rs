@@ -28,8 +28,8 @@ impl Display for Program {
         for map in &self.maps {
             writeln!(f, "{map}")?;
         }
-        for (index, data) in self.data.iter().enumerate() {
-            writeln!(f, "data {index}: {}, {} bytes", data.section, data.bytes.len())?;
+        for data in &self.data {
+            writeln!(f, "data {}: {} bytes", data.section, data.bytes.len())?;
         }
         for function in &self.functions {
             writeln!(f)?;
@@ -164,7 +164,6 @@ fn print_inst(f: &mut Formatter<'_>, inst: &Inst, program: Option<&Program>) -> 
         Inst::StackAddr { slot, .. } => write!(f, "address of {slot}"),
         Inst::MapRef { map, .. } => write!(f, "map {map}"),
         Inst::MapValueAddr { map, offset, .. } => write!(f, "address in {map}+{offset}"),
-        Inst::DataAddr { data, .. } => write!(f, "data {data}"),
         Inst::Call { callee, args, .. } => {
             match callee {
                 Callee::Helper(number) => write!(f, "call helper {number}")?,
@@ -335,15 +334,15 @@ mod tests {
             section: "fentry/x".into(),
             functions: vec![b.finish()],
             maps,
-            data: vec![crate::ir::DataDef {
-                section: ".rodata.table".into(),
+            data: vec![super::super::DataDef {
+                section: ".rodata.table",
                 bytes: vec![1, 2, 3],
             }],
         };
         let expected = "\
 program fentry/x
 map m: type 1, key 4, value 8, entries 2, flags 0x1
-data 0: .rodata.table, 3 bytes
+data .rodata.table: 3 bytes
 
 fn hook(v0: ctx) {
     slot0: 16 bytes

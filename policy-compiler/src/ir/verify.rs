@@ -69,8 +69,6 @@ pub enum Problem {
     NotDominated(Value),
     #[error("there is no such stack slot")]
     UnknownSlot,
-    #[error("there is no such data, or it is smaller")]
-    UnknownData,
     #[error("there is no such function, or it is the entry")]
     UnknownFunction,
     #[error("the function takes {expected} arguments, not {found}")]
@@ -412,16 +410,6 @@ impl Checker<'_> {
     fn inst(&mut self, facts: &Facts, block: BlockId, inst: &Inst) {
         match *inst {
             Inst::Const { .. } | Inst::MapRef { .. } | Inst::MapValueAddr { .. } => {}
-            Inst::DataAddr { dest, data } => {
-                let has = self.program.data.get(data).map(|data| data.bytes.len());
-                let wants = match self.function.value_types[dest.0 as usize] {
-                    Type::MapValue { size } => size as usize,
-                    _ => 0,
-                };
-                if has.is_none_or(|has| has < wants) {
-                    self.report(Problem::UnknownData);
-                }
-            }
             Inst::Alu { op, width, a, b, .. } => {
                 let moves_pointer = matches!(op, AluOp::Add | AluOp::Sub) && width == Width::W64;
                 if moves_pointer {

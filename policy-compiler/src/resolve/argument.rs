@@ -9,7 +9,7 @@ use crate::binary::{ArgumentPlace, ProbeArgument};
 use crate::btf::{Kind, TypeId};
 use crate::codes;
 use crate::facts::TracepointField;
-use crate::hir::{Argument, Operand, OperandSource, Target, UserName, UserTarget};
+use crate::hir::{Argument, Chain, ChainStart, Operand, OperandSource, Target, UserName, UserTarget};
 use crate::output::{ArgumentType, UserPlace};
 
 /// Parameters of a syscall.
@@ -38,6 +38,7 @@ pub(super) fn argument_type(written: ArgType) -> Option<ArgumentType> {
         ArgType::LinuxBinprm => ArgumentType::LinuxBinprm,
         ArgType::Sock => ArgumentType::Sock,
         ArgType::Sockaddr => ArgumentType::Sockaddr,
+        ArgType::Skb => ArgumentType::Skb,
         ArgType::Nop => ArgumentType::Nop,
         _ => return None,
     })
@@ -52,8 +53,40 @@ fn kernel_struct(argument_type: ArgumentType) -> Option<&'static str> {
         ArgumentType::LinuxBinprm => "linux_binprm",
         ArgumentType::Sock => "sock",
         ArgumentType::Sockaddr => "sockaddr",
+        ArgumentType::Skb => "sk_buff",
         _ => return None,
     })
+}
+
+/// A type of the language that means one member of a struct.
+#[derive(Clone, Copy)]
+struct Shorthand {
+    structure: &'static str,
+    member: &'static str,
+    /// Whether what the member points to is meant.
+    is_pointer: bool,
+    /// As what it is read.
+    argument_type: ArgumentType,
+}
+
+impl Shorthand {
+    fn of(written: ArgType) -> Option<Self> {
+        Some(match written {
+            ArgType::Socket => Self {
+                structure: "socket",
+                member: "sk",
+                is_pointer: true,
+                argument_type: ArgumentType::Sock,
+            },
+            ArgType::NetDevice => Self {
+                structure: "net_device",
+                member: "name",
+                is_pointer: false,
+                argument_type: ArgumentType::String,
+            },
+            _ => return None,
+        })
+    }
 }
 
 impl Resolver<'_> {
@@ -96,6 +129,7 @@ impl Resolver<'_> {
             };
             Some(Argument {
                 operand,
+                is_data: false,
                 label: Arc::from(arg.label.as_str()),
                 line: self.line(&path),
             })
@@ -112,6 +146,7 @@ impl Resolver<'_> {
             if let Some(operand) = self.operand(target, spec, &path) {
                 arguments.push(Argument {
                     operand,
+                    is_data: false,
                     label: Arc::from(spec.label.as_str()),
                     line: self.line(&path),
                 });
@@ -127,7 +162,7 @@ impl Resolver<'_> {
                 codes::NOT_COMPILED,
                 &path.key("type"),
                 format!("the argument type `{}` is not compiled", spec.arg_type),
-                "compiled are: integers, size_t, string, fd, file, path, dentry, linux_binprm, sock, sockaddr, syscall64 and nop",
+                "compiled are: integers, size_t, string, fd, file, path, dentry, linux_binprm, sock, socket, sockaddr, skb, net_device, syscall64 and nop",
             );
         }
         compiled
@@ -138,6 +173,16 @@ impl Resolver<'_> {
             let (subsystem, event) = (subsystem.clone(), event.clone());
             return self.tracepoint_operand(&subsystem, &event, spec, path);
         }
+        if !spec.resolve.is_empty() {
+            let kernel_type = match self.parameter(target, spec.index) {
+                Ok(kernel_type) => kernel_type,
+                Err(count) => {
+                    self.no_parameter(target, spec, count, path);
+                    return None;
+                }
+            };
+            return self.resolved_operand(target, kernel_type, spec, path);
+        }
         if spec.arg_type == ArgType::Auto {
             self.error(
                 codes::TYPE_NOT_READABLE,
@@ -146,6 +191,11 @@ impl Resolver<'_> {
                 "say how to read it, for example `type: int`; only classic tracepoints know the types of their fields",
             );
             return None;
+        }
+        if let Some(chain) = Shorthand::of(spec.arg_type)
+            && !matches!(target, Target::Syscall(_) | Target::User(_))
+        {
+            return self.shorthand(target, spec, chain, path);
         }
         let argument_type = self.compiled_type(spec, path)?;
         if argument_type == ArgumentType::Syscall64 {
@@ -176,16 +226,7 @@ impl Resolver<'_> {
         }
         let exact_type = match self.parameter(target, spec.index) {
             Err(count) => {
-                self.error(
-                    codes::INDEX_OUT_OF_RANGE,
-                    &path.key("index"),
-                    format!(
-                        "{} has {count} parameters, index {} is out of range",
-                        super::target_name(target),
-                        spec.index
-                    ),
-                    "indexes count from 0",
-                );
+                self.no_parameter(target, spec, count, path);
                 return None;
             }
             Ok(None) => false,
@@ -196,6 +237,84 @@ impl Resolver<'_> {
             argument_type,
             exact_type,
         })
+    }
+
+    fn no_parameter(&mut self, target: &Target, spec: &ArgSpec, count: u32, path: &FieldPath) {
+        self.error(
+            codes::INDEX_OUT_OF_RANGE,
+            &path.key("index"),
+            format!(
+                "{} has {count} parameters, index {} is out of range",
+                super::target_name(target),
+                spec.index
+            ),
+            "indexes count from 0",
+        );
+    }
+
+    /// An argument of which one member is meant.
+    fn shorthand(&mut self, target: &Target, spec: &ArgSpec, of: Shorthand, path: &FieldPath) -> Option<Operand> {
+        let kernel_type = match self.parameter(target, spec.index) {
+            Ok(kernel_type) => kernel_type,
+            Err(count) => {
+                self.no_parameter(target, spec, count, path);
+                return None;
+            }
+        };
+        if let Some(kernel_type) = kernel_type {
+            self.check_struct(of.structure, spec, kernel_type, path);
+        }
+        let btf = self.facts.btf.clone();
+        let member = btf
+            .struct_by_name(of.structure)
+            .and_then(|id| btf.member(id, of.member));
+        let Some(member) = member else {
+            self.error(
+                codes::NOT_ATTACHABLE,
+                path,
+                format!("this kernel's type information has no `{}.{}`", of.structure, of.member),
+                "leave the argument out",
+            );
+            return None;
+        };
+        let offset = member.byte_offset();
+        let (pointers, offset) = if of.is_pointer {
+            (vec![offset], 0)
+        } else {
+            (Vec::new(), offset)
+        };
+        Some(Operand {
+            source: OperandSource::Chain(Box::new(Chain {
+                from: ChainStart::Parameter(spec.index),
+                pointers,
+                offset,
+                size: None,
+            })),
+            argument_type: of.argument_type,
+            exact_type: false,
+        })
+    }
+
+    /// Warns if a parameter is no pointer to the struct that its type in the policy stands for.
+    fn check_struct(&mut self, structure: &str, spec: &ArgSpec, kernel_type: TypeId, path: &FieldPath) {
+        let btf = self.facts.btf.clone();
+        let fits = match btf.kind(btf.resolve(kernel_type)) {
+            Kind::Ptr(target) => btf.name(btf.resolve(target)) == structure,
+            _ => false,
+        };
+        if !fits {
+            self.warning(
+                codes::TYPE_DIFFERS,
+                &path.key("type"),
+                format!(
+                    "parameter {} is `{}` in this kernel, not a `{}`",
+                    spec.index,
+                    btf.c_declaration(kernel_type),
+                    spec.arg_type
+                ),
+                "it is read as the policy says; check the index and the type",
+            );
+        }
     }
 
     /// The kernel's type of a parameter; `Ok(None)`: not known, `Err`: there are only so many.
@@ -381,6 +500,15 @@ impl Resolver<'_> {
             );
             return None;
         };
+        if !spec.resolve.is_empty() {
+            self.error(
+                codes::NOT_COMPILED,
+                &path.key("resolve"),
+                "`resolve` is not possible for fields of a classic tracepoint's record",
+                "use `raw: true`, which gives the arguments of the tracepoint themselves",
+            );
+            return None;
+        }
         let field = field.clone();
         let argument_type = if spec.arg_type == ArgType::Auto {
             let Some(found) = type_of_field(&field) else {

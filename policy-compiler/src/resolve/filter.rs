@@ -64,6 +64,14 @@ impl Resolver<'_> {
                     self.argument_filter(filter, &operand, &path, filters);
                 }
             }
+            for (i, filter) in spec.match_data.iter().enumerate() {
+                let path = path.key("matchData").index(i);
+                let mut data = arguments.iter().filter(|argument| argument.is_data);
+                // an index that is out of range was reported by whoever checked the policy
+                if let Some(operand) = data.nth(filter.index as usize).map(|argument| argument.operand.clone()) {
+                    self.argument_filter(filter, &operand, &path, filters);
+                }
+            }
             for (i, filter) in spec.match_return_args.iter().enumerate() {
                 let path = path.key("matchReturnArgs").index(i);
                 match returned {
@@ -97,7 +105,6 @@ impl Resolver<'_> {
 
     fn refuse_outside_of_selector(&mut self, spec: &SelectorSpec, path: &FieldPath) {
         for (present, key) in [
-            (!spec.match_data.is_empty(), "matchData"),
             (!spec.match_parent_binaries.is_empty(), "matchParentBinaries"),
             (!spec.match_namespace_changes.is_empty(), "matchNamespaceChanges"),
             (!spec.match_capability_changes.is_empty(), "matchCapabilityChanges"),
@@ -108,7 +115,7 @@ impl Resolver<'_> {
                     codes::NOT_COMPILED,
                     &path.key(key),
                     format!("`{key}` is not compiled"),
-                    "compiled are matchPIDs, matchBinaries, matchNamespaces, matchCapabilities, matchArgs and matchReturnArgs",
+                    "compiled are matchPIDs, matchBinaries, matchNamespaces, matchCapabilities, matchArgs, matchData and matchReturnArgs",
                 );
             }
         }
@@ -261,6 +268,7 @@ impl Resolver<'_> {
         specs: &[&ArgSpec],
         arguments: &[Argument],
     ) -> Option<Operand> {
+        let arguments: Vec<&Argument> = arguments.iter().filter(|argument| !argument.is_data).collect();
         if specs.len() != arguments.len() {
             return None; // an argument failed already
         }
@@ -521,17 +529,21 @@ impl Resolver<'_> {
 
     fn socket(&mut self, filter: &ArgSelector, operand: &Operand, path: &FieldPath) -> Option<Predicate> {
         use ArgOperator as Op;
-        let is_sock = operand.argument_type == ArgumentType::Sock;
+        let has_ends = operand.is_sock();
+        let has_state = operand.argument_type == ArgumentType::Sock;
         let (side, negated) = match filter.operator {
             Op::SAddr | Op::SPort | Op::SPortPriv => (SockSide::Source, false),
             Op::NotSAddr | Op::NotSPort | Op::NotSPortPriv => (SockSide::Source, true),
-            Op::DAddr | Op::DPort | Op::DPortPriv if is_sock => (SockSide::Destination, false),
-            Op::NotDAddr | Op::NotDPort | Op::NotDPortPriv if is_sock => (SockSide::Destination, true),
+            Op::DAddr | Op::DPort | Op::DPortPriv if has_ends => (SockSide::Destination, false),
+            Op::NotDAddr | Op::NotDPort | Op::NotDPortPriv if has_ends => (SockSide::Destination, true),
             Op::Family => (SockSide::Source, false),
-            Op::Protocol | Op::State if is_sock => (SockSide::Source, false),
+            Op::Protocol if has_ends => (SockSide::Source, false),
+            Op::State if has_state => (SockSide::Source, false),
             _ => {
-                let help = if is_sock {
+                let help = if has_state {
                     "a sock takes SAddr, DAddr, SPort, DPort, SPortPriv, DPortPriv, their negations, Protocol, Family and State"
+                } else if has_ends {
+                    "an skb takes SAddr, DAddr, SPort, DPort, SPortPriv, DPortPriv, their negations, Protocol and Family"
                 } else {
                     "a sockaddr takes SAddr, SPort, SPortPriv, their negations, and Family"
                 };
@@ -672,6 +684,7 @@ pub(crate) fn type_name(argument_type: ArgumentType) -> &'static str {
         ArgumentType::Sock => "sock",
         ArgumentType::Sockaddr => "sockaddr",
         ArgumentType::Nop => "nop",
+        ArgumentType::Skb => "skb",
     }
 }
 

@@ -54,7 +54,8 @@ impl Resolver<'_> {
                 }
                 continue;
             }
-            let (arguments, returned) = self.kprobe_arguments(&target, spec, path);
+            let (mut arguments, returned) = self.kprobe_arguments(&target, spec, path);
+            arguments.extend(self.data(&target, &spec.data, path));
             let common = Common {
                 kind,
                 index,

@@ -64,7 +64,6 @@ impl Resolver<'_> {
 
     /// Keys of a `kprobes` or `fentries` hook.
     pub(super) fn refuse_outside_of_kprobe(&mut self, spec: &KprobeSpec, path: &FieldPath) {
-        self.refuse(!spec.data.is_empty(), &path.key("data"), "`data` is", "use `args`");
         let help = "leave it out: events then carry the process that made the call";
         self.refuse(
             spec.return_arg_action.is_some(),
@@ -76,7 +75,6 @@ impl Resolver<'_> {
 
     /// Keys of a `uprobes` hook.
     pub(super) fn refuse_outside_of_uprobe(&mut self, spec: &UprobeSpec, path: &FieldPath) {
-        self.refuse(!spec.data.is_empty(), &path.key("data"), "`data` is", "use `args`");
         self.refuse_btf_of_binary(&spec.btf_path, path);
     }
 
@@ -89,15 +87,12 @@ impl Resolver<'_> {
     /// Keys of an argument.
     pub(super) fn refuse_outside_of_argument(&mut self, spec: &ArgSpec, path: &FieldPath) {
         let help = "read the argument itself";
-        self.refuse(!spec.resolve.is_empty(), &path.key("resolve"), "`resolve` is", help);
-        self.refuse(!spec.btf_type.is_empty(), &path.key("btfType"), "`btfType` is", help);
         self.refuse(
             !spec.btf_type_module.is_empty(),
             &path.key("btfTypeModule"),
             "`btfTypeModule` is",
             help,
         );
-        self.refuse(!spec.source.is_empty(), &path.key("source"), "`source` is", help);
         self.refuse(
             spec.size_arg_index != 0,
             &path.key("sizeArgIndex"),

@@ -103,12 +103,13 @@ impl Resolver<'_> {
             if spec.has_return && !self.may_return(&target, &binary, &found) {
                 continue;
             }
-            let (arguments, returned) = self.function_arguments(
+            let (mut arguments, returned) = self.function_arguments(
                 &target,
                 &spec.args,
                 spec.return_arg.as_ref().filter(|_| spec.has_return),
                 path,
             );
+            arguments.extend(self.data(&target, &spec.data, path));
             let common = Common {
                 kind: HookKind::Uprobe,
                 index,

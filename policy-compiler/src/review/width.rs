@@ -59,6 +59,10 @@ fn kernel_type(subject: &Subject<'_>, source: &OperandSource) -> Option<TypeId> 
     match source {
         OperandSource::Parameter(index) => prototype.params.get(*index as usize).map(|p| p.type_id),
         OperandSource::Return => Some(prototype.return_type),
-        OperandSource::Field { .. } | OperandSource::Probe(_) | OperandSource::Executable => None,
+        OperandSource::Field { .. }
+        | OperandSource::Probe(_)
+        | OperandSource::Chain(_)
+        | OperandSource::Register { .. }
+        | OperandSource::Executable => None,
     }
 }

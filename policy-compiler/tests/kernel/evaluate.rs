@@ -15,8 +15,6 @@ enum Content {
     Stack(SlotId, u64),
     /// The map itself.
     Map,
-    /// Start of constant data.
-    Data(usize),
 }
 
 impl Content {
@@ -178,7 +176,6 @@ impl Machine<'_> {
                 Content::Number(match frame.values[base.0 as usize] {
                     Content::Context => read(self.ctx, offset, *size, *signed),
                     Content::State(at) => read(self.state, at.wrapping_add(offset), *size, *signed),
-                    Content::Data(data) => read(&self.program.data[data].bytes, offset, *size, *signed),
                     Content::Stack(slot, at) => read(&frame.slots[slot.0 as usize], at + offset, *size, *signed),
                     other => panic!("load from {other:?}"),
                 })
@@ -202,7 +199,6 @@ impl Machine<'_> {
             }
             Inst::StackAddr { slot, .. } => Content::Stack(*slot, 0),
             Inst::MapRef { .. } => Content::Map,
-            Inst::DataAddr { data, .. } => Content::Data(*data),
             Inst::MapValueAddr { offset, .. } => Content::State(u64::from(*offset)),
             Inst::Call {
                 callee: Callee::Helper(1),

@@ -11,8 +11,6 @@ use proptest::prelude::*;
 pub(crate) const CTX_SIZE: u32 = 64;
 /// Bytes of the map `state`.
 pub(crate) const STATE_SIZE: u32 = 128;
-/// Bytes of the constant data.
-pub(crate) const DATA_SIZE: u32 = 48;
 /// Bytes of a function's stack slot.
 const SLOT_SIZE: u32 = 32;
 
@@ -39,7 +37,6 @@ enum Step {
     StoreIndexed(Choice, Source),
     /// Through `MapValueAddr`.
     LoadDirect(Choice, Size),
-    LoadData(Choice, Size, bool),
     LoadStack(Choice, Size, bool),
     StoreStack(Choice, Size, Source),
     /// A read from an address that cannot be read.
@@ -131,7 +128,6 @@ fn plain_step() -> impl Strategy<Value = Step> {
         1 => choice().prop_map(Step::LoadIndexed),
         1 => (choice(), source()).prop_map(|(c, v)| Step::StoreIndexed(c, v)),
         1 => (choice(), size()).prop_map(|(c, s)| Step::LoadDirect(c, s)),
-        1 => (choice(), size(), any::<bool>()).prop_map(|(c, s, g)| Step::LoadData(c, s, g)),
         1 => (choice(), size(), any::<bool>()).prop_map(|(c, s, g)| Step::LoadStack(c, s, g)),
         1 => (choice(), size(), source()).prop_map(|(c, s, v)| Step::StoreStack(c, s, v)),
         1 => size().prop_map(Step::LoadKernel),
@@ -284,11 +280,6 @@ impl Builder {
                 let offset = place(*at, *size, STATE_SIZE) as u32;
                 let address = self.b.map_value_addr("state", offset, STATE_SIZE - offset);
                 self.b.load(address, 0, *size)
-            }
-            Step::LoadData(at, size, signed) => {
-                let table = self.b.data_addr(0, DATA_SIZE);
-                self.b
-                    .load_typed(table, place(*at, *size, DATA_SIZE), *size, *signed, Type::Scalar)
             }
             Step::LoadStack(at, size, signed) => {
                 self.b

@@ -13,5 +13,6 @@ mod persistence;
 mod process;
 mod quickstart;
 mod replacement;
+mod resolve;
 mod syscall_numbers;
 mod user_hooks;

@@ -17,6 +17,7 @@ fn registry(account: &Arc<Account>) -> Registry {
         arguments: [ArgumentType::Uint64, ArgumentType::Int32]
             .map(|argument_type| ArgumentTemplate {
                 argument_type,
+                is_data: false,
                 label: "".into(),
             })
             .to_vec(),

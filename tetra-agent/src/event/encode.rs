@@ -166,6 +166,7 @@ fn policy_payload(
             message,
             tags,
             ancestors,
+            data: policy.data.clone(),
             ..Default::default()
         }),
         HookKind::Tracepoint => Payload::ProcessTracepoint(api::ProcessTracepoint {
@@ -207,7 +208,7 @@ fn policy_payload(
                 offset: user.offset,
                 ref_ctr_offset: user.ref_ctr_offset,
                 action,
-                data: Vec::new(),
+                data: policy.data.clone(),
             })
         }
         HookKind::Usdt => Payload::ProcessUsdt(api::ProcessUsdt {

@@ -80,6 +80,7 @@ fn value(argument_type: ArgumentType, payload: &[u8]) -> Option<Arg> {
             })
         }
         ArgumentType::Sock => Arg::SockArg(sock(&wire::ArgumentSock::read_from_prefix(payload).ok()?.0)),
+        ArgumentType::Skb => Arg::SkbArg(skb(&wire::ArgumentSock::read_from_prefix(payload).ok()?.0)),
         ArgumentType::Sockaddr => {
             let s = wire::ArgumentSockaddr::read_from_prefix(payload).ok()?.0;
             Arg::SockaddrArg(api::KprobeSockaddr {
@@ -131,6 +132,26 @@ impl Path {
             .to_owned(),
             permission: permission(argument.mode),
         })
+    }
+}
+
+/// A packet comes in the form of a socket, with hash and length in place of the cookie.
+fn skb(s: &wire::ArgumentSock) -> api::KprobeSkb {
+    let is_ip = s.family != 0;
+    let or_empty = |text: String| if is_ip { text } else { String::new() };
+    api::KprobeSkb {
+        hash: s.cookie as u32,
+        len: (s.cookie >> 32) as u32,
+        priority: s.priority,
+        mark: s.mark,
+        saddr: or_empty(names::address(s.family, &s.saddr)),
+        daddr: or_empty(names::address(s.family, &s.daddr)),
+        sport: u32::from(s.sport),
+        dport: u32::from(s.dport),
+        proto: u32::from(s.protocol),
+        protocol: or_empty(names::protocol(s.protocol).into_owned()),
+        family: or_empty(names::family(s.family).into_owned()),
+        ..Default::default()
     }
 }
 

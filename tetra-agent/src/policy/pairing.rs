@@ -23,6 +23,8 @@ pub struct Half {
     pub tid: u32,
     /// Arguments read at entry.
     pub arguments: Vec<KprobeArgument>,
+    /// What else was read at entry.
+    pub data: Vec<KprobeArgument>,
     /// Action taken at entry.
     pub action: u16,
 }

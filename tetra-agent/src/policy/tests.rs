@@ -23,6 +23,7 @@ fn template(arguments: &[ArgumentType], has_return: bool) -> EventTemplate {
             .iter()
             .map(|&argument_type| ArgumentTemplate {
                 argument_type,
+                is_data: false,
                 label: "".into(),
             })
             .collect(),
@@ -60,7 +61,7 @@ fn decode(template: &EventTemplate, bytes: &[u8]) -> Result<DecodedArguments, De
 
 fn check_argument(argument_type: ArgumentType, status: u32, payload: &[u8], expected: &str) {
     let bytes = argument(status, payload);
-    let (arguments, _) = decode(&template(&[argument_type], false), &record(0, &bytes, 1)).unwrap();
+    let DecodedArguments { arguments, .. } = decode(&template(&[argument_type], false), &record(0, &bytes, 1)).unwrap();
     assert_eq!(serde_json::to_string(&arguments).unwrap(), expected);
 }
 
@@ -148,14 +149,26 @@ fn sockets_show_addresses_and_names() {
 fn halves_carry_their_end_of_the_template() {
     let template = template(&[ArgumentType::String, ArgumentType::Int32], true);
     let first = argument(0, b"x");
-    let (arguments, value) = decode(&template, &record(wire::RECORD_FLAG_AWAIT_RETURN, &first, 1)).unwrap();
+    let DecodedArguments {
+        arguments,
+        return_value: value,
+        ..
+    } = decode(&template, &record(wire::RECORD_FLAG_AWAIT_RETURN, &first, 1)).unwrap();
     assert_eq!((arguments.len(), value.is_none()), (1, true));
     let second = argument(0, &(-2i64).to_le_bytes());
-    let (arguments, value) = decode(&template, &record(wire::RECORD_FLAG_RETURN, &second, 1)).unwrap();
+    let DecodedArguments {
+        arguments,
+        return_value: value,
+        ..
+    } = decode(&template, &record(wire::RECORD_FLAG_RETURN, &second, 1)).unwrap();
     assert!(arguments.is_empty());
     assert_eq!(value.unwrap().arg, Some(Arg::IntArg(-2)));
     let both = [first, second].concat();
-    let (arguments, value) = decode(&template, &record(0, &both, 2)).unwrap();
+    let DecodedArguments {
+        arguments,
+        return_value: value,
+        ..
+    } = decode(&template, &record(0, &both, 2)).unwrap();
     assert_eq!((arguments.len(), value.is_some()), (1, true));
 }
 
@@ -186,6 +199,7 @@ fn half(account: &Arc<Account>, tid: u32, time: u64) -> Half {
         process: ProcessKey::new(tid, 1),
         tid,
         arguments: vec![KprobeArgument::default()],
+        data: Vec::new(),
         action: 1,
     }
 }

@@ -101,7 +101,7 @@ fn value_of(given: &ValueSpec, operand: &Operand) -> anyhow::Result<Value> {
             file(fields.path.as_deref().unwrap_or_default(), fields.file_type.as_deref())?
         }
         (ValueSpec::Text(text), ArgumentType::String) => Value::String(text.clone().into_bytes()),
-        (ValueSpec::Fields(fields), ArgumentType::Sock) => Value::Sock(sock(fields)?),
+        (ValueSpec::Fields(fields), ArgumentType::Sock | ArgumentType::Skb) => Value::Sock(sock(fields)?),
         (ValueSpec::Fields(fields), ArgumentType::Sockaddr) => {
             let sock = sock(fields)?;
             Value::Sockaddr(Sockaddr {
@@ -115,7 +115,7 @@ fn value_of(given: &ValueSpec, operand: &Operand) -> anyhow::Result<Value> {
             match expected {
                 _ if operand.is_path() => "a path, or `{path: /dev/null, type: chr}`",
                 ArgumentType::String => "a text",
-                ArgumentType::Sock =>
+                ArgumentType::Sock | ArgumentType::Skb =>
                     "`{saddr: 10.0.0.1, sport: 40000, daddr: 10.0.0.2, dport: 443, protocol: IPPROTO_TCP, state: TCP_SYN_SENT}`",
                 ArgumentType::Sockaddr => "`{saddr: 10.0.0.2, sport: 443}`",
                 _ => "a number",

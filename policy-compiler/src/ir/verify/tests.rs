@@ -237,10 +237,10 @@ fn calls_fit_their_functions() {
     };
     assert_eq!(
         functions(|b| {
-            let small = b.data_addr(0, 8);
+            let small = b.map_value_addr("m", 0, 8);
             b.call_local(FuncId(1), &[small.into(), 3.into()]);
         }),
-        [Problem::UnknownData, wrong]
+        [wrong]
     );
 }
 

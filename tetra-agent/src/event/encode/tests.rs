@@ -75,6 +75,7 @@ fn policy(kind: HookKind, arguments: Vec<api::KprobeArgument>, return_value: Opt
         user: None,
         arguments: vec![ArgumentTemplate {
             argument_type: ArgumentType::Int32,
+            is_data: false,
             label: "".into(),
         }],
         has_return: return_value.is_some(),
@@ -90,6 +91,7 @@ fn policy(kind: HookKind, arguments: Vec<api::KprobeArgument>, return_value: Opt
     EventBody::Policy(Box::new(PolicyEvent {
         template,
         arguments,
+        data: Vec::new(),
         return_value,
         action: 1,
         return_action: 0,
