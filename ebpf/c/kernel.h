@@ -64,7 +64,7 @@ struct pid_namespace { __u32 level; struct ns_common ns; } CORE;
 struct net { struct ns_common ns; } CORE;
 struct time_namespace { struct ns_common ns; } CORE;
 struct cgroup_namespace { struct ns_common ns; } CORE;
-struct user_namespace { struct ns_common ns; } CORE;
+struct user_namespace { struct ns_common ns; int level; struct { __u32 val; } owner, group; } CORE;
 
 struct nsproxy {
 	struct uts_namespace *uts_ns;
@@ -139,6 +139,15 @@ struct sock {
 	__u16 sk_type;
 	__u16 sk_protocol;
 } CORE;
+struct bpf_prog_aux { char name[16]; } CORE;
+enum bpf_prog_type { BPF_PROG_TYPE_OF_KERNEL };
+struct bpf_prog { enum bpf_prog_type type; __u32 len; struct bpf_prog_aux *aux; } CORE;
+enum bpf_map_type { BPF_MAP_TYPE_OF_KERNEL };
+struct bpf_map { enum bpf_map_type map_type; __u32 key_size, value_size, max_entries; char name[16]; } CORE;
+struct perf_event_attr { __u32 type; } CORE;
+struct perf_event { struct perf_event_attr attr; } CORE;
+struct module { char name[56]; unsigned long taints; } CORE;
+struct load_info { const char *name; struct module *mod; _Bool sig_ok; } CORE;
 struct sk_buff {
 	unsigned int len;
 	__u32 priority;

@@ -179,6 +179,44 @@ struct argument_sockaddr {
 	__u8 addr[16];
 }; /* 24 bytes */
 
+struct argument_user_namespace {
+	__s32 level;              /* 0: the initial one */
+	__u32 uid, gid;           /* of its owner */
+	__u32 inum;
+}; /* 16 bytes */
+
+struct argument_cred {
+	__u32 uid, gid, euid, egid, suid, sgid, fsuid, fsgid;
+	__u32 securebits, pad;
+	__u64 cap_permitted, cap_effective, cap_inheritable;
+	struct argument_user_namespace user_ns;
+}; /* 80 bytes */
+
+struct argument_bpf_prog {
+	__u32 type, insn_cnt;
+	char name[16];
+}; /* 24 bytes */
+
+struct argument_bpf_map {
+	__u32 type, key_size, value_size, max_entries;
+	char name[16];
+}; /* 32 bytes */
+
+struct argument_perf_event {
+	__u64 config, probe_offset;
+	__u32 type, pad;
+	char func[128];
+}; /* 152 bytes */
+
+#define MODULE_SIGNATURE_UNKNOWN 0
+#define MODULE_SIGNATURE_BAD 1
+#define MODULE_SIGNATURE_GOOD 2
+struct argument_module {
+	__u64 taints;
+	__u32 signature, pad;     /* MODULE_SIGNATURE_* */
+	char name[64];
+}; /* 80 bytes */
+
 /* ---- scratch memory of a running program ---- */
 
 #define TEXT_MAX 4096          /* longest string or path, in bytes */

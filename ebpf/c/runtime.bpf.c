@@ -18,6 +18,7 @@
 #include "runtime/process.h"
 #include "runtime/workload.h"
 #include "runtime/record.h"
+#include "runtime/object.h"
 #include "runtime/ratelimit.h"
 #include "runtime/pending.h"
 

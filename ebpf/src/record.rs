@@ -225,6 +225,81 @@ pub struct ArgumentSockaddr {
     pub addr: [u8; 16],
 }
 
+/// Payload of a `user_namespace` argument.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ArgumentUserNamespace {
+    pub level: i32,
+    pub uid: u32,
+    pub gid: u32,
+    pub inum: u32,
+}
+
+/// Payload of a `cred` argument.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ArgumentCred {
+    pub uid: u32,
+    pub gid: u32,
+    pub euid: u32,
+    pub egid: u32,
+    pub suid: u32,
+    pub sgid: u32,
+    pub fsuid: u32,
+    pub fsgid: u32,
+    pub securebits: u32,
+    pub pad: u32,
+    pub cap_permitted: u64,
+    pub cap_effective: u64,
+    pub cap_inheritable: u64,
+    pub user_ns: ArgumentUserNamespace,
+}
+
+/// Payload of a `bpf_attr` or `bpf_prog` argument.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ArgumentBpfProg {
+    pub r#type: u32,
+    pub insn_cnt: u32,
+    pub name: [u8; 16],
+}
+
+/// Payload of a `bpf_map` argument.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ArgumentBpfMap {
+    pub r#type: u32,
+    pub key_size: u32,
+    pub value_size: u32,
+    pub max_entries: u32,
+    pub name: [u8; 16],
+}
+
+/// Payload of a `perf_event` argument.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ArgumentPerfEvent {
+    pub config: u64,
+    pub probe_offset: u64,
+    pub r#type: u32,
+    pub pad: u32,
+    pub func: [u8; 128],
+}
+
+pub const MODULE_SIGNATURE_UNKNOWN: u32 = 0;
+pub const MODULE_SIGNATURE_BAD: u32 = 1;
+pub const MODULE_SIGNATURE_GOOD: u32 = 2;
+
+/// Payload of a `module` or `load_info` argument.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ArgumentModule {
+    pub taints: u64,
+    pub signature: u32,
+    pub pad: u32,
+    pub name: [u8; 64],
+}
+
 /// Longest string or path, in bytes.
 pub const TEXT_MAX: usize = 4096;
 /// Bytes behind a text that a program may scribble on.

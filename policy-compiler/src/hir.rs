@@ -477,6 +477,15 @@ impl Operand {
         matches!(self.argument_type, Fd | File | Path | Dentry | LinuxBinprm)
     }
 
+    /// Whether the value is an object of the kernel that events show and no filter asks about.
+    pub fn is_object(&self) -> bool {
+        use ArgumentType::{BpfAttr, BpfMap, BpfProg, Cred, LoadInfo, Module, PerfEvent, UserNamespace};
+        matches!(
+            self.argument_type,
+            UserNamespace | Cred | BpfAttr | BpfProg | BpfMap | PerfEvent | Module | LoadInfo
+        )
+    }
+
     /// Whether it stands in memory that is read for it: the address of a text, or a number.
     pub fn is_loaded(&self) -> bool {
         matches!(
@@ -503,7 +512,11 @@ impl Operand {
 
     /// Whether the value is a number that stands in memory.
     pub fn is_loaded_number(&self) -> bool {
-        self.is_loaded() && !self.is_text() && !self.is_socket() && self.argument_type != ArgumentType::Nop
+        self.is_loaded()
+            && !self.is_text()
+            && !self.is_socket()
+            && !self.is_object()
+            && self.argument_type != ArgumentType::Nop
     }
 
     /// Whether what is read for one operand is what is read for the other: numbers are read whole, and cut to their types when they are

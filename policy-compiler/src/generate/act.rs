@@ -535,6 +535,19 @@ impl Generator<'_> {
             let number = (index - before) as u32;
             let status = self.status(index);
             self.call(name, &[scratch, number.into(), status.into()]);
+        } else if operand.is_object() {
+            let name = match operand.argument_type {
+                ArgumentType::UserNamespace => "tetra_put_user_namespace",
+                ArgumentType::Cred => "tetra_put_cred",
+                ArgumentType::BpfAttr => "tetra_put_bpf_attr",
+                ArgumentType::BpfProg => "tetra_put_bpf_prog",
+                ArgumentType::BpfMap => "tetra_put_bpf_map",
+                ArgumentType::PerfEvent => "tetra_put_perf_event",
+                ArgumentType::Module => "tetra_put_module",
+                _ => "tetra_put_load_info",
+            };
+            let address = self.raw(operand)?;
+            self.call(name, &[scratch, address.into()]);
         } else if operand.argument_type == ArgumentType::Nop {
             self.call("tetra_put_integer", &[scratch, 0u32.into(), 0u32.into()]);
         } else {
@@ -558,5 +571,5 @@ fn acts_at_return(instance: &Instance) -> bool {
 /// Whether an argument takes eight bytes, whatever happens.
 fn is_number(argument: &Argument) -> bool {
     let operand = &argument.operand;
-    !(operand.is_text() || operand.is_socket() || operand.is_loaded())
+    !(operand.is_text() || operand.is_socket() || operand.is_object() || operand.is_loaded())
 }

@@ -39,6 +39,15 @@ pub(super) fn argument_type(written: ArgType) -> Option<ArgumentType> {
         ArgType::Sock => ArgumentType::Sock,
         ArgType::Sockaddr => ArgumentType::Sockaddr,
         ArgType::Skb => ArgumentType::Skb,
+        ArgType::UserNamespace => ArgumentType::UserNamespace,
+        ArgType::Cred => ArgumentType::Cred,
+        ArgType::BpfAttr => ArgumentType::BpfAttr,
+        ArgType::BpfProg => ArgumentType::BpfProg,
+        ArgType::BpfMap => ArgumentType::BpfMap,
+        ArgType::PerfEvent => ArgumentType::PerfEvent,
+        ArgType::Module => ArgumentType::Module,
+        ArgType::LoadInfo => ArgumentType::LoadInfo,
+        ArgType::Capability => ArgumentType::Capability,
         ArgType::Nop => ArgumentType::Nop,
         _ => return None,
     })
@@ -54,6 +63,14 @@ fn kernel_struct(argument_type: ArgumentType) -> Option<&'static str> {
         ArgumentType::Sock => "sock",
         ArgumentType::Sockaddr => "sockaddr",
         ArgumentType::Skb => "sk_buff",
+        ArgumentType::UserNamespace => "user_namespace",
+        ArgumentType::Cred => "cred",
+        ArgumentType::BpfAttr => "bpf_attr",
+        ArgumentType::BpfProg => "bpf_prog",
+        ArgumentType::BpfMap => "bpf_map",
+        ArgumentType::PerfEvent => "perf_event",
+        ArgumentType::Module => "module",
+        ArgumentType::LoadInfo => "load_info",
         _ => return None,
     })
 }
@@ -62,6 +79,7 @@ fn kernel_struct(argument_type: ArgumentType) -> Option<&'static str> {
 #[derive(Clone, Copy)]
 struct Shorthand {
     structure: &'static str,
+    /// Empty: what the argument itself points to.
     member: &'static str,
     /// Whether what the member points to is meant.
     is_pointer: bool,
@@ -70,6 +88,15 @@ struct Shorthand {
 }
 
 impl Shorthand {
+    const fn capabilities(argument_type: ArgumentType) -> Self {
+        Self {
+            structure: "",
+            member: "",
+            is_pointer: false,
+            argument_type,
+        }
+    }
+
     fn of(written: ArgType) -> Option<Self> {
         Some(match written {
             ArgType::Socket => Self {
@@ -78,6 +105,23 @@ impl Shorthand {
                 is_pointer: true,
                 argument_type: ArgumentType::Sock,
             },
+            ArgType::Filename => Self {
+                structure: "filename",
+                member: "name",
+                is_pointer: true,
+                argument_type: ArgumentType::String,
+            },
+            ArgType::Kiocb => Self {
+                structure: "kiocb",
+                member: "ki_filp",
+                is_pointer: true,
+                argument_type: ArgumentType::File,
+            },
+            // however the kernel declares a set of capabilities, it takes eight bytes
+            ArgType::KernelCapT => Self::capabilities(ArgumentType::KernelCapT),
+            ArgType::CapInheritable => Self::capabilities(ArgumentType::CapInheritable),
+            ArgType::CapPermitted => Self::capabilities(ArgumentType::CapPermitted),
+            ArgType::CapEffective => Self::capabilities(ArgumentType::CapEffective),
             ArgType::NetDevice => Self {
                 structure: "net_device",
                 member: "name",
@@ -162,7 +206,7 @@ impl Resolver<'_> {
                 codes::NOT_COMPILED,
                 &path.key("type"),
                 format!("the argument type `{}` is not compiled", spec.arg_type),
-                "compiled are: integers, size_t, string, fd, file, path, dentry, linux_binprm, sock, socket, sockaddr, skb, net_device, syscall64 and nop",
+                "compiled are: integers, size_t, string, fd, file, path, dentry, linux_binprm, kiocb, filename, sock, socket, sockaddr, skb, net_device, cred, user_namespace, capability, sets of capabilities, module, load_info, bpf_attr, bpf_prog, bpf_map, perf_event, syscall64 and nop",
             );
         }
         compiled
@@ -261,6 +305,18 @@ impl Resolver<'_> {
                 return None;
             }
         };
+        if of.member.is_empty() {
+            return Some(Operand {
+                source: OperandSource::Chain(Box::new(Chain {
+                    from: ChainStart::Parameter(spec.index),
+                    pointers: Vec::new(),
+                    offset: 0,
+                    size: Some(8),
+                })),
+                argument_type: of.argument_type,
+                exact_type: false,
+            });
+        }
         if let Some(kernel_type) = kernel_type {
             self.check_struct(of.structure, spec, kernel_type, path);
         }
@@ -360,7 +416,7 @@ impl Resolver<'_> {
         let declaration = btf.c_declaration(kernel_type);
         let pointee = match resolved {
             Kind::Ptr(target) => match btf.kind(btf.resolve(target)) {
-                Kind::Struct { name, .. } | Kind::Fwd { name, .. } => Some(name),
+                Kind::Struct { name, .. } | Kind::Union { name, .. } | Kind::Fwd { name, .. } => Some(name),
                 _ => None,
             },
             _ => None,
@@ -578,12 +634,18 @@ pub(crate) fn integer_width(argument_type: ArgumentType) -> Option<(u32, bool)> 
     Some(match argument_type {
         ArgumentType::Int8 => (8, true),
         ArgumentType::Int16 => (16, true),
-        ArgumentType::Int32 => (32, true),
+        ArgumentType::Int32 | ArgumentType::Capability => (32, true),
         ArgumentType::Int64 => (64, true),
         ArgumentType::Uint8 => (8, false),
         ArgumentType::Uint16 => (16, false),
         ArgumentType::Uint32 => (32, false),
-        ArgumentType::Uint64 | ArgumentType::SizeT | ArgumentType::Syscall64 => (64, false),
+        ArgumentType::Uint64
+        | ArgumentType::SizeT
+        | ArgumentType::Syscall64
+        | ArgumentType::KernelCapT
+        | ArgumentType::CapInheritable
+        | ArgumentType::CapPermitted
+        | ArgumentType::CapEffective => (64, false),
         _ => return None,
     })
 }

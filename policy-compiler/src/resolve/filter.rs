@@ -367,6 +367,10 @@ impl Resolver<'_> {
                 }
                 continue;
             }
+            if let Some(named) = capabilities(operand.argument_type, text) {
+                values.push(named);
+                continue;
+            }
             let parsed = integer::range(text, bits, signed)
                 .filter(|_| accepts_ranges)
                 .map(|r| ranges.push(r));
@@ -685,6 +689,29 @@ pub(crate) fn type_name(argument_type: ArgumentType) -> &'static str {
         ArgumentType::Sockaddr => "sockaddr",
         ArgumentType::Nop => "nop",
         ArgumentType::Skb => "skb",
+        ArgumentType::UserNamespace => "user_namespace",
+        ArgumentType::Cred => "cred",
+        ArgumentType::BpfAttr => "bpf_attr",
+        ArgumentType::BpfProg => "bpf_prog",
+        ArgumentType::BpfMap => "bpf_map",
+        ArgumentType::PerfEvent => "perf_event",
+        ArgumentType::Module => "module",
+        ArgumentType::LoadInfo => "load_info",
+        ArgumentType::Capability => "capability",
+        ArgumentType::KernelCapT => "kernel_cap_t",
+        ArgumentType::CapInheritable => "cap_inheritable",
+        ArgumentType::CapPermitted => "cap_permitted",
+        ArgumentType::CapEffective => "cap_effective",
+    }
+}
+
+/// Names of capabilities as the number that a type makes of them: a set, or one capability.
+fn capabilities(argument_type: ArgumentType, text: &str) -> Option<u64> {
+    use ArgumentType::{CapEffective, CapInheritable, CapPermitted, Capability, KernelCapT};
+    match argument_type {
+        Capability => tracingpolicy_crd::value::capability(text).map(u64::from),
+        KernelCapT | CapInheritable | CapPermitted | CapEffective => tracingpolicy_crd::value::capability_set(text),
+        _ => None,
     }
 }
 

@@ -101,10 +101,10 @@ fn errors_that_cannot_be_returned() {
 fn what_is_not_compiled_is_named() {
     check_error("  loader: true\n", 500, 6, "loader");
     check_error(
-        "  kprobes:\n  - call: tcp_connect\n    syscall: false\n    args: [{index: 0, type: kiocb}]\n",
+        "  kprobes:\n  - call: tcp_connect\n    syscall: false\n    args: [{index: 0, type: iov_iter}]\n",
         500,
         9,
-        "kiocb",
+        "iov_iter",
     );
     check_error(
         &format!("{OPEN}    selectors: [{{matchActions: [{{action: GetUrl, argUrl: \"http://x\"}}]}}]\n"),

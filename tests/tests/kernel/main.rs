@@ -7,6 +7,7 @@ mod file_monitoring;
 mod many;
 mod network;
 mod objects;
+mod objects_of_the_kernel;
 mod override_result;
 mod paths;
 mod persistence;

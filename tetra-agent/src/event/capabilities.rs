@@ -1,12 +1,21 @@
 //! Capability sets as API enums.
 
-use tetra_api::tetragon::{Capabilities, CapabilitiesType};
+use tetra_api::tetragon::{Capabilities, CapabilitiesType, SecureBitsType};
 
 /// Numbers of the bits that are set and have a name, ascending.
 pub fn numbers(set: u64) -> Vec<i32> {
     (0..64)
         .filter(|bit| set & (1 << bit) != 0)
         .filter(|&bit| CapabilitiesType::try_from(bit).is_ok())
+        .collect()
+}
+
+/// The secure bits that are set and have a name, as `SecureBitsType`.
+pub fn secure_bits(bits: u32) -> Vec<i32> {
+    (0..8)
+        .map(|bit| 1i32 << bit)
+        .filter(|bit| bits & *bit as u32 != 0)
+        .filter(|&bit| SecureBitsType::try_from(bit).is_ok())
         .collect()
 }
 

@@ -261,12 +261,6 @@ fn namespaces(inodes: &[u32; 10], host: &[u32; 10]) -> api::Namespaces {
 }
 
 fn credentials(c: &Credentials) -> api::ProcessCredentials {
-    let securebits = (0..8)
-        .map(|bit| 1 << bit)
-        .filter(|bit| c.securebits & bit != 0)
-        .map(|bit| bit as i32)
-        .filter(|&bit| api::SecureBitsType::try_from(bit).is_ok())
-        .collect();
     api::ProcessCredentials {
         uid: Some(c.uid),
         gid: Some(c.gid),
@@ -276,7 +270,7 @@ fn credentials(c: &Credentials) -> api::ProcessCredentials {
         sgid: Some(c.sgid),
         fsuid: Some(c.fsuid),
         fsgid: Some(c.fsgid),
-        securebits,
+        securebits: capabilities::secure_bits(c.securebits),
         caps: None,
         user_ns: None,
     }

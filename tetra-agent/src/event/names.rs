@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use tetra_api::tetragon::CapabilitiesType;
+
 /// `AF_INET`
 const AF_INET: u16 = 2;
 /// `AF_INET6`
@@ -32,6 +34,69 @@ const SIGNALS: [&str; 32] = [
     "SIGUSR2", "SIGPIPE", "SIGALRM", "SIGTERM", "SIGSTKFLT", "SIGCHLD", "SIGCONT", "SIGSTOP", "SIGTSTP", "SIGTTIN",
     "SIGTTOU", "SIGURG", "SIGXCPU", "SIGXFSZ", "SIGVTALRM", "SIGPROF", "SIGWINCH", "SIGIO", "SIGPWR", "SIGSYS",
 ];
+
+/// `enum bpf_prog_type` (include/uapi/linux/bpf.h).
+#[rustfmt::skip]
+const BPF_PROG_TYPES: [&str; 33] = [
+    "BPF_PROG_TYPE_UNSPEC", "BPF_PROG_TYPE_SOCKET_FILTER", "BPF_PROG_TYPE_KPROBE", "BPF_PROG_TYPE_SCHED_CLS",
+    "BPF_PROG_TYPE_SCHED_ACT", "BPF_PROG_TYPE_TRACEPOINT", "BPF_PROG_TYPE_XDP", "BPF_PROG_TYPE_PERF_EVENT",
+    "BPF_PROG_TYPE_CGROUP_SKB", "BPF_PROG_TYPE_CGROUP_SOCK", "BPF_PROG_TYPE_LWT_IN", "BPF_PROG_TYPE_LWT_OUT",
+    "BPF_PROG_TYPE_LWT_XMIT", "BPF_PROG_TYPE_SOCK_OPS", "BPF_PROG_TYPE_SK_SKB", "BPF_PROG_TYPE_CGROUP_DEVICE",
+    "BPF_PROG_TYPE_SK_MSG", "BPF_PROG_TYPE_RAW_TRACEPOINT", "BPF_PROG_TYPE_CGROUP_SOCK_ADDR",
+    "BPF_PROG_TYPE_LWT_SEG6LOCAL", "BPF_PROG_TYPE_LIRC_MODE2", "BPF_PROG_TYPE_SK_REUSEPORT",
+    "BPF_PROG_TYPE_FLOW_DISSECTOR", "BPF_PROG_TYPE_CGROUP_SYSCTL", "BPF_PROG_TYPE_RAW_TRACEPOINT_WRITABLE",
+    "BPF_PROG_TYPE_CGROUP_SOCKOPT", "BPF_PROG_TYPE_TRACING", "BPF_PROG_TYPE_STRUCT_OPS", "BPF_PROG_TYPE_EXT",
+    "BPF_PROG_TYPE_LSM", "BPF_PROG_TYPE_SK_LOOKUP", "BPF_PROG_TYPE_SYSCALL", "BPF_PROG_TYPE_NETFILTER",
+];
+
+/// `enum bpf_map_type`, likewise.
+#[rustfmt::skip]
+const BPF_MAP_TYPES: [&str; 34] = [
+    "BPF_MAP_TYPE_UNSPEC", "BPF_MAP_TYPE_HASH", "BPF_MAP_TYPE_ARRAY", "BPF_MAP_TYPE_PROG_ARRAY",
+    "BPF_MAP_TYPE_PERF_EVENT_ARRAY", "BPF_MAP_TYPE_PERCPU_HASH", "BPF_MAP_TYPE_PERCPU_ARRAY", "BPF_MAP_TYPE_STACK_TRACE",
+    "BPF_MAP_TYPE_CGROUP_ARRAY", "BPF_MAP_TYPE_LRU_HASH", "BPF_MAP_TYPE_LRU_PERCPU_HASH", "BPF_MAP_TYPE_LPM_TRIE",
+    "BPF_MAP_TYPE_ARRAY_OF_MAPS", "BPF_MAP_TYPE_HASH_OF_MAPS", "BPF_MAP_TYPE_DEVMAP", "BPF_MAP_TYPE_SOCKMAP",
+    "BPF_MAP_TYPE_CPUMAP", "BPF_MAP_TYPE_XSKMAP", "BPF_MAP_TYPE_SOCKHASH", "BPF_MAP_TYPE_CGROUP_STORAGE",
+    "BPF_MAP_TYPE_REUSEPORT_SOCKARRAY", "BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE", "BPF_MAP_TYPE_QUEUE", "BPF_MAP_TYPE_STACK",
+    "BPF_MAP_TYPE_SK_STORAGE", "BPF_MAP_TYPE_DEVMAP_HASH", "BPF_MAP_TYPE_STRUCT_OPS", "BPF_MAP_TYPE_RINGBUF",
+    "BPF_MAP_TYPE_INODE_STORAGE", "BPF_MAP_TYPE_TASK_STORAGE", "BPF_MAP_TYPE_BLOOM_FILTER", "BPF_MAP_TYPE_USER_RINGBUF",
+    "BPF_MAP_TYPE_CGRP_STORAGE", "BPF_MAP_TYPE_ARENA",
+];
+
+/// `enum perf_type_id` (include/uapi/linux/perf_event.h).
+#[rustfmt::skip]
+const PERF_TYPES: [&str; 6] = [
+    "PERF_TYPE_HARDWARE", "PERF_TYPE_SOFTWARE", "PERF_TYPE_TRACEPOINT", "PERF_TYPE_HW_CACHE", "PERF_TYPE_RAW",
+    "PERF_TYPE_BREAKPOINT",
+];
+
+/// Type of a BPF program.
+pub fn bpf_prog_type(number: u32) -> Cow<'static, str> {
+    large_number_or(&BPF_PROG_TYPES, number)
+}
+
+/// Type of a BPF map.
+pub fn bpf_map_type(number: u32) -> Cow<'static, str> {
+    large_number_or(&BPF_MAP_TYPES, number)
+}
+
+/// Type of a perf event. Those above the last are given out as drivers register.
+pub fn perf_type(number: u32) -> Cow<'static, str> {
+    large_number_or(&PERF_TYPES, number)
+}
+
+/// A capability, as the API names it.
+pub fn capability(number: i32) -> Cow<'static, str> {
+    CapabilitiesType::try_from(number).map_or_else(
+        |_| Cow::Owned(number.to_string()),
+        |known| Cow::Borrowed(known.as_str_name()),
+    )
+}
+
+fn large_number_or(names: &'static [&'static str], number: u32) -> Cow<'static, str> {
+    let name = names.get(number as usize);
+    name.map_or_else(|| Cow::Owned(number.to_string()), |name| Cow::Borrowed(*name))
+}
 
 fn number_or(name: Option<&'static str>, number: u16) -> Cow<'static, str> {
     name.map_or_else(|| Cow::Owned(number.to_string()), Cow::Borrowed)

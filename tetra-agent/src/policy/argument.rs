@@ -6,7 +6,7 @@ use tetra_api::tetragon::kprobe_argument::Arg;
 use zerocopy::FromBytes as _;
 
 use super::{ArgumentTemplate, ArgumentType};
-use crate::event::{names, permission::permission};
+use crate::event::{capabilities, names, permission::permission};
 use crate::record::Argument;
 use crate::text::to_text;
 
@@ -89,6 +89,59 @@ fn value(argument_type: ArgumentType, payload: &[u8]) -> Option<Arg> {
                 port: u32::from(s.port),
             })
         }
+        ArgumentType::UserNamespace => Arg::UserNsArg(user_namespace(
+            &wire::ArgumentUserNamespace::read_from_prefix(payload).ok()?.0,
+        )),
+        ArgumentType::Cred => Arg::ProcessCredentialsArg(cred(&wire::ArgumentCred::read_from_prefix(payload).ok()?.0)),
+        ArgumentType::BpfAttr => {
+            let p = wire::ArgumentBpfProg::read_from_prefix(payload).ok()?.0;
+            Arg::BpfAttrArg(api::KprobeBpfAttr {
+                prog_type: names::bpf_prog_type(p.r#type).into_owned(),
+                insn_cnt: p.insn_cnt,
+                prog_name: terminated(&p.name),
+            })
+        }
+        ArgumentType::BpfProg => {
+            let p = wire::ArgumentBpfProg::read_from_prefix(payload).ok()?.0;
+            Arg::BpfProgArg(api::KprobeBpfProg {
+                prog_type: names::bpf_prog_type(p.r#type).into_owned(),
+                insn_cnt: p.insn_cnt,
+                prog_name: terminated(&p.name),
+            })
+        }
+        ArgumentType::BpfMap => {
+            let m = wire::ArgumentBpfMap::read_from_prefix(payload).ok()?.0;
+            Arg::BpfMapArg(api::KprobeBpfMap {
+                map_type: names::bpf_map_type(m.r#type).into_owned(),
+                key_size: m.key_size,
+                value_size: m.value_size,
+                max_entries: m.max_entries,
+                map_name: terminated(&m.name),
+            })
+        }
+        ArgumentType::PerfEvent => {
+            let e = wire::ArgumentPerfEvent::read_from_prefix(payload).ok()?.0;
+            Arg::PerfEventArg(api::KprobePerfEvent {
+                kprobe_func: terminated(&e.func),
+                r#type: names::perf_type(e.r#type).into_owned(),
+                config: e.config,
+                probe_offset: e.probe_offset,
+            })
+        }
+        ArgumentType::Module | ArgumentType::LoadInfo => {
+            Arg::ModuleArg(module(&wire::ArgumentModule::read_from_prefix(payload).ok()?.0))
+        }
+        ArgumentType::Capability => {
+            let number = word(payload)? as i32;
+            Arg::CapabilityArg(api::KprobeCapability {
+                value: Some(number),
+                name: names::capability(number).into_owned(),
+            })
+        }
+        ArgumentType::KernelCapT => Arg::KernelCapTArg(format!("{:016x}", word(payload)?)),
+        ArgumentType::CapInheritable => Arg::CapInheritableArg(format!("{:016x}", word(payload)?)),
+        ArgumentType::CapPermitted => Arg::CapPermittedArg(format!("{:016x}", word(payload)?)),
+        ArgumentType::CapEffective => Arg::CapEffectiveArg(format!("{:016x}", word(payload)?)),
         ArgumentType::Nop => return None,
     })
 }
@@ -132,6 +185,58 @@ impl Path {
             .to_owned(),
             permission: permission(argument.mode),
         })
+    }
+}
+
+/// A name that ends at its first NUL, or with the array.
+fn terminated(bytes: &[u8]) -> String {
+    to_text(bytes.split(|&byte| byte == 0).next().unwrap_or_default())
+}
+
+fn user_namespace(ns: &wire::ArgumentUserNamespace) -> api::UserNamespace {
+    api::UserNamespace {
+        level: Some(ns.level),
+        uid: Some(ns.uid),
+        gid: Some(ns.gid),
+        ns: Some(api::Namespace {
+            inum: ns.inum,
+            is_host: ns.level == 0,
+        }),
+    }
+}
+
+fn cred(c: &wire::ArgumentCred) -> api::ProcessCredentials {
+    api::ProcessCredentials {
+        uid: Some(c.uid),
+        gid: Some(c.gid),
+        euid: Some(c.euid),
+        egid: Some(c.egid),
+        suid: Some(c.suid),
+        sgid: Some(c.sgid),
+        fsuid: Some(c.fsuid),
+        fsgid: Some(c.fsgid),
+        securebits: capabilities::secure_bits(c.securebits),
+        caps: Some(capabilities::message(
+            c.cap_permitted,
+            c.cap_effective,
+            c.cap_inheritable,
+        )),
+        user_ns: Some(user_namespace(&c.user_ns)),
+    }
+}
+
+fn module(m: &wire::ArgumentModule) -> api::KernelModule {
+    let taints = (0..31).map(|bit| 1i32 << bit).filter(|bit| m.taints & *bit as u64 != 0);
+    api::KernelModule {
+        name: terminated(&m.name),
+        signature_ok: match m.signature {
+            wire::MODULE_SIGNATURE_GOOD => Some(true),
+            wire::MODULE_SIGNATURE_BAD => Some(false),
+            _ => None,
+        },
+        tainted: taints
+            .filter(|bit| api::TaintedBitsType::try_from(*bit).is_ok())
+            .collect(),
     }
 }
 
