@@ -113,6 +113,38 @@ fn what_is_compiled_is_loaded() {
     assert!(loaded > 0, "at least tracepoints work everywhere");
 }
 
+#[test]
+fn the_library_is_loaded() {
+    if !guard::can_load() {
+        return;
+    }
+    let mut files = Vec::new();
+    yaml_files(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/library"),
+        &mut files,
+    );
+    files.sort();
+    let policies: Vec<Policy> = files.iter().flat_map(|file| policies_of(file)).collect();
+    assert_eq!(policies.len(), files.len(), "each file holds a valid policy");
+    let facts = collect(&Needs {
+        tracepoints: tracepoints_needed(&policies),
+        functions: true,
+        ..Needs::default()
+    })
+    .expect("facts");
+    if !facts.features.fentry && !facts.features.kprobe {
+        guard::skip("this kernel has neither fentry nor kprobes");
+        return;
+    }
+    let maps = SharedMaps::create(&SensorOptions::default()).expect("maps");
+    let mut set = HookSet::new(&maps).expect("a set");
+    match load(&mut set, policies, &facts) {
+        Ok(Ok(line)) => println!("{} policies: {line}", files.len()),
+        Ok(Err(refusal)) => panic!("{refusal}"),
+        Err(error) => panic!("{}", text_of(&error)),
+    }
+}
+
 /// Compiles and applies a set; its hooks and their verified instructions, or why the compiler refuses it for this kernel.
 fn load(set: &mut HookSet, policies: Vec<Policy>, facts: &KernelFacts) -> Result<Result<String, String>, LoadError> {
     let compilation = compile(&PolicySet::from_policies(policies), facts, &Options::default());

@@ -26,7 +26,7 @@ pub fn example(name: &str, replacements: &[(&str, &str)]) -> String {
     text
 }
 
-/// All example policies.
+/// All example policies but those of the library.
 ///
 /// # Panics
 /// If `examples/` cannot be read.
@@ -36,7 +36,7 @@ pub fn examples() -> Vec<PathBuf> {
     while let Some(directory) = pending.pop() {
         for entry in std::fs::read_dir(&directory).expect("examples/ can be read") {
             let path = entry.expect("examples/ can be read").path();
-            if path.is_dir() {
+            if path.is_dir() && !path.ends_with("library") {
                 pending.push(path);
             } else if path.extension().is_some_and(|extension| extension == "yaml") {
                 found.push(path);

@@ -56,7 +56,7 @@ fn explain_files(files: &[PathBuf], arguments: &Explain) -> anyhow::Result<ExitC
     } else {
         arguments.btf.iter().map(|name| Kernel::from_argument(name)).collect()
     };
-    let facts = collect_for(&loaded.policies, &kernels[0])?;
+    let facts = collect_for(&loaded.policies, &kernels[0])?.with_any_namespaces();
     say_if_guessed(&facts)?;
     let others = kernels::collect(&loaded.policies, &kernels[1..]);
     let set = PolicySet::from_policies(std::mem::take(&mut loaded.policies));

@@ -57,6 +57,19 @@ pub(super) struct Facts {
     pub(super) basis: Basis,
 }
 
+impl Facts {
+    /// With a number for every namespace of the host: those that are given at boot have one that stands for them. Only for what
+    /// is never loaded.
+    pub(super) fn with_any_namespaces(mut self) -> Self {
+        if !matches!(self.basis, Basis::Tried) {
+            for (name, number) in [("Mnt", 0xf000_0000), ("Net", 0xf000_0001)] {
+                self.kernel.host_namespaces.entry(name.to_owned()).or_insert(number);
+            }
+        }
+        self
+    }
+}
+
 /// Where the features of a kernel are known from.
 pub(super) enum Basis {
     /// They were tried.

@@ -110,7 +110,7 @@ fn run_file(file: &Path, btf: Option<&Path>) -> anyhow::Result<Vec<Verdict>> {
     if loaded.has_errors() {
         bail!("`{}` has errors", policy.display());
     }
-    let facts = collect_for(&loaded.policies, &Kernel::from_option(btf))?;
+    let facts = collect_for(&loaded.policies, &Kernel::from_option(btf))?.with_any_namespaces();
     say_if_guessed(&facts)?;
     let set = PolicySet::from_policies(loaded.policies);
     let (hooks, diagnostics) = hooks(&set, &facts.kernel);

@@ -45,7 +45,9 @@ pub(super) fn collect(policies: &[Policy], kernels: &[Kernel]) -> Vec<Other> {
         .iter()
         .map(|kernel| Other {
             name: kernel.to_string(),
-            facts: collect_for(policies, kernel).map_err(|error| format!("{error:#}")),
+            facts: collect_for(policies, kernel)
+                .map(Facts::with_any_namespaces)
+                .map_err(|error| format!("{error:#}")),
         })
         .collect()
 }

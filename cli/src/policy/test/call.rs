@@ -5,12 +5,12 @@ use std::net::IpAddr;
 
 use anyhow::{Context as _, bail};
 use policy_compiler::facts::KernelFacts;
-use policy_compiler::hir::{CapabilitySet, Hook, Namespace, Notification, Operand, Predicate};
+use policy_compiler::hir::{Argument, CapabilitySet, Hook, Namespace, Notification, Operand, Predicate};
 use policy_compiler::interpret::{Call, Process, Sock, Sockaddr, Value};
 use policy_compiler::output::{ArgumentType, HookKind};
 use tracingpolicy_crd::{ArgSpec, Policy, value};
 
-use super::expectations::{Case, Fields, ProcessSpec, ValueSpec};
+use super::expectations::{ArgumentName, Case, Fields, ProcessSpec, ValueSpec};
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -42,17 +42,15 @@ pub(super) fn call_of(
     facts: &KernelFacts,
 ) -> anyhow::Result<Call> {
     let mut values = BTreeMap::new();
-    for (spec, argument) in specs(hook, policy).iter().zip(&hook.arguments) {
-        if let Some(given) = case.args.get(&spec.index) {
-            let value = value_of(given, &argument.operand).with_context(|| format!("argument {}", spec.index))?;
-            values.insert(argument.operand.clone(), value);
-        }
-    }
-    for index in case.args.keys() {
-        if specs(hook, policy).iter().all(|spec| spec.index != *index) {
-            bail!("the policy has no argument with the index {index}");
-        }
-    }
+    let specs = specs(hook, policy);
+    let of_args = hook.arguments.iter().filter(|argument| !argument.is_data);
+    let args: Vec<&Argument> = of_args.collect();
+    let data: Vec<&Argument> = hook.arguments.iter().filter(|argument| argument.is_data).collect();
+    let by_index = |index: u32| specs.iter().position(|spec| spec.index == index);
+    take(&mut values, "argument", &case.args, &args, by_index)?;
+    take(&mut values, "entry of `data`", &case.data, &data, |index| {
+        Some(index as usize)
+    })?;
     if let (Some(given), Some(returned)) = (&case.returned, &hook.returned) {
         let value = value_of(given, &returned.operand).context("the value returned")?;
         values.insert(returned.operand.clone(), value);
@@ -62,6 +60,28 @@ pub(super) fn call_of(
         process: process_of(&case.process, defaults, facts)?,
         notified: notified(hook),
     })
+}
+
+/// Takes the values that a case gives to arguments, each by its label or by what `position` makes of its index.
+fn take(
+    values: &mut BTreeMap<Operand, Value>,
+    what: &str,
+    given: &BTreeMap<ArgumentName, ValueSpec>,
+    arguments: &[&Argument],
+    position: impl Fn(u32) -> Option<usize>,
+) -> anyhow::Result<()> {
+    for (name, value) in given {
+        let found = match name {
+            ArgumentName::Index(index) => position(*index).and_then(|at| arguments.get(at)),
+            ArgumentName::Label(label) => arguments.iter().find(|argument| *argument.label == **label),
+        };
+        let Some(argument) = found else {
+            bail!("the policy has no {what} with the {name}");
+        };
+        let value = value_of(value, &argument.operand).with_context(|| format!("{what} with the {name}"))?;
+        values.insert(argument.operand.clone(), value);
+    }
+    Ok(())
 }
 
 /// The arguments as the policy has them.

@@ -26,15 +26,36 @@ pub(super) struct Case {
     pub(super) name: String,
     /// What is called, as the policy names it.
     pub(super) hook: String,
-    /// Values by the index that the policy gives to the argument.
+    /// Values by the index that the policy gives to the argument, or by its label; of several arguments with one index, the first is
+    /// meant.
     #[serde(default)]
-    pub(super) args: BTreeMap<u32, ValueSpec>,
+    pub(super) args: BTreeMap<ArgumentName, ValueSpec>,
+    /// Likewise of entries of `data`, by position or label.
+    #[serde(default)]
+    pub(super) data: BTreeMap<ArgumentName, ValueSpec>,
     /// What the call returns.
     #[serde(rename = "return")]
     pub(super) returned: Option<ValueSpec>,
     #[serde(default)]
     pub(super) process: ProcessSpec,
     pub(super) expect: Outcome,
+}
+
+/// How a case says which argument it means.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum ArgumentName {
+    Index(u32),
+    Label(String),
+}
+
+impl fmt::Display for ArgumentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Index(index) => write!(f, "index {index}"),
+            Self::Label(label) => write!(f, "label `{label}`"),
+        }
+    }
 }
 
 /// The process that makes a call; what is left out is that of a process of the host without privileges.
