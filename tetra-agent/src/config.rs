@@ -110,6 +110,8 @@ pub struct ExportConfig {
     pub permission: u32,
     /// Age at which the file is rotated; zero: never.
     pub rotation_interval: Duration,
+    /// Whether rotated files are compressed.
+    pub compress: bool,
     /// Events that are exported in a minute; `None`: all.
     pub per_minute: Option<u32>,
 }
@@ -372,6 +374,7 @@ fn export(get: &value::Values<'_>, options: FilterOptions) -> Result<Option<Expo
         max_backups: get.number("export-file-max-backups")?,
         permission,
         rotation_interval: get.duration("export-file-rotation-interval")?,
+        compress: get.boolean("export-file-compress")?,
         per_minute,
     }))
 }

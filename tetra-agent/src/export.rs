@@ -5,6 +5,7 @@
 //! full the pipeline waits a moment (records then wait in the kernel's rings), after that it drops until there is room.
 
 mod batch;
+mod compress;
 mod file;
 mod limit;
 mod queue;

@@ -101,7 +101,7 @@ pub const FLAGS: &[Flag] = &[
     flag("export-aggregation-window-size", Duration, "15s", Refused("events are not aggregated"), "Time in which events are aggregated"),
     flag("export-allowlist", Text, "", Honoured, "Filters, in JSON: only events that match one are exported"),
     flag("export-denylist", Text, "", Honoured, "Filters, in JSON: events that match one are not exported"),
-    flag("export-file-compress", Boolean, "false", Refused("rotated files are not compressed yet"), "Compress rotated export files"),
+    flag("export-file-compress", Boolean, "false", Honoured, "Compress rotated export files with gzip"),
     flag("export-file-max-backups", Number, "5", Honoured, "Rotated export files that are kept"),
     flag("export-file-max-size-mb", Number, "10", Honoured, "Size in MB at which the export file is rotated"),
     flag("export-file-perm", Text, "600", Honoured, "Permission bits of export files, in octal"),

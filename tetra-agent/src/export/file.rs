@@ -1,7 +1,8 @@
 //! The export file and its rotation.
 //!
 //! A file is rotated when it would grow over its size, or when it is too old: `NAME.EXT` becomes
-//! `NAME-2026-01-31T23-59-59.000.EXT` (UTC), and the oldest such files beyond the number to keep are removed.
+//! `NAME-2026-01-31T23-59-59.000.EXT` (UTC), and the oldest such files beyond the number to keep are removed. With compression
+//! their names end in `.gz` then.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -13,6 +14,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::Batch;
+use super::compress::{self, Compressor};
 use super::writer::write_some;
 
 /// When to rotate, and what to keep.
@@ -24,6 +26,8 @@ pub struct Rotation {
     pub max_backups: usize,
     /// Age at which the file is rotated; zero: never.
     pub interval: Duration,
+    /// Whether rotated files are compressed.
+    pub compress: bool,
 }
 
 /// An open export file.
@@ -35,6 +39,7 @@ pub struct FileOutput {
     file: File,
     size: u64,
     opened: SystemTime,
+    compressor: Compressor,
 }
 
 impl FileOutput {
@@ -47,14 +52,22 @@ impl FileOutput {
             std::fs::create_dir_all(parent)?;
         }
         let (file, size) = open(path, permission)?;
-        Ok(Self {
+        let output = Self {
             path: path.to_owned(),
             permission,
             rotation,
             file,
             size,
             opened: SystemTime::now(),
-        })
+            compressor: Compressor::default(),
+        };
+        // a file that is not one, such as a pipe, has no backups, and its directory may be none that can be read
+        if rotation.compress
+            && let Ok(backups) = output.backups()
+        {
+            output.compress(backups);
+        }
+        Ok(output)
     }
 
     /// Appends a batch; how many lines are in the file then, and what stopped the others. A line is there whole or not at all.
@@ -88,10 +101,27 @@ impl FileOutput {
         std::fs::rename(&self.path, backup)?;
         (self.file, self.size) = open(&self.path, self.permission)?;
         self.opened = SystemTime::now();
-        for old in self.backups()?.iter().rev().skip(self.rotation.max_backups) {
-            std::fs::remove_file(old)?;
+        let mut backups = self.backups()?;
+        let surplus = backups.len().saturating_sub(self.rotation.max_backups);
+        for old in backups.drain(..surplus) {
+            match std::fs::remove_file(&old) {
+                // compressed just now: it goes with the next
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => other?,
+            }
+        }
+        if self.rotation.compress {
+            self.compress(backups);
         }
         Ok(())
+    }
+
+    /// Compresses those of the backups that are not yet.
+    fn compress(&self, mut backups: Vec<PathBuf>) {
+        backups.retain(|path| !path.as_os_str().to_string_lossy().ends_with(compress::ENDING));
+        if !backups.is_empty() {
+            self.compressor.compress(backups, self.permission);
+        }
     }
 
     /// `DIR/NAME-` and `.EXT` of backups.
@@ -127,7 +157,9 @@ impl FileOutput {
             .filter(|entry| {
                 let name = entry.file_name();
                 let name = name.to_string_lossy();
-                name.strip_prefix(&prefix)
+                name.strip_suffix(compress::ENDING)
+                    .unwrap_or(&name)
+                    .strip_prefix(&prefix)
                     .and_then(|rest| rest.strip_suffix(&suffix))
                     .is_some_and(is_time)
             })

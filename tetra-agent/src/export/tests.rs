@@ -30,6 +30,7 @@ fn config(filename: &Path) -> ExportConfig {
         max_backups: 2,
         permission: 0o640,
         rotation_interval: Duration::ZERO,
+        compress: false,
         per_minute: None,
     }
 }
@@ -119,6 +120,7 @@ fn files_are_rotated_by_size_and_only_some_are_kept() {
         max_size_bytes: batch.bytes().len() as u64,
         max_backups: 2,
         interval: Duration::ZERO,
+        compress: false,
     };
     let mut file = FileOutput::open(&path, 0o600, rotation).unwrap();
     for _ in 0..6 {
@@ -137,6 +139,55 @@ fn files_are_rotated_by_size_and_only_some_are_kept() {
     assert_eq!(names.len(), 4, "{names:?}");
     assert!(names.contains(&"events-other.json".to_owned()) && names.contains(&"events.json".to_owned()));
     assert_eq!(lines(&path), 100);
+}
+
+#[test]
+fn rotated_files_are_compressed_also_those_that_a_killed_agent_has_left() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("events.json");
+    let left = directory.path().join("events-2026-01-31T23-59-59.000.json");
+    let mut batch = Batch::default();
+    (0..100).for_each(|_| batch.push(&event("/bin/a"), None).unwrap());
+    std::fs::write(&left, batch.bytes()).unwrap();
+    std::fs::write(
+        directory.path().join("events-2026-01-31T23-59-59.000.json.gz.part"),
+        "half",
+    )
+    .unwrap();
+    let rotation = Rotation {
+        max_size_bytes: batch.bytes().len() as u64,
+        max_backups: 5,
+        interval: Duration::ZERO,
+        compress: true,
+    };
+    let mut file = FileOutput::open(&path, 0o640, rotation).unwrap();
+    assert!(matches!(file.write(&batch), (100, None)));
+    assert!(matches!(file.write(&batch), (100, None)));
+    let names = || {
+        let mut names: Vec<String> = std::fs::read_dir(directory.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    let is_done = |names: &[String]| names.len() == 3 && names[..2].iter().all(|name| name.ends_with(".json.gz"));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_done(&names()) {
+        assert!(Instant::now() < deadline, "{:?}", names());
+        std::thread::yield_now();
+    }
+    for name in &names()[..2] {
+        use std::io::Read as _;
+        use std::os::unix::fs::PermissionsExt as _;
+        let compressed = std::fs::File::open(directory.path().join(name)).unwrap();
+        assert_eq!(compressed.metadata().unwrap().permissions().mode() & 0o777, 0o640);
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(compressed)
+            .read_to_string(&mut text)
+            .unwrap();
+        assert_eq!(text.as_bytes(), batch.bytes());
+    }
 }
 
 #[test]
@@ -177,6 +228,7 @@ fn half_a_line_of_a_killed_agent_is_removed() {
         max_size_bytes: 1 << 30,
         max_backups: 1,
         interval: Duration::ZERO,
+        compress: false,
     };
     let long = "x".repeat(200 << 10);
     for (left, kept) in [

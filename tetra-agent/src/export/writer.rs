@@ -49,6 +49,7 @@ impl Output {
             max_size_bytes: config.max_size_bytes,
             max_backups: config.max_backups,
             interval: config.rotation_interval,
+            compress: config.compress,
         };
         FileOutput::open(&config.filename, config.permission, rotation).map(Self::File)
     }
