@@ -14,11 +14,12 @@ use crate::config::{Config, Layers};
 use crate::event::{EncodeConfig, Encoder};
 use crate::export::{ExportStats, Exporter};
 use crate::logging::LogLevel;
-use crate::manager::{ClosingAccount, DOMAIN_STATIC, LiveKernel, Manager, log_account, read_policy_files};
+use crate::manager::{ClosingAccount, DOMAIN_STATIC, LiveKernel, Manager, log_account};
 use crate::metrics::{Endpoint, EventCounts, Sources};
 use crate::persistence::Persistence;
 use crate::pipeline::{Pipeline, PipelineConfig, PipelineReport};
 use crate::policy::Registry;
+use crate::policy_files::{Follower, PolicyFiles};
 use crate::process::scan::ProcFs;
 use crate::run_files::{InfoFile, PidFile};
 use crate::server::{self, Broadcast, Health, Service, ServiceConfig};
@@ -66,8 +67,9 @@ pub async fn run(mut config: Config, log_level: LogLevel, stop: impl Future<Outp
     // The rings of a former agent hold records that only its policies explain, which ours replace. Otherwise nothing is in the
     // rings yet but processes, and they should not wait for the verifier.
     let taken_over = persistence.is_taking_over();
+    let mut policy_files = PolicyFiles::new(&config);
     if taken_over {
-        load_policies(&config, &persistence, &manager)?;
+        load_policies(&mut policy_files, &persistence, &manager)?;
     }
     // nobody could read them otherwise
     let events = config.event_metrics.filter(|_| config.metrics_address.is_some());
@@ -82,7 +84,7 @@ pub async fn run(mut config: Config, log_level: LogLevel, stop: impl Future<Outp
         events.clone(),
     )?;
     if !taken_over {
-        load_policies(&config, &persistence, &manager)?;
+        load_policies(&mut policy_files, &persistence, &manager)?;
     }
 
     let parts = ServiceConfig {
@@ -120,6 +122,7 @@ pub async fn run(mut config: Config, log_level: LogLevel, stop: impl Future<Outp
         }
         None => None,
     };
+    let follower = Follower::start(policy_files, Arc::clone(&manager));
     let mut info = None;
     let ready = |address: &str| {
         info = InfoFile::write(&config.run_dir, address, &export_filename)
@@ -137,6 +140,7 @@ pub async fn run(mut config: Config, log_level: LogLevel, stop: impl Future<Outp
         endpoint.stop();
     }
     drop(info);
+    follower.stop();
     let accounts = {
         let mut manager = manager.lock().unwrap_or_else(PoisonError::into_inner);
         if persistence.keeps() {
@@ -191,11 +195,11 @@ fn start_pipeline(
 /// Loads the policies of files, by one change that takes the place of what a former agent has left in force. One that is refused
 /// is logged; the others are loaded all the same.
 fn load_policies(
-    config: &Config,
+    files: &mut PolicyFiles,
     persistence: &Persistence,
     manager: &Mutex<Manager<LiveKernel>>,
 ) -> anyhow::Result<()> {
-    let texts = read_policies(config)?;
+    let texts = files.read()?;
     let mut manager = manager.lock().unwrap_or_else(PoisonError::into_inner);
     if persistence.is_taking_over() {
         manager
@@ -207,14 +211,7 @@ fn load_policies(
     }
     match manager.load(&texts, DOMAIN_STATIC) {
         Ok(loaded) => {
-            for ((file, _), loaded) in texts.iter().zip(loaded) {
-                match loaded {
-                    Ok(keys) => keys
-                        .iter()
-                        .for_each(|key| tracing::info!(policy = %key, file, "policy loaded")),
-                    Err(error) => tracing::error!(file, "policy is not in force: {:#}", anyhow::Error::from(error)),
-                }
-            }
+            files.loaded(texts, loaded);
             persistence.settle(&mut manager);
         }
         // What is pinned stays as it is.
@@ -224,34 +221,6 @@ fn load_policies(
         ),
     }
     Ok(())
-}
-
-/// Names and texts of the files with policies. One of the directory that can't be read is logged.
-fn read_policies(config: &Config) -> anyhow::Result<Vec<(String, String)>> {
-    let directory = &config.tracing_policy_dir;
-    let mut files = match read_policy_files(directory) {
-        Ok(files) => files,
-        Err(_) if directory.as_os_str().is_empty() => Vec::new(),
-        Err(error) if config.tracing_policy_dir_given => {
-            return Err(error).with_context(|| format!("reading {}", directory.display()));
-        }
-        Err(error) => {
-            tracing::debug!(directory = %directory.display(), %error, "no policies are read from the default directory");
-            Vec::new()
-        }
-    };
-    files.extend(config.tracing_policy.clone());
-    let mut texts = Vec::with_capacity(files.len());
-    for file in files {
-        match std::fs::read_to_string(&file) {
-            Ok(text) => texts.push((file.display().to_string(), text)),
-            Err(error) if Some(&file) == config.tracing_policy.as_ref() && !file.exists() => {
-                return Err(error).with_context(|| format!("reading {}", file.display()));
-            }
-            Err(error) => tracing::error!(file = %file.display(), %error, "policy is not in force"),
-        }
-    }
-    Ok(texts)
 }
 
 /// Says where everything went that the kernel sent.

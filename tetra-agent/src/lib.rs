@@ -25,6 +25,7 @@ pub mod metrics;
 pub mod persistence;
 pub mod pipeline;
 pub mod policy;
+pub mod policy_files;
 pub mod process;
 pub mod record;
 pub mod run_files;

@@ -3,11 +3,12 @@
 //! Every change compiles the whole set anew and replaces all programs at one instant ([`HookSet::apply`](kprobes::HookSet::apply)). A policy that can't
 //! be compiled or loaded is listed with its diagnostics; the others are not touched. Calls block: the kernel verifies programs.
 
+mod change;
 mod kernel;
 mod status;
 mod storage;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ebpf::record::PolicyCounter;
@@ -16,9 +17,12 @@ use policy_compiler::{Mode, PolicyEntry, PolicySet, Scope};
 use tetra_api::tetragon::TracingPolicyState;
 use tracingpolicy_crd::{Diagnostic, Policy, Source, parse, render};
 
+pub use change::Change;
 pub use kernel::{Kernel, LiveKernel};
+
 pub use storage::{PolicyFiles, read_policy_files};
 
+use self::change::Pending;
 use crate::policy::{Account, Registry, Template};
 
 /// Domain of policies that come over the API and name none.
@@ -131,6 +135,8 @@ pub struct Manager<K> {
     next_slot: u32,
     /// Slots of a former agent's policies, and which these are. They are in force until the first change.
     former: BTreeMap<u32, u64>,
+    /// Changes under way.
+    pending: Vec<Pending>,
 }
 
 impl<K: Kernel> Manager<K> {
@@ -144,6 +150,7 @@ impl<K: Kernel> Manager<K> {
             last_id: 0,
             next_slot: 0,
             former: BTreeMap::new(),
+            pending: Vec::new(),
         }
     }
 
@@ -369,7 +376,14 @@ impl<K: Kernel> Manager<K> {
     /// A slot for a policy, with the kernel's side of it ready.
     fn entry(&mut self, key: &PolicyKey, policy: Policy) -> Result<Entry, ManagerError> {
         let identity = identity_of(key, &policy);
-        let is_free = |slot: &u32| self.entries.values().all(|entry| entry.slot != *slot);
+        let leaving = self.pending.iter().flat_map(|pending| &pending.old);
+        let taken: BTreeSet<u32> = self
+            .entries
+            .values()
+            .chain(leaving.map(|(_, entry)| entry))
+            .map(|entry| entry.slot)
+            .collect();
+        let is_free = |slot: &u32| !taken.contains(slot);
         let former = self
             .former
             .iter()
@@ -437,6 +451,9 @@ impl<K: Kernel> Manager<K> {
             for entry in failed {
                 entry.state = State::LoadError(rendered(&of_policy(&compilation.diagnostics, &entry.policy)));
             }
+            if self.fall_back() {
+                continue;
+            }
             warn_of(&self.unsaid(&compilation.diagnostics));
 
             let tags: Vec<u32> = compilation.objects.iter().map(|object| object.tag).collect();
@@ -461,7 +478,8 @@ impl<K: Kernel> Manager<K> {
                     if !self.blame(&diagnostics) {
                         return Err(ManagerError::Refused(rendered(&diagnostics)));
                     }
-                    // again, without those
+                    // again, without those, or with what was there before them
+                    self.fall_back();
                 }
                 Err(error) => {
                     self.retire(tags.iter().filter(|tag| !known.contains(tag)));

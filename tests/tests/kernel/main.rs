@@ -11,6 +11,7 @@ mod objects_of_the_kernel;
 mod override_result;
 mod paths;
 mod persistence;
+mod policy_files;
 mod process;
 mod quickstart;
 mod replacement;

@@ -151,7 +151,7 @@ pub const FLAGS: &[Flag] = &[
     flag("server-tls-require-client-cert", Boolean, "false", Refused("the API is served on unix sockets only"), "Require certificates of clients"),
     flag("sleepable-preload-size", Number, "32768", Ignored("strings are read when they are resident"), "Entries of the map of preloaded strings"),
     flag("tracing-policy", Text, "", Honoured, "File with policies to load at start"),
-    flag("tracing-policy-dir", Text, "/etc/tetragon/tetragon.tp.d", Honoured, "Directory of files with policies to load at start"),
+    flag("tracing-policy-dir", Text, "/etc/tetragon/tetragon.tp.d", Honoured, "Directory of files with policies; changes are followed while the agent runs"),
     flag("use-perf-ring-buffer", Boolean, "false", Refused("records leave through BPF ring buffers"), "Use perf buffers"),
     flag("username-metadata", Text, "disabled", Refused("user names are not resolved yet"), "Resolve user names: disabled or unix"),
     flag("verbose", Number, "0", Ignored("a rejected program is reported with its log"), "Level of the verifier's log"),

@@ -398,3 +398,70 @@ fn an_action_in_a_macro_can_be_switched_by_a_mode() {
     ));
     manager.set_mode(&key("killing"), PolicyMode::Monitor).unwrap();
 }
+
+#[test]
+fn what_takes_the_place_of_a_refused_text_is_what_was_there_without_a_gap() {
+    for bad in ["uncompilable", "unloadable"] {
+        let mut manager = manager();
+        let old = manager.load(
+            &[("a.yaml".into(), yaml("a")), ("b.yaml".into(), yaml("b"))],
+            DOMAIN_STATIC,
+        );
+        let old: Vec<Vec<PolicyKey>> = old.unwrap().into_iter().map(Result::unwrap).collect();
+        let (bad_text, new_text) = (yaml(bad), yaml("c"));
+        let change = |text, replaces| Change {
+            name: "x.yaml",
+            text,
+            replaces,
+        };
+        let outcomes = manager
+            .change(
+                &[change(Some(&*bad_text), &old[0]), change(Some(&*new_text), &old[1])],
+                DOMAIN_STATIC,
+            )
+            .unwrap();
+        assert!(
+            outcomes[0]
+                .as_ref()
+                .is_err_and(|error| error.to_string().contains("error[")),
+            "{bad}"
+        );
+        assert_eq!(outcomes[1].as_ref().unwrap()[0].name, "c");
+        check_list(&manager, &[("a", Enabled), ("c", Enabled)]);
+        let applied = manager.kernel.applied.lock().unwrap().clone();
+        assert!(applied.iter().all(|slots| slots.contains(&0)), "{bad}: {applied:?}");
+        assert_eq!(
+            applied.last().unwrap()[..],
+            [0, 3],
+            "the slots of b and of what was refused rest"
+        );
+        drop(applied);
+
+        // gone, and a text that is no policy
+        let c = outcomes[1].as_ref().unwrap();
+        let outcomes = manager
+            .change(&[change(None, &old[0]), change(Some("x: y"), c)], DOMAIN_STATIC)
+            .unwrap();
+        assert!(outcomes[0].as_ref().is_ok_and(Vec::is_empty) && outcomes[1].is_err());
+        check_list(&manager, &[("c", Enabled)]);
+
+        manager.kernel.broken = true;
+        assert!(manager.change(&[change(Some(&*bad_text), c)], DOMAIN_STATIC).is_err());
+        check_list(&manager, &[("c", Enabled)]);
+    }
+}
+
+#[test]
+fn a_refused_text_in_place_of_nothing_is_listed() {
+    let mut manager = manager();
+    let text = format!("{}---\n{}", yaml("a"), yaml("uncompilable"));
+    let change = Change {
+        name: "x.yaml",
+        text: Some(&text),
+        replaces: &[],
+    };
+    let outcomes = manager.change(&[change], DOMAIN_STATIC).unwrap();
+    assert!(outcomes[0].is_err());
+    check_list(&manager, &[("uncompilable", LoadFailed)]);
+    assert!(in_force(&manager).is_empty());
+}
