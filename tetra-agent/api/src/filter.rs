@@ -3,8 +3,10 @@
 //! Filters look at messages, not at internal events, so that every sink and the command line mean the same by them.
 
 mod capabilities;
+mod cel;
 mod event;
 mod fields;
+mod labels;
 mod parse;
 
 use crate::tetragon::{Filter, GetEventsResponse};
@@ -22,6 +24,22 @@ pub enum FilterError {
         field: &'static str,
         /// What is wrong.
         source: regex::Error,
+    },
+    /// Not an expression over events.
+    #[error("`cel_expression` `{expression}`: {reason}")]
+    Expression {
+        /// Its beginning.
+        expression: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Not a selector of labels.
+    #[error("`labels` `{selector}`: {reason}")]
+    Labels {
+        /// The selector.
+        selector: String,
+        /// What is wrong.
+        reason: &'static str,
     },
     /// The field is known, but this agent or its configuration can't serve it.
     #[error("`{field}` cannot be used: {reason}")]

@@ -8,6 +8,8 @@ use regex::Regex;
 
 use super::FilterError;
 use super::capabilities::CapabilityFilter;
+use super::cel::Expression;
+use super::labels::Selector;
 
 /// What the configuration permits filters to use.
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,6 +48,8 @@ enum Condition {
     EventSet(Vec<EventType>),
     PolicyNames(Vec<String>),
     Capabilities(CapabilityFilter),
+    Labels(Vec<Selector>),
+    Expressions(Vec<Expression>),
 }
 
 impl EventFilter {
@@ -139,16 +143,12 @@ impl EventFilter {
             conditions.push(Condition::Capabilities(CapabilityFilter::new(capabilities)?));
         }
         if !filter.labels.is_empty() {
-            return Err(FilterError::Unsupported {
-                field: "labels",
-                reason: "this agent does not know pods yet",
-            });
+            let selectors = filter.labels.iter().map(|text| Selector::new(text));
+            conditions.push(Condition::Labels(selectors.collect::<Result<_, _>>()?));
         }
         if !filter.cel_expression.is_empty() {
-            return Err(FilterError::Unsupported {
-                field: "cel_expression",
-                reason: "CEL expressions are not implemented yet",
-            });
+            let expressions = filter.cel_expression.iter().map(|text| Expression::new(text));
+            conditions.push(Condition::Expressions(expressions.collect::<Result<_, _>>()?));
         }
         Ok(Self { conditions })
     }
@@ -224,6 +224,12 @@ impl Condition {
                 .as_ref()
                 .and_then(|e| e.policy_name())
                 .is_some_and(|name| names.iter().any(|n| n == name)),
+            Self::Labels(selectors) => of(subject.process, &|p| {
+                p.pod
+                    .as_ref()
+                    .is_some_and(|pod| selectors.iter().any(|selector| selector.matches(&pod.pod_labels)))
+            }),
+            Self::Expressions(expressions) => expressions.iter().any(|expression| expression.holds(event)),
             Self::Capabilities(filter) => of(subject.process, &|p| {
                 p.cap.as_ref().is_some_and(|cap| filter.matches(cap))
             }),

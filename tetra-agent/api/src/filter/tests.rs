@@ -200,7 +200,7 @@ fn a_pid_set_sees_what_other_conditions_and_filters_decide() {
 fn what_cannot_be_honoured_is_refused() {
     for json in [
         r#"{"binary_regex":["("]}"#,
-        r#"{"labels":["a=b"]}"#,
+        r#"{"labels":["a in b"]}"#,
         r#"{"cel_expression":["true"]}"#,
         r#"{"ancestor_binary_regex":["a"]}"#,
         r#"{"pid_set":[1]}"#,
@@ -275,4 +275,116 @@ fn event_types_are_checked() {
         ..Default::default()
     };
     assert!(FilterLists::new(&[filter], &[], ALL).unwrap().pass(&exec(1, "a", None)));
+}
+
+#[test]
+fn labels_are_those_of_the_pod() {
+    let mut event = exec(1, "/bin/sh", None);
+    check_filter(r#"{"labels":["app=web"]}"#, &event, false);
+    check_filter(r#"{"labels":["!app"]}"#, &event, false);
+    if let Some(Event::ProcessExec(exec)) = &mut event.event
+        && let Some(process) = &mut exec.process
+    {
+        process.pod = Some(Pod {
+            pod_labels: [("app".to_owned(), "web".to_owned())].into(),
+            ..Default::default()
+        });
+    }
+    check_filter(r#"{"labels":["app=db","app in (web)"]}"#, &event, true);
+    check_filter(r#"{"labels":["!app"]}"#, &event, false);
+}
+
+#[test]
+fn expressions_are_about_the_fields_of_an_event() {
+    let parent = Process {
+        pid: Some(1),
+        binary: "/sbin/init".into(),
+        ..Default::default()
+    };
+    let event = exec(4711, "/usr/bin/curl", Some(parent));
+    for (expression, expected) in [
+        ("process_exec.process.binary == '/usr/bin/curl'", true),
+        (
+            "process_exec.process.pid == 4711 && process_exec.parent.pid < uint(2)",
+            true,
+        ),
+        ("process_exec.process.pid > 4711u", false),
+        (
+            "process_exec.process.binary.endsWith('curl') || process_exec.process.uid == 0u",
+            true,
+        ),
+        // the process has no uid here: what asks for it cannot be told
+        ("process_exec.process.uid == 0u", false),
+        ("!has(process_exec.process.uid) && has(process_exec.parent)", true),
+        ("process_exec.process.arguments.matches('^-c +x$')", true),
+        ("process_exec.process.arguments", false),
+        ("process_exit.signal == 'SIGKILL'", false),
+        (
+            "process_kprobe.policy_name == 'p' || process_exec.process.binary.contains('bin')",
+            true,
+        ),
+    ] {
+        check_filter(&format!(r#"{{"cel_expression":["{expression}"]}}"#), &event, expected);
+    }
+
+    let kprobe = ProcessKprobe {
+        function_name: "f".into(),
+        args: vec![
+            crate::tetragon::KprobeArgument {
+                arg: Some(crate::tetragon::kprobe_argument::Arg::SizeArg(1 << 40)),
+                ..Default::default()
+            },
+            crate::tetragon::KprobeArgument {
+                arg: Some(crate::tetragon::kprobe_argument::Arg::IntArg(-3)),
+                ..Default::default()
+            },
+        ],
+        ..Default::default()
+    };
+    let event = GetEventsResponse {
+        event: Some(Event::ProcessKprobe(kprobe)),
+        ..Default::default()
+    };
+    for (expression, expected) in [
+        ("process_kprobe.args[0].size_arg == 1099511627776u", true),
+        ("process_kprobe.args.exists(a, has(a.int_arg) && a.int_arg < 0)", true),
+        ("process_kprobe.args.all(a, has(a.int_arg))", false),
+        ("size(process_kprobe.args) == 2", true),
+        ("process_kprobe.args[7].int_arg == 0", false),
+    ] {
+        check_filter(&format!(r#"{{"cel_expression":["{expression}"]}}"#), &event, expected);
+    }
+}
+
+#[test]
+fn expressions_that_cannot_be_honoured_are_refused_with_a_reason() {
+    let refused = |expression: String, wanted: &str| {
+        let filter = Filter {
+            cel_expression: vec![expression.clone()],
+            ..Default::default()
+        };
+        let error = FilterLists::new(&[filter], &[], ALL).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{error}");
+    };
+    refused("process_exec.".into(), "cel_expression");
+    refused("1 == 1".into(), "names no event");
+    refused(
+        "ip(process_exec.process.binary) == ip('::1')".into(),
+        "no function `ip`",
+    );
+    refused(format!("process_exec == '{}'", "x".repeat(5000)), "4096 are possible");
+    // as wide, and as deep, as it fits
+    refused(format!("process_exec{}", "+1".repeat(2000)), "64 deep");
+    refused(format!("[process_exec{}]", ",1".repeat(1200)), "1000 parts");
+    let nested = "process_exec.ancestors.all(a, ".repeat(4) + "true" + &")".repeat(4);
+    refused(nested, "3 deep");
+    refused("process_exec[".repeat(300), "cel_expression");
+    refused(format!("process_exec{}", ".a".repeat(1900)), "64 deep");
+    // parentheses leave nothing in the tree
+    let deep = format!("{}process_exec.process.pid == 1u{}", "(".repeat(2000), ")".repeat(2000));
+    check_filter(
+        &format!(r#"{{"cel_expression":["{deep}"]}}"#),
+        &exec(1, "/bin/sh", None),
+        true,
+    );
 }
