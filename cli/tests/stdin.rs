@@ -115,6 +115,20 @@ fn fields_are_kept_or_left_out() {
 }
 
 #[test]
+fn expressions_select_lines() {
+    check(
+        &[
+            "--cel-expression",
+            "process_exit.signal == 'SIGKILL'",
+            "-f",
+            "process.pid,signal",
+        ],
+        "{\"process_exit\":{\"process\":{\"pid\":1},\"signal\":\"SIGKILL\"},\"node_name\":\"n\"}\n",
+        WARNING,
+    );
+}
+
+#[test]
 fn wrong_conditions_are_refused() {
     let regex = "error: `binary_regex`: regex parse error:\n    (\n    ^\nerror: unclosed group\n";
     check(&["--process", "("], "", regex);
@@ -130,8 +144,9 @@ fn wrong_conditions_are_refused() {
          PROCESS_LOADER, PROCESS_UPROBE, PROCESS_USDT, PROCESS_LSM or PROCESS_THROTTLE\n",
     );
     check(
-        &["--cel-expression", "true"],
+        &["--cel-expression", "f(process_exec)"],
         "",
-        "error: --cel-expression needs the agent, but events are read from standard input\nhelp: use `jq` to select lines\n",
+        "error: `cel_expression` `f(process_exec)`: there is no function `f`; functions are size, contains, startsWith, endsWith, \
+         matches, string, int, uint, double, bytes, dyn, type, has, all, exists, exists_one, map, filter, max, min\n",
     );
 }

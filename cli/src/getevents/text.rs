@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead as _, BufReader, BufWriter, Read, Write};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use tetra_api::filter::{FieldFilters, FilterError, FilterLists, FilterOptions};
 use tetra_api::tetragon::GetEventsResponse;
 
@@ -18,15 +18,6 @@ pub(super) fn print(
     options: &GetEvents,
 ) -> anyhow::Result<()> {
     let request = request(options)?;
-    if request
-        .allow_list
-        .iter()
-        .any(|filter| !filter.cel_expression.is_empty())
-    {
-        bail!(
-            "--cel-expression needs the agent, but events are read from standard input\nhelp: use `jq` to select lines"
-        );
-    }
     // a log shows what it shows, so no field is off limits
     let permitted = FilterOptions {
         ancestors: true,
