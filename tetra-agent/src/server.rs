@@ -1,5 +1,6 @@
 //! The gRPC API, on a unix socket or a TCP port.
 
+mod aggregation;
 mod broadcast;
 mod health;
 mod info;

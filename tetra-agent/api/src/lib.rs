@@ -34,6 +34,8 @@ pub mod filter;
 mod well_known;
 
 pub use event::Subject;
+/// Encoding of messages.
+pub use prost::Message;
 pub use well_known::{Any, Duration, FieldMask, Timestamp};
 
 /// Messages, enums and services of the package `tetragon`.

@@ -11,6 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
+use super::aggregation::Aggregation;
 use super::broadcast::Broadcast;
 use super::info;
 use crate::config::Config;
@@ -187,6 +188,12 @@ impl FineGuidanceSensors for Service {
         let wrong = |error: crate::filter::FilterError| Status::invalid_argument(error.to_string());
         let filters = FilterLists::new(&request.allow_list, &request.deny_list, self.filter_options).map_err(wrong)?;
         let fields = FieldFilters::new(&request.field_filters).map_err(wrong)?;
+        let aggregation = match &request.aggregation_options {
+            None => None,
+            Some(options) => {
+                Some(Aggregation::new(options).map_err(|error| Status::invalid_argument(error.to_string()))?)
+            }
+        };
         let client = self
             .broadcast
             .subscribe(filters, fields)
@@ -194,15 +201,16 @@ impl FineGuidanceSensors for Service {
         let fields = client.fields;
         let events = ReceiverStream::new(client.queue).map(move |event| {
             // the notice of a loss is about the stream: it is no event to take fields from
-            Ok(
-                if fields.is_empty() || event.event_type() == api::EventType::RateLimitInfo {
-                    Arc::unwrap_or_clone(event)
-                } else {
-                    fields.apply(&event)
-                },
-            )
+            if fields.is_empty() || event.event_type() == api::EventType::RateLimitInfo {
+                Arc::unwrap_or_clone(event)
+            } else {
+                fields.apply(&event)
+            }
         });
-        Ok(Response::new(Box::pin(events)))
+        Ok(Response::new(match aggregation {
+            None => Box::pin(events.map(Ok)),
+            Some(aggregation) => Box::pin(aggregation.apply(events).map(Ok)),
+        }))
     }
 
     async fn get_health(

@@ -192,7 +192,7 @@ fn the_socket_has_its_permissions_and_goes_with_its_owner() {
 }
 
 /// Runs calls against a service whose kernel takes every policy that is not named `uncompilable`.
-fn check_service<F: Future<Output = ()>>(deprecated_calls: bool, calls: impl FnOnce(Service) -> F) {
+pub(super) fn check_service<F: Future<Output = ()>>(deprecated_calls: bool, calls: impl FnOnce(Service) -> F) {
     let parts = ServiceConfig {
         manager: Arc::new(Mutex::new(Manager::new(FakeKernel::default(), Arc::default()))),
         broadcast: Arc::new(Broadcast::new(10)),
@@ -451,6 +451,15 @@ async fn described(channel: tonic::transport::Channel) -> Vec<String> {
 async fn channel(address: &str) -> tonic::transport::Channel {
     let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
     endpoint.connect().await.unwrap()
+}
+
+/// A connection to a unix socket.
+pub(super) async fn unix_channel(path: std::path::PathBuf) -> tonic::transport::Channel {
+    tonic::transport::Endpoint::from_shared(format!("unix://{}", path.display()))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap()
 }
 
 #[test]
