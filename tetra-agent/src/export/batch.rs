@@ -57,6 +57,11 @@ impl Batch {
     /// Position after the last line that ends within the first `len` bytes, and how many lines that is.
     pub fn complete_within(&self, len: usize) -> (usize, usize) {
         let count = self.lines.partition_point(|line| line.end <= len);
-        (count.checked_sub(1).map_or(0, |last| self.lines[last].end), count)
+        (self.bytes_of(count), count)
+    }
+
+    /// Bytes of the first `lines` lines.
+    pub fn bytes_of(&self, lines: usize) -> usize {
+        lines.checked_sub(1).map_or(0, |last| self.lines[last].end)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A file is rotated when it would grow over its size, or when it is too old: `NAME.EXT` becomes
 //! `NAME-2026-01-31T23-59-59.000.EXT` (UTC), and the oldest such files beyond the number to keep are removed. With compression
-//! their names end in `.gz` then.
+//! their names end in `.gz` then. Where a new file cannot be made, the old one keeps its name and grows on.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -40,6 +40,8 @@ pub struct FileOutput {
     size: u64,
     opened: SystemTime,
     compressor: Compressor,
+    /// The file is due and could not be rotated: it grows on, and the log has it.
+    stuck: bool,
 }
 
 impl FileOutput {
@@ -60,6 +62,7 @@ impl FileOutput {
             size,
             opened: SystemTime::now(),
             compressor: Compressor::default(),
+            stuck: false,
         };
         // a file that is not one, such as a pipe, has no backups, and its directory may be none that can be read
         if rotation.compress
@@ -72,10 +75,16 @@ impl FileOutput {
 
     /// Appends a batch; how many lines are in the file then, and what stopped the others. A line is there whole or not at all.
     pub fn write(&mut self, batch: &Batch) -> (usize, Option<io::Error>) {
-        if self.is_due(batch.bytes().len() as u64)
-            && let Err(error) = self.rotate()
-        {
-            return (0, Some(error));
+        if self.is_due(batch.bytes().len() as u64) {
+            match self.rotate() {
+                Ok(()) => self.stuck = false,
+                // a file that is too large is better than no events
+                Err(error) if !self.stuck => {
+                    tracing::error!(%error, "export: the file cannot be rotated and grows on");
+                    self.stuck = true;
+                }
+                Err(_) => {}
+            }
         }
         let (written, error) = write_some(&mut self.file, batch.bytes());
         let (end, lines) = batch.complete_within(written);
@@ -95,23 +104,42 @@ impl FileOutput {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        let now = Timestamp::now().to_zoned(TimeZone::UTC);
-        let millis = now.millisecond();
-        let backup = self.backup_name(&format!("{}.{millis:03}", now.strftime("%Y-%m-%dT%H-%M-%S")));
-        std::fs::rename(&self.path, backup)?;
-        (self.file, self.size) = open(&self.path, self.permission)?;
+        let backup = self.new_backup_name();
+        // first, so that a full disk has room for the new file
+        self.remove_surplus(self.rotation.max_backups.saturating_sub(1))?;
+        let renamed = match std::fs::rename(&self.path, &backup) {
+            Ok(()) => true,
+            // somebody has moved or removed it
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        match open(&self.path, self.permission) {
+            Ok((file, size)) => (self.file, self.size) = (file, size),
+            Err(error) => {
+                if renamed {
+                    std::fs::rename(&backup, &self.path)?;
+                }
+                return Err(error);
+            }
+        }
         self.opened = SystemTime::now();
+        self.remove_surplus(self.rotation.max_backups)?;
+        if self.rotation.compress {
+            self.compress(self.backups()?);
+        }
+        Ok(())
+    }
+
+    /// Removes the oldest of more than `keep` backups.
+    fn remove_surplus(&self, keep: usize) -> io::Result<()> {
         let mut backups = self.backups()?;
-        let surplus = backups.len().saturating_sub(self.rotation.max_backups);
+        let surplus = backups.len().saturating_sub(keep);
         for old in backups.drain(..surplus) {
             match std::fs::remove_file(&old) {
                 // compressed just now: it goes with the next
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 other => other?,
             }
-        }
-        if self.rotation.compress {
-            self.compress(backups);
         }
         Ok(())
     }
@@ -135,9 +163,23 @@ impl FileOutput {
         (format!("{stem}-"), extension)
     }
 
-    fn backup_name(&self, time: &str) -> PathBuf {
+    /// The name of a backup made now, or as soon after as no backup has the name.
+    fn new_backup_name(&self) -> PathBuf {
         let (prefix, suffix) = self.parts();
-        self.path.with_file_name(format!("{prefix}{time}{suffix}"))
+        let mut time = Timestamp::now();
+        loop {
+            let text = time
+                .to_zoned(TimeZone::UTC)
+                .strftime("%Y-%m-%dT%H-%M-%S.%3f")
+                .to_string();
+            let name = format!("{prefix}{text}{suffix}");
+            let compressed = self.path.with_file_name(format!("{name}{}", compress::ENDING));
+            let path = self.path.with_file_name(name);
+            if !path.exists() && !compressed.exists() {
+                return path;
+            }
+            time += Duration::from_millis(1);
+        }
     }
 
     /// Rotated files, oldest first: their names sort by time.

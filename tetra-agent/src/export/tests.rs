@@ -104,9 +104,144 @@ fn a_full_disk_costs_counted_events_and_nothing_else() {
     }
     exporter.finish();
     assert_eq!(
-        (stats.exported.get(), stats.lost.get(), account.lost.get()),
-        (0, 10, 10)
+        (
+            stats.exported.get(),
+            stats.bytes.get(),
+            stats.lost.get(),
+            account.lost.get()
+        ),
+        (0, 0, 10, 10)
     );
+}
+
+/// Runs `test` in a directory on a file system of so few bytes and files, which nobody else sees.
+fn on_small_disk(bytes: usize, files: usize, test: impl FnOnce(&Path) + Send) {
+    use nix::mount::{MsFlags, mount};
+    use nix::sched::{CloneFlags, unshare};
+
+    std::thread::scope(|scope| {
+        // the mount namespace is this thread's, and that of the threads it starts
+        let thread = scope.spawn(|| {
+            if let Err(error) = unshare(CloneFlags::CLONE_NEWNS) {
+                println!("skipped: no mount namespace of its own: {error}");
+                return;
+            }
+            let none: Option<&str> = None;
+            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+            let directory = tempfile::tempdir().unwrap();
+            // the root directory is one of the files
+            let options = format!("size={bytes},nr_inodes={}", files + 1);
+            mount(
+                Some("none"),
+                directory.path(),
+                Some("tmpfs"),
+                MsFlags::empty(),
+                Some(options.as_str()),
+            )
+            .unwrap();
+            test(directory.path());
+            nix::mount::umount(directory.path()).unwrap();
+        });
+        thread.join().unwrap();
+    });
+}
+
+/// Lines in all files of a directory.
+fn all_lines(directory: &Path) -> u64 {
+    let files = std::fs::read_dir(directory).unwrap();
+    files.map(|file| lines(&file.unwrap().path()) as u64).sum()
+}
+
+#[test]
+fn a_disk_that_fills_up_costs_counted_events_until_there_is_room() {
+    on_small_disk(64 << 10, 100, |directory| {
+        let path = directory.join("events.json");
+        let mut exporter = Exporter::start(ExportConfig {
+            max_size_bytes: 16 << 10,
+            max_backups: 90,
+            ..config(&path)
+        })
+        .unwrap();
+        let stats = Arc::clone(exporter.stats());
+        let account = Arc::new(Account::default());
+        let mut sent = 0;
+        let mut send_until = |done: &dyn Fn() -> bool| {
+            while !done() {
+                exporter.event(&event("/bin/a"), Some(&account));
+                sent += 1;
+                exporter.flush();
+            }
+        };
+        send_until(&|| stats.lost.get() > 0);
+        let before = stats.exported.get();
+        assert!(before > 100, "{before}");
+        // an administrator makes room
+        let mut removed = 0;
+        for file in std::fs::read_dir(directory).unwrap() {
+            let file = file.unwrap().path();
+            if file != path {
+                removed += lines(&file) as u64;
+                std::fs::remove_file(file).unwrap();
+            }
+        }
+        assert!(removed > 0);
+        send_until(&|| stats.exported.get() > before + 100);
+        exporter.finish();
+        assert_eq!(stats.exported.get() + stats.lost.get(), sent);
+        assert_eq!(
+            (account.exported.get(), account.lost.get()),
+            (stats.exported.get(), stats.lost.get())
+        );
+        assert_eq!(stats.exported.get(), all_lines(directory) + removed, "whole lines");
+    });
+}
+
+#[test]
+fn a_file_that_cannot_be_rotated_grows_on() {
+    // room for the file and one backup
+    on_small_disk(1 << 20, 2, |directory| {
+        let path = directory.join("events.json");
+        let mut batch = Batch::default();
+        batch.push(&event("/bin/a"), None).unwrap();
+        let rotation = Rotation {
+            max_size_bytes: 1,
+            max_backups: 2,
+            interval: Duration::ZERO,
+            compress: false,
+        };
+        let mut file = FileOutput::open(&path, 0o600, rotation).unwrap();
+        for _ in 0..5 {
+            assert!(matches!(file.write(&batch), (1, None)));
+        }
+        assert_eq!((lines(&path), all_lines(directory)), (4, 5));
+        // fewer backups fit
+        let rotation = Rotation {
+            max_backups: 1,
+            ..rotation
+        };
+        let mut file = FileOutput::open(&path, 0o600, rotation).unwrap();
+        assert!(matches!(file.write(&batch), (1, None)));
+        assert_eq!((lines(&path), all_lines(directory)), (1, 5));
+    });
+}
+
+#[test]
+fn a_file_that_somebody_has_moved_is_made_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("events.json");
+    let mut batch = Batch::default();
+    batch.push(&event("/bin/a"), None).unwrap();
+    let rotation = Rotation {
+        max_size_bytes: 1,
+        max_backups: 2,
+        interval: Duration::ZERO,
+        compress: false,
+    };
+    let mut file = FileOutput::open(&path, 0o600, rotation).unwrap();
+    assert!(matches!(file.write(&batch), (1, None)));
+    std::fs::rename(&path, directory.path().join("moved")).unwrap();
+    assert!(matches!(file.write(&batch), (1, None)));
+    assert_eq!((lines(&path), lines(&directory.path().join("moved"))), (1, 1));
 }
 
 #[test]

@@ -96,7 +96,7 @@ pub(super) fn run(queue: &Queue, mut output: Output, stats: &ExportStats) {
                 count_lost(stats, account);
             }
         }
-        stats.bytes.add(batch.complete_within(batch.bytes().len()).0 as u64);
+        stats.bytes.add(batch.bytes_of(written) as u64);
         match error {
             Some(error) => {
                 let lost = stats.lost.get();
