@@ -63,6 +63,7 @@ pub async fn run(mut config: Config, log_level: LogLevel, stop: impl Future<Outp
         .transpose()
         .with_context(|| format!("opening the export `{export_filename}`"))?;
     let export_stats = exporter.as_ref().map(|exporter| Arc::clone(exporter.stats()));
+    let rotation = exporter.as_ref().and_then(Exporter::rotation).cloned();
     let manager = Arc::new(Mutex::new(Manager::new(kernel, Arc::clone(&registry))));
     // The rings of a former agent hold records that only its policies explain, which ours replace. Otherwise nothing is in the
     // rings yet but processes, and they should not wait for the verifier.
@@ -93,6 +94,7 @@ pub async fn run(mut config: Config, log_level: LogLevel, stop: impl Future<Outp
         pipeline: Some(pipeline.handle()),
         log_level,
         filter_options: config.filter_options,
+        rotation,
         deprecated_calls: config.enable_deprecated_policy_calls,
     };
     let service = Service::new(parts, &config, kprobes::probe::report().ok());

@@ -9,6 +9,7 @@ mod compress;
 mod file;
 mod limit;
 mod queue;
+mod rotation;
 mod writer;
 
 use std::sync::Arc;
@@ -18,7 +19,8 @@ use std::time::{Duration, Instant};
 use tetra_api::tetragon::GetEventsResponse;
 
 pub use batch::Batch;
-pub use file::{FileOutput, Rotation};
+pub use file::FileOutput;
+pub use rotation::{Rotation, SharedRotation};
 pub use writer::{ExportStats, Output};
 
 use self::limit::Limit;
@@ -43,6 +45,7 @@ pub struct Exporter {
     batch: Batch,
     queue: Arc<Queue>,
     stats: Arc<ExportStats>,
+    rotation: Option<SharedRotation>,
     /// The last batch found no room: don't wait again until one does.
     stalled: bool,
     writer: Option<JoinHandle<()>>,
@@ -55,6 +58,7 @@ impl Exporter {
     /// If the file can't be opened or the thread can't be started.
     pub fn start(config: ExportConfig) -> std::io::Result<Self> {
         let output = Output::open(&config)?;
+        let rotation = output.rotation().cloned();
         let queue = Arc::new(Queue::new(QUEUE_BYTES));
         let stats = Arc::new(ExportStats::default());
         let writer = std::thread::Builder::new().name("export".to_owned()).spawn({
@@ -68,6 +72,7 @@ impl Exporter {
             batch: Batch::default(),
             queue,
             stats,
+            rotation,
             stalled: false,
             writer: Some(writer),
         })
@@ -76,6 +81,11 @@ impl Exporter {
     /// Counters of the export.
     pub fn stats(&self) -> &Arc<ExportStats> {
         &self.stats
+    }
+
+    /// How the file is rotated; `None` if it is standard output.
+    pub fn rotation(&self) -> Option<&SharedRotation> {
+        self.rotation.as_ref()
     }
 
     /// Takes one event, if its filters let it pass.

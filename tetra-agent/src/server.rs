@@ -2,6 +2,7 @@
 
 mod aggregation;
 mod broadcast;
+mod event_log;
 mod health;
 mod info;
 mod listener;
@@ -16,6 +17,7 @@ pub use health::Health;
 pub use listener::SocketFile;
 pub use service::{Service, ServiceConfig};
 use tetra_api::FILE_DESCRIPTOR_SET;
+use tetra_api::tetragon::event_log_service_server::EventLogServiceServer;
 use tetra_api::tetragon::fine_guidance_sensors_server::FineGuidanceSensorsServer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -75,6 +77,7 @@ where
     IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
     let broadcast = Arc::clone(service.broadcast());
+    let event_log = EventLogServiceServer::new(service.event_log());
     let server = FineGuidanceSensorsServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES);
     // clients such as grpcurl need no copy of the API; older ones ask by the service's former name
     let describe =
@@ -82,6 +85,7 @@ where
     let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tonic::transport::Server::builder()
         .add_service(server)
+        .add_service(event_log)
         .add_service(describe().build_v1()?)
         .add_service(describe().build_v1alpha()?)
         .serve_with_incoming_shutdown(incoming, async move {

@@ -13,22 +13,9 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::Batch;
 use super::compress::{self, Compressor};
 use super::writer::write_some;
-
-/// When to rotate, and what to keep.
-#[derive(Clone, Copy, Debug)]
-pub struct Rotation {
-    /// Size at which the file is rotated.
-    pub max_size_bytes: u64,
-    /// Rotated files that are kept.
-    pub max_backups: usize,
-    /// Age at which the file is rotated; zero: never.
-    pub interval: Duration,
-    /// Whether rotated files are compressed.
-    pub compress: bool,
-}
+use super::{Batch, Rotation};
 
 /// An open export file.
 #[derive(Debug)]
@@ -71,6 +58,11 @@ impl FileOutput {
             output.compress(backups);
         }
         Ok(output)
+    }
+
+    /// Rotates by other rules from the next batch on; the number of backups is looked at when the file is rotated.
+    pub fn set_rotation(&mut self, rotation: Rotation) {
+        self.rotation = rotation;
     }
 
     /// Appends a batch; how many lines are in the file then, and what stopped the others. A line is there whole or not at all.

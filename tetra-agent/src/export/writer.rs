@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::queue::Queue;
-use super::{Batch, FileOutput, Rotation};
+use super::{Batch, FileOutput, Rotation, SharedRotation};
 use crate::config::ExportConfig;
 use crate::policy::{Account, Counter};
 
@@ -31,7 +31,7 @@ pub struct ExportStats {
 #[derive(Debug)]
 pub enum Output {
     /// A file that is rotated.
-    File(FileOutput),
+    File(FileOutput, SharedRotation),
     /// Standard output.
     Stdout,
 }
@@ -51,13 +51,25 @@ impl Output {
             interval: config.rotation_interval,
             compress: config.compress,
         };
-        FileOutput::open(&config.filename, config.permission, rotation).map(Self::File)
+        let file = FileOutput::open(&config.filename, config.permission, rotation)?;
+        Ok(Self::File(file, SharedRotation::new(rotation)))
+    }
+
+    /// How it is rotated, if it is.
+    pub fn rotation(&self) -> Option<&SharedRotation> {
+        match self {
+            Self::File(_, rotation) => Some(rotation),
+            Self::Stdout => None,
+        }
     }
 
     /// Writes a batch; says how many of its lines are there in the end, and what stopped the others.
     fn write(&mut self, batch: &Batch) -> (usize, Option<io::Error>) {
         match self {
-            Self::File(file) => file.write(batch),
+            Self::File(file, rotation) => {
+                file.set_rotation(rotation.get());
+                file.write(batch)
+            }
             Self::Stdout => {
                 let mut stdout = io::stdout().lock();
                 let (written, error) = write_some(&mut stdout, batch.bytes());

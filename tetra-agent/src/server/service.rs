@@ -13,8 +13,10 @@ use tonic::{Request, Response, Status};
 
 use super::aggregation::Aggregation;
 use super::broadcast::Broadcast;
+use super::event_log::EventLog;
 use super::info;
 use crate::config::Config;
+use crate::export::SharedRotation;
 use crate::filter::{FieldFilters, FilterLists, FilterOptions};
 use crate::logging::LogLevel;
 use crate::manager::{DOMAIN_GRPC, Kernel, Manager, ManagerError, PolicyKey};
@@ -33,6 +35,8 @@ pub struct ServiceConfig<K> {
     pub log_level: LogLevel,
     /// What filters may use.
     pub filter_options: FilterOptions,
+    /// How the export is rotated, if events are exported to a file.
+    pub rotation: Option<SharedRotation>,
     /// Whether the deprecated calls to enable and disable policies work.
     pub deprecated_calls: bool,
 }
@@ -62,6 +66,7 @@ pub struct Service {
     pipeline: Option<PipelineHandle>,
     log_level: LogLevel,
     filter_options: FilterOptions,
+    rotation: Option<SharedRotation>,
     deprecated_calls: bool,
     info: api::GetInfoResponse,
 }
@@ -110,6 +115,7 @@ impl Service {
             pipeline: parts.pipeline,
             log_level: parts.log_level,
             filter_options: parts.filter_options,
+            rotation: parts.rotation,
             deprecated_calls: parts.deprecated_calls,
             info: info::info(config, report),
         }
@@ -117,6 +123,11 @@ impl Service {
 
     pub(super) fn broadcast(&self) -> &Arc<Broadcast> {
         &self.broadcast
+    }
+
+    /// The service beside this one.
+    pub(super) fn event_log(&self) -> EventLog {
+        EventLog::new(self.rotation.clone())
     }
 
     /// Calls the manager on a thread that may block: the kernel takes its time to verify programs.

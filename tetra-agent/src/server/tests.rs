@@ -9,6 +9,7 @@ use tonic::{Code, Request};
 
 use super::*;
 use crate::config::{Config, Layers};
+use crate::export::SharedRotation;
 use crate::filter::{FieldFilters, FilterLists, FilterOptions, parse_filters};
 use crate::logging::LogLevel;
 use crate::manager::Manager;
@@ -193,12 +194,22 @@ fn the_socket_has_its_permissions_and_goes_with_its_owner() {
 
 /// Runs calls against a service whose kernel takes every policy that is not named `uncompilable`.
 pub(super) fn check_service<F: Future<Output = ()>>(deprecated_calls: bool, calls: impl FnOnce(Service) -> F) {
+    check_service_with(None, deprecated_calls, calls);
+}
+
+/// The same, of an agent whose export is rotated so.
+pub(super) fn check_service_with<F: Future<Output = ()>>(
+    rotation: Option<SharedRotation>,
+    deprecated_calls: bool,
+    calls: impl FnOnce(Service) -> F,
+) {
     let parts = ServiceConfig {
         manager: Arc::new(Mutex::new(Manager::new(FakeKernel::default(), Arc::default()))),
         broadcast: Arc::new(Broadcast::new(10)),
         pipeline: None,
         log_level: LogLevel::detached(),
         filter_options: FilterOptions::default(),
+        rotation,
         deprecated_calls,
     };
     let config = Config::new(&Layers::default()).unwrap();
