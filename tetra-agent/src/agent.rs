@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use anyhow::Context as _;
 use ebpf::record::SensorCounter;
 use kprobes::{CgroupHierarchy, Sensor, SensorOptions, SharedMaps};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use crate::config::{Config, Layers};
 use crate::event::{EncodeConfig, Encoder};
-use crate::export::{ExportStats, Exporter};
+use crate::export::{ExportStats, Exporter, SharedRotation};
 use crate::logging::LogLevel;
 use crate::manager::{ClosingAccount, DOMAIN_STATIC, LiveKernel, Manager, log_account};
 use crate::metrics::{Endpoint, EventCounts, Sources};
@@ -64,6 +66,7 @@ pub async fn run(mut config: Config, log_level: LogLevel, stop: impl Future<Outp
         .with_context(|| format!("opening the export `{export_filename}`"))?;
     let export_stats = exporter.as_ref().map(|exporter| Arc::clone(exporter.stats()));
     let rotation = exporter.as_ref().and_then(Exporter::rotation).cloned();
+    let hangup = follow_hangup(rotation.clone())?;
     let manager = Arc::new(Mutex::new(Manager::new(kernel, Arc::clone(&registry))));
     // The rings of a former agent hold records that only its policies explain, which ours replace. Otherwise nothing is in the
     // rings yet but processes, and they should not wait for the verifier.
@@ -142,6 +145,7 @@ pub async fn run(mut config: Config, log_level: LogLevel, stop: impl Future<Outp
         endpoint.stop();
     }
     drop(info);
+    hangup.abort();
     follower.stop();
     let accounts = {
         let mut manager = manager.lock().unwrap_or_else(PoisonError::into_inner);
@@ -158,6 +162,19 @@ pub async fn run(mut config: Config, log_level: LogLevel, stop: impl Future<Outp
     sum_up(&maps, missed, report, export_stats.as_deref(), &broadcast, &accounts);
     drop(pid_file);
     result
+}
+
+/// Opens the export file again whenever `SIGHUP` arrives, as `logrotate` and its like expect. Without a file it does nothing, rather
+/// than end the agent.
+fn follow_hangup(rotation: Option<SharedRotation>) -> anyhow::Result<JoinHandle<()>> {
+    let mut hangup = signal(SignalKind::hangup()).context("waiting for SIGHUP")?;
+    Ok(tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            if let Some(rotation) = &rotation {
+                rotation.reopen();
+            }
+        }
+    }))
 }
 
 fn start_pipeline(

@@ -245,6 +245,26 @@ fn the_end_leaves_nothing_and_accounts_for_everything() {
 }
 
 #[test]
+fn a_moved_export_file_is_made_again_at_a_hangup() {
+    if !can_run() {
+        return;
+    }
+    let agent = Agent::start(&[]);
+    let run = || assert!(Command::new("/bin/true").status().expect("it can be run").success());
+    run();
+    await_some("an event", || (!agent.events().is_empty()).then_some(()));
+    std::fs::rename(agent.path("events.json"), agent.path("moved")).expect("it can be moved");
+    signal(&agent.child, nix::sys::signal::Signal::SIGHUP);
+    await_some("events in a new file", || {
+        run();
+        (!agent.events().is_empty()).then_some(())
+    });
+    let (status, directory) = agent.stop();
+    assert!(status.success());
+    assert!(directory.path().join("moved").exists());
+}
+
+#[test]
 fn a_second_agent_is_refused() {
     if !can_run() {
         return;

@@ -65,6 +65,16 @@ impl FileOutput {
         self.rotation = rotation;
     }
 
+    /// Opens the file by its name again, for whoever has moved it.
+    ///
+    /// # Errors
+    /// If that can't be done; the file open until now stays.
+    pub fn reopen(&mut self) -> io::Result<()> {
+        (self.file, self.size) = open(&self.path, self.permission)?;
+        self.opened = SystemTime::now();
+        Ok(())
+    }
+
     /// Appends a batch; how many lines are in the file then, and what stopped the others. A line is there whole or not at all.
     pub fn write(&mut self, batch: &Batch) -> (usize, Option<io::Error>) {
         if self.is_due(batch.bytes().len() as u64) {

@@ -1,5 +1,6 @@
 //! The rules of rotation, which the API may change while the agent runs.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,12 +19,22 @@ pub struct Rotation {
 
 /// The rules in force, of the thread that writes and of whoever changes them.
 #[derive(Clone, Debug)]
-pub struct SharedRotation(Arc<Mutex<Rotation>>);
+pub struct SharedRotation(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    rotation: Mutex<Rotation>,
+    /// Somebody has moved the file, and it is to be made anew.
+    reopen: AtomicBool,
+}
 
 impl SharedRotation {
     /// Starts with these rules.
     pub fn new(rotation: Rotation) -> Self {
-        Self(Arc::new(Mutex::new(rotation)))
+        Self(Arc::new(Shared {
+            rotation: Mutex::new(rotation),
+            reopen: AtomicBool::new(false),
+        }))
     }
 
     /// The rules now.
@@ -41,7 +52,18 @@ impl SharedRotation {
         Ok(*rotation)
     }
 
+    /// Has the file opened by its name again before the next event is written: whoever moved it wants no more events in it.
+    pub fn reopen(&self) {
+        // nothing else is told by it
+        self.0.reopen.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`reopen`](Self::reopen) was called since the last time.
+    pub(super) fn take_reopen(&self) -> bool {
+        self.0.reopen.swap(false, Ordering::Relaxed)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Rotation> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.rotation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -68,6 +68,11 @@ impl Output {
         match self {
             Self::File(file, rotation) => {
                 file.set_rotation(rotation.get());
+                if rotation.take_reopen()
+                    && let Err(error) = file.reopen()
+                {
+                    tracing::error!(%error, "export: the file cannot be opened again; events go where they went");
+                }
                 file.write(batch)
             }
             Self::Stdout => {
