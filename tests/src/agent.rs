@@ -399,8 +399,11 @@ fn dump_map(name: &str) -> Vec<Value> {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("bpftool: {error}\n{text}"))
 }
 
-/// Waits until no other test runs an agent.
-fn turn() -> File {
+/// Waits until no other test runs an agent; holds until it is dropped.
+///
+/// # Panics
+/// If the lock cannot be had.
+pub fn turn() -> File {
     std::fs::create_dir_all("/run/tetra-tests").expect("/run can be written");
     let file = File::create("/run/tetra-tests/lock").expect("the lock can be made");
     file.lock().expect("the lock can be taken");

@@ -25,6 +25,7 @@ use crate::policy_files::{Follower, PolicyFiles};
 use crate::process::scan::ProcFs;
 use crate::run_files::{InfoFile, PidFile};
 use crate::server::{self, Broadcast, Health, Service, ServiceConfig};
+use crate::service_manager::{self, Watchdog};
 use crate::time::SystemClock;
 
 /// Runs the agent until `stop` resolves.
@@ -134,10 +135,14 @@ pub async fn run(mut config: Config, log_level: LogLevel, stop: impl Future<Outp
             .inspect_err(|error| tracing::warn!("clients have to be told the address: {error:#}"))
             .ok();
         tracing::info!(address, "the agent is ready");
+        service_manager::ready();
     };
+    let watchdog = Watchdog::start(pipeline.handle());
     let result = server::serve(&config.server_address, service, stop, ready)
         .await
         .context("serving the API");
+    service_manager::stopping();
+    watchdog.stop();
     if let Some(health) = health {
         health.stop().await;
     }

@@ -30,6 +30,7 @@ pub mod process;
 pub mod record;
 pub mod run_files;
 pub mod server;
+pub mod service_manager;
 pub mod text;
 pub mod time;
 
