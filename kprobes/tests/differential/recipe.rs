@@ -884,7 +884,7 @@ fn text_operator(operators: &[&'static str], choice: Choice) -> &'static str {
     let is_pattern = ["SubString", "Glob", "Regex"]
         .iter()
         .any(|name| operator.contains(name));
-    if is_pattern && choice / 256 % 6 != 0 {
+    if is_pattern && !(choice / 256).is_multiple_of(6) {
         return pick::<&str>(&operators[..SIMPLE], choice);
     }
     operator
