@@ -1,11 +1,15 @@
 //! The table of verifier budgets, written anew with what tests in guests print: they cannot write to this machine.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 
 /// Set by whoever wants the table written.
 pub(super) const VARIABLE: &str = "UPDATE_BUDGETS";
+
+/// Held while the table is read and written: guests end at any time.
+static WRITING: Mutex<()> = Mutex::new(());
 
 /// What a line with a budget begins with.
 const MARK: &str = "budget\t";
@@ -36,6 +40,8 @@ impl Budgets {
         if self.0.is_empty() {
             return Ok(());
         }
+        // the text is always whole, even if a thread panics while it has this
+        let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
         let path: &Path = &path();
         let table = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         std::fs::write(path, replaced(&table, kernel, &self.0)).with_context(|| format!("writing {}", path.display()))

@@ -17,8 +17,8 @@ const PACKAGES: [&str; 3] = ["ebpf", "kprobes", "tests"];
 /// The package whose tests must not skip anything: the lab has all they need.
 const STRICT: &str = "tests";
 
-/// How long one kernel may take.
-const TIMEOUT: Duration = Duration::from_mins(25);
+/// How long one kernel may take, beside another.
+const TIMEOUT: Duration = Duration::from_mins(45);
 
 /// How many random sets of policies each kernel must load.
 const LOAD_SETS: &str = "200";
