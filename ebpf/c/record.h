@@ -45,6 +45,8 @@ enum record_kind {
 #define RECORD_FLAG_CANCEL    (1u << 2) /* policy: return half that the return selectors rejected: drop the first half */
 #define RECORD_FLAG_UNDECIDED (1u << 3) /* policy: a user-memory argument could not be read, the selector is undecided */
 #define RECORD_FLAG_UNKNOWN_PROCESS (1u << 4) /* no process record at the time; start_ktime is 0 */
+#define RECORD_FLAG_KERNEL_STACK (1u << 5) /* policy: the kernel's stack follows the arguments */
+#define RECORD_FLAG_USER_STACK (1u << 6) /* policy: the process's stack follows them */
 
 struct record_header {
 	__u32 size;        /* whole record, header included, multiple of 8 */
@@ -234,6 +236,7 @@ struct text {                  /* a string value, left-aligned, in map `tetra_te
 #define SCRATCH_TEXTS 8        /* texts a program may hold at once */
 #define FRAME_WORDS 512        /* 8-byte words of a generated program */
 #define RECORD_MAX 24576       /* largest record */
+#define STACK_MAX 1016         /* bytes of a stack trace: sysctl kernel.perf_event_max_stack, 127, addresses of 8 bytes, innermost first */
 #define RECORD_SLACK 2224      /* so that half a text may be written at any offset below RECORD_MAX */
 
 struct scratch {               /* map `tetra_scratch`, per CPU, one element per level */

@@ -19,6 +19,7 @@
 #include "runtime/workload.h"
 #include "runtime/record.h"
 #include "runtime/object.h"
+#include "runtime/stack.h"
 #include "runtime/ratelimit.h"
 #include "runtime/pending.h"
 

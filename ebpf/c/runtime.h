@@ -78,6 +78,8 @@ LIBRARY int tetra_put_string(struct scratch *s, struct text *t);
 LIBRARY int tetra_put_path(struct scratch *s, struct text *t);
 LIBRARY int tetra_put_sock(struct scratch *s, __u32 i, __u32 status);
 LIBRARY int tetra_put_sockaddr(struct scratch *s, __u32 i, __u32 status);
+/* Appends the kernel's or the process's stack to the record, behind all arguments and in this order. ctx: that of the program. */
+LIBRARY int tetra_put_stack(struct scratch *s, void *ctx, __u32 is_user);
 /* lane: 0 observation (sharded by CPU), 1 enforcement. Counts POLICY_POST_SENT or POLICY_POST_LOST. */
 LIBRARY int tetra_submit(struct scratch *s, __u32 policy_slot, __u32 lane);
 

@@ -10,7 +10,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 mod view;
-pub use view::{Argument, Arguments, DataRecord, ExecRecord, PolicyRecord, Record};
+pub use view::{Addresses, Argument, Arguments, DataRecord, ExecRecord, PolicyRecord, Record, Stacks};
 
 /// Has executed an image since it was seen.
 pub const PROCESS_EXECED: u32 = 1 << 0;
@@ -55,6 +55,8 @@ pub const RECORD_FLAG_AWAIT_RETURN: u16 = 1 << 1;
 pub const RECORD_FLAG_CANCEL: u16 = 1 << 2;
 pub const RECORD_FLAG_UNDECIDED: u16 = 1 << 3;
 pub const RECORD_FLAG_UNKNOWN_PROCESS: u16 = 1 << 4;
+pub const RECORD_FLAG_KERNEL_STACK: u16 = 1 << 5;
+pub const RECORD_FLAG_USER_STACK: u16 = 1 << 6;
 
 /// What every record starts with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -117,6 +117,8 @@ fn constants_are_those_of_the_objects() {
         RECORD_FLAG_CANCEL,
         RECORD_FLAG_UNDECIDED,
         RECORD_FLAG_UNKNOWN_PROCESS,
+        RECORD_FLAG_KERNEL_STACK,
+        RECORD_FLAG_USER_STACK,
         EXEC_SETUID,
         EXEC_SETGID,
         EXEC_FILE_CAPS,

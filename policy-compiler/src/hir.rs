@@ -410,6 +410,10 @@ pub struct Notification {
 pub struct Post {
     /// At most one like it in this time.
     pub rate_limit: Option<RateLimit>,
+    /// `kernelStackTrace`
+    pub kernel_stack: bool,
+    /// `userStackTrace`
+    pub user_stack: bool,
 }
 
 /// `rateLimit` and `rateLimitScope`.

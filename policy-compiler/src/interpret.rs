@@ -154,6 +154,10 @@ pub struct Posted {
     pub action: u16,
     /// It is left out if one like it was posted within this time (§8).
     pub rate_limit: Option<RateLimit>,
+    /// With the kernel's stack.
+    pub kernel_stack: bool,
+    /// With the stack of the process.
+    pub user_stack: bool,
 }
 
 /// Whether a hook's policy applies to the process (§9.4): to all, or to the workloads that it is assigned to.
@@ -265,6 +269,8 @@ fn effects(actions: &Actions, selector: usize, monitors: bool) -> Effects {
             selector,
             action: actions.reported,
             rate_limit: post.rate_limit,
+            kernel_stack: post.kernel_stack,
+            user_stack: post.user_stack,
         }),
     }
 }

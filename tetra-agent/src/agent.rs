@@ -26,6 +26,7 @@ use crate::process::scan::ProcFs;
 use crate::run_files::{InfoFile, PidFile};
 use crate::server::{self, Broadcast, Health, Service, ServiceConfig};
 use crate::service_manager::{self, Watchdog};
+use crate::symbols::Symbols;
 use crate::time::SystemClock;
 
 /// Runs the agent until `stop` resolves.
@@ -209,6 +210,7 @@ fn start_pipeline(
         broadcast: Arc::clone(broadcast),
         events,
         table: config.table.clone(),
+        symbols: Symbols::new(config.procfs.clone(), config.expose_stack_addresses),
         procfs,
         taken_over: persistence.is_taking_over(),
         keeps: persistence.keeps(),

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::event::{Event, EventBody, PolicyEvent};
-use crate::policy::{DecodeError, DecodedArguments, Half, Pairs, Registry, Template, decode_arguments};
+use crate::policy::{DecodeError, DecodedArguments, Half, Pairs, Registry, StackTraces, Template, decode_arguments};
 use crate::process::{Process, ProcessKey, ProcessTable, TableConfig};
 use crate::record::{self, PolicyRecord, Record, RecordError, flag};
 use crate::time::KernelTime;
@@ -143,6 +143,7 @@ impl Assembler {
             tid: record.tid,
             arguments,
             data,
+            stacks: StackTraces::from(&record.stacks),
             action: record.action,
         };
         if paired && has(flag::RECORD_FLAG_AWAIT_RETURN) {
@@ -192,6 +193,7 @@ impl Assembler {
                 template: half.template,
                 arguments: half.arguments,
                 data: half.data,
+                stacks: half.stacks,
                 return_value,
                 action: half.action,
                 return_action,

@@ -140,6 +140,8 @@ pub struct Config {
     pub bpf_dir: PathBuf,
     pub keep_sensors_on_exit: bool,
     pub procfs: PathBuf,
+    /// Addresses stay in stack traces.
+    pub expose_stack_addresses: bool,
     pub export: Option<ExportConfig>,
     pub filter_options: FilterOptions,
     pub table: TableConfig,
@@ -204,6 +206,7 @@ impl Config {
             bpf_dir: bpf_dir(&get)?,
             keep_sensors_on_exit: get.boolean("keep-sensors-on-exit")?,
             procfs: get.text("procfs").into(),
+            expose_stack_addresses: get.boolean("expose-stack-addresses")?,
             export: export(&get, filter_options)?,
             filter_options,
             table,

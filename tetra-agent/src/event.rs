@@ -10,7 +10,7 @@ use std::sync::Arc;
 pub use encode::{EncodeConfig, Encoder};
 use tetra_api::tetragon::KprobeArgument;
 
-use crate::policy::Template;
+use crate::policy::{StackTraces, Template};
 use crate::process::Process;
 use crate::time::KernelTime;
 
@@ -69,6 +69,8 @@ pub struct PolicyEvent {
     pub arguments: Vec<KprobeArgument>,
     /// What else the hook reads, in the policy's order.
     pub data: Vec<KprobeArgument>,
+    /// Stacks of the call.
+    pub stacks: StackTraces,
     /// Return value, if the policy asked for it and the call returned.
     pub return_value: Option<KprobeArgument>,
     /// Last action executed at entry, as a `KprobeAction` number.

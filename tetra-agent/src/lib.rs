@@ -31,6 +31,7 @@ pub mod record;
 pub mod run_files;
 pub mod server;
 pub mod service_manager;
+pub mod symbols;
 pub mod text;
 pub mod time;
 

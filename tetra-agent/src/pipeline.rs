@@ -21,6 +21,7 @@ use crate::policy::{Account, Registry};
 use crate::process::scan::{ProcFs, kernel_record};
 use crate::process::{Process, ProcessTable, TableConfig, TableStats};
 use crate::server::Broadcast;
+use crate::symbols::Symbols;
 use crate::time::{KernelTime, SystemClock};
 
 /// How old a record may get in a ring while nothing wakes the reader.
@@ -51,6 +52,8 @@ pub struct PipelineConfig {
     pub events: Option<Arc<EventCounts>>,
     /// Bounds of the process table.
     pub table: TableConfig,
+    /// Names addresses of stack traces.
+    pub symbols: Symbols,
     /// Where processes are found that ran before.
     pub procfs: ProcFs,
     /// The sensor was attached before this agent came: what it knows has been reported, by a former agent or in the rings.
@@ -177,6 +180,7 @@ impl Worker {
                 encoder: config.encoder,
                 exporter: config.exporter,
                 broadcast: config.broadcast,
+                symbols: config.symbols,
                 counts: config.events,
                 clock: SystemClock,
             },
@@ -360,6 +364,7 @@ struct Sinks {
     exporter: Option<Exporter>,
     broadcast: Arc<Broadcast>,
     counts: Option<Arc<EventCounts>>,
+    symbols: Symbols,
     clock: SystemClock,
 }
 
@@ -370,13 +375,18 @@ impl Sinks {
 
     /// Encodes the events and hands them to the sinks.
     fn deliver(&mut self, events: &mut Vec<Event>) {
-        for event in events.drain(..) {
+        for mut event in events.drain(..) {
             if let Some(counts) = &self.counts {
                 counts.count(&event);
             }
             let streaming = self.broadcast.has_clients();
             if self.exporter.is_none() && !streaming {
                 continue;
+            }
+            if let EventBody::Policy(policy) = &mut event.body {
+                let tgid = event.process.key.tgid;
+                self.symbols
+                    .resolve(&mut policy.stacks, &policy.template.function_name, tgid);
             }
             let message = self.encoder.encode(&event);
             if let Some(exporter) = &mut self.exporter {

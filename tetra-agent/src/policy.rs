@@ -6,11 +6,13 @@ mod account;
 mod argument;
 mod pairing;
 mod registry;
+mod stack;
 
 pub use account::{Account, AccountSnapshot, Counter};
 pub use pairing::{Half, Pairs};
 pub use policy_compiler::output::{ArgumentTemplate, ArgumentType, EventTemplate, HookKind};
 pub use registry::{Registry, Template};
+pub use stack::StackTraces;
 use tetra_api::tetragon::KprobeArgument;
 
 use crate::record::{PolicyRecord, flag};

@@ -16,8 +16,9 @@ pub mod flag {
         EXEC_CWD_UNRESOLVED, EXEC_DATA_ARGS, EXEC_DELETED, EXEC_ERROR_ARGS, EXEC_ERROR_CGROUP, EXEC_ERROR_CWD,
         EXEC_ERROR_FILENAME, EXEC_FILE_CAPS, EXEC_FILELESS, EXEC_MISSED_PARENT, EXEC_NO_CWD, EXEC_ROOT_CWD,
         EXEC_SETGID, EXEC_SETUID, EXEC_TRUNCATED_ARGS, EXEC_TRUNCATED_FILENAME, PROCESS_CLONED, PROCESS_EXECED,
-        PROCESS_FROM_PROCFS, PROCESS_IN_INIT_TREE, RECORD_FLAG_AWAIT_RETURN, RECORD_FLAG_CANCEL, RECORD_FLAG_RETURN,
-        RECORD_FLAG_UNDECIDED, RECORD_FLAG_UNKNOWN_PROCESS,
+        PROCESS_FROM_PROCFS, PROCESS_IN_INIT_TREE, RECORD_FLAG_AWAIT_RETURN, RECORD_FLAG_CANCEL,
+        RECORD_FLAG_KERNEL_STACK, RECORD_FLAG_RETURN, RECORD_FLAG_UNDECIDED, RECORD_FLAG_UNKNOWN_PROCESS,
+        RECORD_FLAG_USER_STACK,
     };
 }
 
@@ -148,6 +149,8 @@ pub struct PolicyRecord<'a> {
     pub argument_count: u32,
     /// The arguments; fewer if the record is cut off.
     pub arguments: Arguments<'a>,
+    /// Stack traces, if the policy asked for them.
+    pub stacks: wire::Stacks<'a>,
 }
 
 /// Decodes one record.
@@ -191,6 +194,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, RecordError> {
                 action: r.fixed.action,
                 argument_count: r.fixed.argument_count,
                 arguments: r.arguments(),
+                stacks: r.stacks(),
             }))
         }
         None => Err(error_of(bytes)),

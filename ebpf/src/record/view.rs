@@ -3,8 +3,8 @@
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use super::{
-    RECORD_CLONE, RECORD_DATA, RECORD_EXEC, RECORD_EXIT, RECORD_POLICY, RecordArgument, RecordClone, RecordData,
-    RecordExec, RecordExit, RecordHeader, RecordPolicy,
+    RECORD_CLONE, RECORD_DATA, RECORD_EXEC, RECORD_EXIT, RECORD_FLAG_KERNEL_STACK, RECORD_FLAG_USER_STACK,
+    RECORD_POLICY, RecordArgument, RecordClone, RecordData, RecordExec, RecordExit, RecordHeader, RecordPolicy,
 };
 
 /// One record, by kind.
@@ -118,6 +118,44 @@ impl<'a> PolicyRecord<'a> {
             rest: self.arguments,
             left: self.fixed.argument_count,
         }
+    }
+
+    /// The stack traces behind the arguments.
+    pub fn stacks(&self) -> Stacks<'a> {
+        let flags = self.fixed.header.flags;
+        let mut arguments = self.arguments();
+        arguments.by_ref().for_each(drop);
+        // they have the form of arguments
+        arguments.left = 2;
+        let mut take = |flag: u16| {
+            let stack = (flags & flag != 0).then(|| arguments.next()).flatten();
+            Addresses(stack.map_or(&[], |stack| stack.payload))
+        };
+        Stacks {
+            kernel: take(RECORD_FLAG_KERNEL_STACK),
+            user: take(RECORD_FLAG_USER_STACK),
+        }
+    }
+}
+
+/// Stack traces of a policy record; empty where the policy did not ask, or the kernel could not tell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stacks<'a> {
+    /// Of the kernel.
+    pub kernel: Addresses<'a>,
+    /// Of the process.
+    pub user: Addresses<'a>,
+}
+
+/// Addresses of a stack trace, innermost first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Addresses<'a>(&'a [u8]);
+
+impl Addresses<'_> {
+    /// The addresses.
+    pub fn iter(&self) -> impl Iterator<Item = u64> {
+        let (words, _) = self.0.as_chunks();
+        words.iter().map(|word| u64::from_ne_bytes(*word))
     }
 }
 

@@ -520,6 +520,11 @@ impl Arena {
         matches!(self.section, Section::Kprobe { syscall: true, .. })
     }
 
+    /// Whether its events have room for stack traces.
+    pub(crate) fn has_stacks(&self) -> bool {
+        matches!(self.section, Section::Kprobe { .. })
+    }
+
     /// Whether pointers are the user's, whatever they are.
     pub(crate) fn has_user_pointers(&self) -> bool {
         let is_syscalls = |subsystem| subsystem == "syscalls";

@@ -41,6 +41,8 @@ impl Coverage {
                     ("post", effects.post.is_some()),
                     ("no post", effects.post.is_none()),
                     ("rate limit", effects.post.is_some_and(|post| post.rate_limit.is_some())),
+                    ("kernel stack", effects.post.is_some_and(|post| post.kernel_stack)),
+                    ("user stack", effects.post.is_some_and(|post| post.user_stack)),
                     ("signal", !effects.signals.is_empty()),
                     ("override", effects.override_errno.is_some()),
                     (

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use ebpf::record::{
-    PolicyCounter, RECORD_FLAG_AWAIT_RETURN, RECORD_FLAG_CANCEL, RECORD_FLAG_RETURN, RECORD_FLAG_UNDECIDED,
+    PolicyCounter, RECORD_FLAG_AWAIT_RETURN, RECORD_FLAG_CANCEL, RECORD_FLAG_KERNEL_STACK, RECORD_FLAG_RETURN,
+    RECORD_FLAG_UNDECIDED, RECORD_FLAG_USER_STACK,
 };
 use policy_compiler::attach::Role;
 use policy_compiler::hir::{Argument, Hook, OperandSource};
@@ -112,7 +113,8 @@ pub(crate) fn expect(arena: &Arena, hook: &Hook, monitors: bool, call: &Call, li
                 expected.events.push(Event {
                     slot: hook.policy_slot,
                     selector,
-                    flags: if pair { RECORD_FLAG_AWAIT_RETURN } else { 0 },
+                    flags: if pair { RECORD_FLAG_AWAIT_RETURN } else { 0 }
+                        | stack_flags(posted.kernel_stack, posted.user_stack),
                     action: Some(posted.action),
                     arguments: payloads,
                 });
@@ -218,11 +220,19 @@ fn show_undecided(arena: &Arena, hook: &Hook, call: &Call, expected: &mut Expect
         expected.events.push(Event {
             slot: hook.policy_slot,
             selector,
-            flags: RECORD_FLAG_UNDECIDED,
+            flags: RECORD_FLAG_UNDECIDED
+                | interpret::act(hook, selector, false)
+                    .post
+                    .map_or(0, |posted| stack_flags(posted.kernel_stack, posted.user_stack)),
             action: Some(1),
             arguments: payloads(&sent_arguments(arena, hook), call),
         });
     }
+}
+
+/// Which stack traces are behind the arguments.
+fn stack_flags(kernel: bool, user: bool) -> u16 {
+    (if kernel { RECORD_FLAG_KERNEL_STACK } else { 0 }) | if user { RECORD_FLAG_USER_STACK } else { 0 }
 }
 
 /// What an event has that is not sent in halves.

@@ -596,6 +596,7 @@ impl SelectorRecipe {
             overrides: false,
             kills: monitors,
             rate_limits: false,
+            stacks: false,
         };
         let mut keys: Vec<(&str, Vec<String>)> = Vec::new();
         let mut add = |key: &'static str, item: String| match keys.iter_mut().find(|(known, _)| *known == key) {
@@ -622,6 +623,7 @@ impl SelectorRecipe {
             }
         }
         possible.overrides = arena.overrides;
+        possible.stacks = arena.has_stacks();
         // more tells two sockets or two files apart than filters see: their marks, their modes
         possible.rate_limits = arguments.iter().all(|(parameter, of_type)| {
             matches!(parameter.class, Class::Number | Class::String | Class::Sockaddr) && *of_type != "fd"
@@ -658,6 +660,8 @@ struct Possible {
     /// What would end the process.
     kills: bool,
     rate_limits: bool,
+    /// The events have room for stack traces.
+    stacks: bool,
 }
 
 fn action(choice: Choice, possible: Possible) -> String {
@@ -673,6 +677,11 @@ fn action(choice: Choice, possible: Possible) -> String {
             "{{action: Post, rateLimit: \"1h\", rateLimitScope: {}}}",
             ["thread", "process", "global"][choice as usize / 10 % 3]
         ),
+        7 if possible.stacks => format!(
+            "{{action: Post, {}StackTrace: true}}",
+            ["kernel", "user"][choice as usize / 10 % 2]
+        ),
+        8 if possible.stacks => "{action: Post, kernelStackTrace: true, userStackTrace: true}".into(),
         _ => "{action: Post}".into(),
     }
 }

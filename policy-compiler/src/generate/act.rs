@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ebpf::record::{self, PolicyCounter};
 
 use crate::attach::Role;
-use crate::hir::{Actions, Argument, OperandSource, RateLimit};
+use crate::hir::{Actions, Argument, OperandSource, Post, RateLimit};
 use crate::ir::{AluOp, BlockId, CmpOp, Operand as IrOperand, Size, Value, Width};
 use crate::output::{ArgumentType, AttachPoint};
 use crate::plan::{Instance, PlannedSelector};
@@ -466,10 +466,35 @@ impl Generator<'_> {
             let args = [key, call_id.into(), slot.into(), target_key];
             self.call("tetra_pending_put", &args);
         }
+        if event.arguments {
+            self.put_stacks(instance, won);
+        }
         let lane = u32::from(instance.hook.enforces());
         self.call("tetra_submit", &[self.scratch.into(), slot.into(), lane.into()]);
         self.b.jump(done);
         Ok(())
+    }
+
+    /// Appends the stacks that the winner's event is to have.
+    fn put_stacks(&mut self, instance: &Instance, won: Value) {
+        for is_user in [false, true] {
+            let wants = |post: &Post| if is_user { post.user_stack } else { post.kernel_stack };
+            let winners: Vec<u64> = (1u64..)
+                .zip(&instance.selectors)
+                .filter(|(_, planned)| planned.actions.post.as_ref().is_some_and(wants))
+                .map(|(winner, _)| winner)
+                .collect();
+            if winners.is_empty() {
+                continue;
+            }
+            let (wanted, next) = (self.b.create_block(), self.b.create_block());
+            classifier::search(&mut self.b, won, &winners, &|_| wanted, next);
+            self.b.switch_to(wanted);
+            let args = [self.scratch.into(), self.ctx.into(), u32::from(is_user).into()];
+            self.call("tetra_put_stack", &args);
+            self.b.jump(next);
+            self.b.switch_to(next);
+        }
     }
 
     /// Writes a number as the `index`-th argument of the event, with only numbers before it.

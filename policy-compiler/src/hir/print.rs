@@ -138,9 +138,14 @@ fn actions(actions: &Actions) -> String {
     parts.extend(actions.signals.iter().map(|s| format!("signal {s}")));
     parts.extend(actions.override_errno.map(|e| format!("return -{e}")));
     parts.push(match actions.post {
-        Some(post) => post.rate_limit.map_or("post".into(), |l| {
-            format!("post once in {} ns per scope {}", l.interval_ns, l.scope)
-        }),
+        Some(post) => {
+            let limit = post.rate_limit.map_or(String::new(), |l| {
+                format!(" once in {} ns per scope {}", l.interval_ns, l.scope)
+            });
+            let kernel = if post.kernel_stack { " with kernel stack" } else { "" };
+            let user = if post.user_stack { " with user stack" } else { "" };
+            format!("post{limit}{kernel}{user}")
+        }
         None => "no post".into(),
     });
     format!("=> {}", parts.join(", "))

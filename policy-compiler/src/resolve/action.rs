@@ -41,8 +41,12 @@ impl Resolver<'_> {
             self.refuse_parameters(spec, &path);
             match spec.action {
                 Action::Post => {
+                    let rate_limit = self.rate_limit(spec, &path);
+                    let stacks = self.stacks(spec, &path, target, is_return);
                     if let Some(post) = &mut actions.post {
-                        post.rate_limit = self.rate_limit(spec, &path);
+                        post.rate_limit = rate_limit;
+                        post.kernel_stack |= stacks.0;
+                        post.user_stack |= stacks.1;
                     }
                     actions.reported = POST;
                 }
@@ -82,17 +86,26 @@ impl Resolver<'_> {
     }
 
     fn refuse_parameters(&mut self, spec: &ActionSelector, path: &FieldPath) {
-        for (present, key) in [
-            (spec.kernel_stack_trace, "kernelStackTrace"),
-            (spec.user_stack_trace, "userStackTrace"),
-            (spec.ima_hash, "imaHash"),
-        ] {
+        for (present, key) in [(spec.ima_hash, "imaHash")] {
             if present {
                 self.error(
                     codes::NOT_COMPILED,
                     &path.key(key),
                     format!("`{key}` is not compiled"),
                     "leave it out",
+                );
+            }
+        }
+        for (present, key) in [
+            (spec.kernel_stack_trace, "kernelStackTrace"),
+            (spec.user_stack_trace, "userStackTrace"),
+        ] {
+            if present && spec.action != Action::Post {
+                self.error(
+                    codes::ACTION_NOT_POSSIBLE,
+                    &path.key(key),
+                    format!("`{key}` does not apply to `{}`", spec.action),
+                    format!("add `- action: Post` with `{key}: true`"),
                 );
             }
         }
@@ -166,6 +179,34 @@ impl Resolver<'_> {
             "signals are 1 to 64, for example `argSig: 15` for SIGTERM",
         );
         None
+    }
+
+    /// `kernelStackTrace` and `userStackTrace`, which only events of functions of the kernel have room for.
+    fn stacks(&mut self, spec: &ActionSelector, path: &FieldPath, target: &Target, is_return: bool) -> (bool, bool) {
+        for (present, key) in [
+            (spec.kernel_stack_trace, "kernelStackTrace"),
+            (spec.user_stack_trace, "userStackTrace"),
+        ] {
+            if present && is_return {
+                self.error(
+                    codes::ACTION_NOT_POSSIBLE,
+                    &path.key(key),
+                    format!("`{key}` does not apply to `matchReturnActions`"),
+                    "write it in `matchActions`: a stack trace is taken when the function is called",
+                );
+                return (false, false);
+            }
+            if present && !matches!(target, Target::Function(_) | Target::Syscall(_)) {
+                self.error(
+                    codes::ACTION_NOT_POSSIBLE,
+                    &path.key(key),
+                    format!("events of {} have no stack trace", super::target_name(target)),
+                    "stack traces are shown in events of `kprobes` and `fentries`: hook a function there, or leave it out",
+                );
+                return (false, false);
+            }
+        }
+        (spec.kernel_stack_trace, spec.user_stack_trace)
     }
 
     fn rate_limit(&mut self, spec: &ActionSelector, path: &FieldPath) -> Option<RateLimit> {

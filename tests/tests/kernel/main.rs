@@ -16,5 +16,6 @@ mod process;
 mod quickstart;
 mod replacement;
 mod resolve;
+mod stacks;
 mod syscall_numbers;
 mod user_hooks;

@@ -108,7 +108,7 @@ pub const FLAGS: &[Flag] = &[
     flag("export-file-rotation-interval", Duration, "0s", Honoured, "Age at which the export file is rotated; 0: never"),
     flag("export-filename", Text, "", Honoured, "File for exported events, one JSON object a line; - is standard output"),
     flag("export-rate-limit", Number, "-1", Honoured, "Exported events per minute; a rate_limit_info event tells how many were held back; 0: none are exported; -1: no limit"),
-    flag("expose-stack-addresses", Boolean, "false", Refused("stack traces are not collected yet"), "Show addresses in stack traces"),
+    flag("expose-stack-addresses", Boolean, "false", Honoured, "Show addresses in stack traces, which help those who attack the kernel"),
     flag("field-filters", Text, "", Honoured, "Field filters for exported events, in JSON"),
     flag("filter-environment-variables", List, "", Refused("environments are not read yet"), "Environment variables to show"),
     flag("force-large-progs", Boolean, "false", Ignored("programs are compiled for the kernel they run on"), "Use large programs"),

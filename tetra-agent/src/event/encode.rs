@@ -167,7 +167,8 @@ fn policy_payload(
             tags,
             ancestors,
             data: policy.data.clone(),
-            ..Default::default()
+            kernel_stack_trace: policy.stacks.kernel.clone(),
+            user_stack_trace: policy.stacks.user.clone(),
         }),
         HookKind::Tracepoint => Payload::ProcessTracepoint(api::ProcessTracepoint {
             process,

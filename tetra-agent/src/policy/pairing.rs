@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use tetra_api::tetragon::KprobeArgument;
 
-use super::Template;
+use super::{StackTraces, Template};
 use crate::process::ProcessKey;
 use crate::time::KernelTime;
 
@@ -25,6 +25,8 @@ pub struct Half {
     pub arguments: Vec<KprobeArgument>,
     /// What else was read at entry.
     pub data: Vec<KprobeArgument>,
+    /// Stacks at entry.
+    pub stacks: StackTraces,
     /// Action taken at entry.
     pub action: u16,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::*;
-use crate::policy::{Account, ArgumentTemplate, ArgumentType, EventTemplate, Template};
+use crate::policy::{Account, ArgumentTemplate, ArgumentType, EventTemplate, StackTraces, Template};
 use crate::process::{Image, ImageFlags};
 use crate::time::WallTime;
 
@@ -89,6 +89,7 @@ fn policy(kind: HookKind, arguments: Vec<api::KprobeArgument>, return_value: Opt
         account: Arc::new(Account::default()),
     });
     EventBody::Policy(Box::new(PolicyEvent {
+        stacks: StackTraces::default(),
         template,
         arguments,
         data: Vec::new(),
