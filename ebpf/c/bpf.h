@@ -51,6 +51,9 @@ static struct task_struct *(*bpf_get_current_task_btf)(void) = (void *)158; /* f
 
 /* Offset of a field in the running kernel: an immediate after relocation, so tests on it cost nothing. */
 #define KERNEL_OFFSET(type, field) ((__u32)__builtin_preserve_field_info(((type *)0)->field, 0))
+/* An enumerator of the running kernel, and whether it has one. */
+#define KERNEL_ENUMERATOR(type, name) __builtin_preserve_enum_value(*(enum type *)name, 1)
+#define KERNEL_ENUMERATOR_EXISTS(type, name) __builtin_preserve_enum_value(*(enum type *)name, 0)
 #define KERNEL_FIELD_EXISTS(type, field) __builtin_preserve_field_info(((type *)0)->field, 2)
 
 /* Hides a value's origin from the compiler, so that a bound checked before is still attached to this register. */

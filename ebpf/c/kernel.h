@@ -139,6 +139,18 @@ struct sock {
 	__u16 sk_type;
 	__u16 sk_protocol;
 } CORE;
+/* How a call describes the memory it reads from or writes to, in the forms that it has had. */
+enum iter_type { ITER_UBUF, ITER_IOVEC, ITER_KVEC };
+struct iov_iter {
+	__u8 iter_type;             /* from 5.14 */
+	unsigned long iov_offset;   /* into the first segment */
+	unsigned long count;        /* bytes left */
+	unsigned long nr_segs;
+	void *ubuf;                 /* from 6.0 */
+	const struct iovec *__iov;  /* from 6.4 */
+} CORE;
+struct iov_iter___named_iov { const struct iovec *iov; } CORE;
+struct iov_iter___with_direction { unsigned int type; } CORE;
 struct bpf_prog_aux { char name[16]; } CORE;
 enum bpf_prog_type { BPF_PROG_TYPE_OF_KERNEL };
 struct bpf_prog { enum bpf_prog_type type; __u32 len; struct bpf_prog_aux *aux; } CORE;

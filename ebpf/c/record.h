@@ -38,6 +38,7 @@ enum record_kind {
 	RECORD_EXIT = 3,
 	RECORD_DATA = 4,   /* a chunk of the arguments of an exec that is too long for one record; comes before its exec */
 	RECORD_POLICY = 5,
+	RECORD_BUFFER = 6, /* a piece of a buffer that is too long for its record; comes before it */
 };
 
 #define RECORD_FLAG_RETURN    (1u << 0) /* policy: second half of an entry/return pair */
@@ -125,6 +126,17 @@ struct record_data {
 	/* then len bytes */
 }; /* 40 bytes */
 
+#define BUFFER_PIECES 80       /* most pieces of a buffer, TEXT_MAX bytes each but the last: 320 KiB */
+
+struct record_buffer {
+	struct record_header header; /* ktime: that of the policy record it belongs to, of the same thread */
+	__u32 place;              /* as in its struct argument_buffer */
+	__u32 offset;             /* of these bytes in the buffer */
+	__u32 len;
+	__u32 pad;
+	/* then len bytes */
+}; /* 48 bytes */
+
 struct record_policy {
 	struct record_header header;
 	__u64 call_id;            /* ties the halves of an entry/return pair of one thread; 0 if this is the whole event */
@@ -141,6 +153,7 @@ struct record_policy {
 #define ARG_OK            0
 #define ARG_FAULT         1  /* bad address: the memory could not be read */
 #define ARG_TRUNCATED     2  /* the payload is a prefix of the value */
+#define ARG_USER_FAULT    3  /* of functions only: the memory is a process's; records say ARG_FAULT */
 #define ARG_RESOLVE_FAULT 16 /* + depth at which a resolve path met a bad address (later) */
 
 struct record_argument {
@@ -151,7 +164,8 @@ struct record_argument {
 /*
  * payloads by type:
  *   integers                              8 bytes, sign- or zero-extended
- *   string, char_buf                      the bytes
+ *   string                                the bytes
+ *   char_buf, char_iovec, iov_iter        struct argument_buffer, then the bytes
  *   file, path, dentry, fd, linux_binprm  struct argument_path, then the path's bytes
  *   sock                                  struct argument_sock
  *   sockaddr                              struct argument_sockaddr
@@ -164,6 +178,11 @@ struct argument_path {
 	__u32 flags;              /* PATH_* */
 	__u16 mode;               /* inode mode; 0 if there is no inode */
 	__u16 pad;
+}; /* 8 bytes */
+
+struct argument_buffer {
+	__u32 size;               /* bytes that the call names, of which at most TEXT_MAX follow */
+	__u32 place;              /* ties records of kind RECORD_BUFFER to the argument, together with thread and time */
 }; /* 8 bytes */
 
 struct argument_sock {
@@ -225,7 +244,7 @@ struct argument_module {
 #define TEXT_SLACK 272         /* so that a name of 255 bytes may be written at any offset below TEXT_MAX */
 struct text {                  /* a string value, left-aligned, in map `tetra_texts` */
 	__u32 len;                 /* 0..TEXT_MAX */
-	__u32 flags;               /* PATH_* of a path */
+	__u32 flags;               /* PATH_* of a path; of a buffer the bytes that the call names */
 	__u16 mode;                /* inode mode of a path */
 	__u16 status;              /* ARG_* */
 	__u32 slot;                /* its key in `tetra_texts` */

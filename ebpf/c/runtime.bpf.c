@@ -11,6 +11,7 @@
 
 #include "runtime/scratch.h"
 #include "runtime/text.h"
+#include "runtime/buffer.h"
 #include "runtime/automaton.h"
 #include "runtime/outline.h"
 #include "runtime/socket.h"

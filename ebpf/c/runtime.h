@@ -33,6 +33,14 @@ LIBRARY struct policy_set *tetra_policies(void);
 /* Each fills *t (len, flags, mode, status) and returns its length, or a negative ARG_* status if there is no text. */
 LIBRARY int tetra_read_user_string(struct text *t, const void *user);
 LIBRARY int tetra_read_kernel_string(struct text *t, const void *address);
+/*
+ * Bytes, of which the call says how many: a buffer, the segments of an array of struct iovec, those of a struct iov_iter (all of them
+ * one after the other). flags gets the number named, status ARG_TRUNCATED if that is more than a text takes. An error is
+ * -ARG_FAULT if memory of the kernel could not be read, and -ARG_USER_FAULT if it was the user's. is_users: no address means the kernel's.
+ */
+LIBRARY int tetra_read_buffer(struct text *t, __u64 address, __u64 size, __u32 is_users);
+LIBRARY int tetra_read_iovec(struct scratch *s, struct text *t, __u64 address, __u64 count, __u32 is_users);
+LIBRARY int tetra_read_iov_iter(struct scratch *s, struct text *t, __u64 address);
 LIBRARY int tetra_walk_path(struct text *t, const void *path);            /* struct path * as an address */
 LIBRARY int tetra_walk_path_trusted(struct text *t, void *path);
 LIBRARY int tetra_walk_file(struct text *t, const void *file);            /* struct file *: its f_path, mode of its inode */
@@ -76,8 +84,15 @@ LIBRARY int tetra_record_begin(struct scratch *s, __u64 tag_and_template, __u32 
 LIBRARY int tetra_put_integer(struct scratch *s, __u64 value, __u32 status);
 LIBRARY int tetra_put_string(struct scratch *s, struct text *t);
 LIBRARY int tetra_put_path(struct scratch *s, struct text *t);
+LIBRARY int tetra_put_buffer(struct scratch *s, struct text *t);
 LIBRARY int tetra_put_sock(struct scratch *s, __u32 i, __u32 status);
 LIBRARY int tetra_put_sockaddr(struct scratch *s, __u32 i, __u32 status);
+/*
+ * Sends what does not fit a text, before the record of which it is a part: all of a buffer, up to BUFFER_PIECES texts. flags: 1 as
+ * is_users, 2 for lane 1.
+ */
+LIBRARY int tetra_send_buffer(struct scratch *s, struct text *t, __u64 address, __u64 size, __u32 flags);
+LIBRARY int tetra_send_iov_iter(struct scratch *s, struct text *t, __u64 address, __u32 flags);
 /* Appends the kernel's or the process's stack to the record, behind all arguments and in this order. ctx: that of the program. */
 LIBRARY int tetra_put_stack(struct scratch *s, void *ctx, __u32 is_user);
 /* lane: 0 observation (sharded by CPU), 1 enforcement. Counts POLICY_POST_SENT or POLICY_POST_LOST. */

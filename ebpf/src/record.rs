@@ -10,7 +10,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 mod view;
-pub use view::{Addresses, Argument, Arguments, DataRecord, ExecRecord, PolicyRecord, Record, Stacks};
+pub use view::{Addresses, Argument, Arguments, BufferRecord, DataRecord, ExecRecord, PolicyRecord, Record, Stacks};
 
 /// Has executed an image since it was seen.
 pub const PROCESS_EXECED: u32 = 1 << 0;
@@ -49,6 +49,10 @@ pub const RECORD_EXIT: u16 = 3;
 pub const RECORD_DATA: u16 = 4;
 /// Kind of a record: an event of a policy.
 pub const RECORD_POLICY: u16 = 5;
+/// A piece of a buffer that is too long for its record; comes before it.
+pub const RECORD_BUFFER: u16 = 6;
+/// Most pieces of a buffer, [`TEXT_MAX`] bytes each but the last.
+pub const BUFFER_PIECES: u32 = 80;
 
 pub const RECORD_FLAG_RETURN: u16 = 1 << 0;
 pub const RECORD_FLAG_AWAIT_RETURN: u16 = 1 << 1;
@@ -130,6 +134,25 @@ pub struct RecordExec {
     pub creds: RecordCreds,
 }
 
+/// Before the bytes of a buffer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ArgumentBuffer {
+    pub size: u32,
+    pub place: u32,
+}
+
+/// Fixed part of a [`RECORD_BUFFER`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RecordBuffer {
+    pub header: RecordHeader,
+    pub place: u32,
+    pub offset: u32,
+    pub len: u32,
+    pub pad: u32,
+}
+
 /// A [`RECORD_CLONE`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -177,6 +200,8 @@ pub struct RecordPolicy {
 pub const ARG_OK: u32 = 0;
 pub const ARG_FAULT: u32 = 1;
 pub const ARG_TRUNCATED: u32 = 2;
+/// Of functions only: the memory is a process's. Records say [`ARG_FAULT`].
+pub const ARG_USER_FAULT: u32 = 3;
 pub const ARG_RESOLVE_FAULT: u32 = 16;
 
 /// What each argument of a policy record starts with.

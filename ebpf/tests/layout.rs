@@ -83,6 +83,8 @@ fn structs_are_those_of_the_objects() {
         "argument_bpf_map", ArgumentBpfMap { r#type as "type", key_size, value_size, max_entries, name }
         "argument_perf_event", ArgumentPerfEvent { config, probe_offset, r#type as "type", pad, func }
         "argument_module", ArgumentModule { taints, signature, pad, name }
+        "argument_buffer", ArgumentBuffer { size, place }
+        "record_buffer", RecordBuffer { header, place, offset, len, pad }
         "text", Text { len, flags, mode, status, slot, bytes }
         "scratch", Scratch { frame, level, cursor, sock, sockaddr, record, slack, busy }
         "pending_key", PendingKey { pid_tgid, hook_key, pad }
@@ -112,6 +114,8 @@ fn constants_are_those_of_the_objects() {
         RECORD_EXIT,
         RECORD_DATA,
         RECORD_POLICY,
+        RECORD_BUFFER,
+        BUFFER_PIECES,
         RECORD_FLAG_RETURN,
         RECORD_FLAG_AWAIT_RETURN,
         RECORD_FLAG_CANCEL,
@@ -138,6 +142,7 @@ fn constants_are_those_of_the_objects() {
         ARG_OK,
         ARG_FAULT,
         ARG_TRUNCATED,
+        ARG_USER_FAULT,
         ARG_RESOLVE_FAULT,
         PATH_UNRESOLVED,
         PATH_DELETED,

@@ -101,7 +101,9 @@ impl World {
         })
         .expect("maps");
         let syscall = |name: &str| ["enter", "exit"].map(|side| ("syscalls".to_owned(), format!("sys_{side}_{name}")));
-        let tracepoints = ["openat", "linkat", "connect"].iter().flat_map(|name| syscall(name));
+        let tracepoints = ["openat", "linkat", "connect", "write"]
+            .iter()
+            .flat_map(|name| syscall(name));
         let mut facts = collect(&Needs {
             tracepoints: tracepoints
                 .chain([("signal".to_owned(), "signal_generate".to_owned())])
@@ -153,6 +155,8 @@ impl World {
         };
         // its ancestors are found through the kernel's own tree
         made.call.process.namespace_pid = known.then_some(self.namespace_pid());
+        // the length of the buffer before
+        let mut named = 0;
         for (piece, parameter) in arena.parameters.iter().enumerate() {
             let choice = recipe.values[piece];
             let operands = |value: &dyn Fn(&Operand) -> Value| -> BTreeMap<Operand, Value> {
@@ -211,6 +215,12 @@ impl World {
                     };
                     (raw, operands(&|_| value.clone()))
                 }
+                Class::Buffer | Class::Segments => {
+                    let (raw, length, value) = self.buffer(arena, parameter.class, piece, choice, &mut made.kept);
+                    named = length;
+                    (raw, operands(&|_| value.clone()))
+                }
+                Class::Length => (named, operands(&|operand| number_value(operand, named, "self"))),
                 Class::Sockaddr => {
                     let (raw, value) = self.sockaddr(arena, piece, choice, &mut made.kept);
                     (raw, operands(&|_| value.clone()))
@@ -280,6 +290,72 @@ impl World {
                 kept.push(terminated(text));
                 let address = kept.last().expect("just put there").as_ptr() as u64;
                 (address, Value::String(text.to_vec()))
+            }
+        }
+    }
+
+    /// Address and length of a buffer, in bytes or segments, and its bytes.
+    fn buffer(
+        &self,
+        arena: &Arena,
+        class: Class,
+        piece: usize,
+        choice: u16,
+        kept: &mut Vec<Vec<u8>>,
+    ) -> (u64, u64, Value) {
+        let pool = recipe::strings();
+        let mut bytes = pool[choice as usize / 64 % pool.len()].clone().into_bytes();
+        if bytes.len() == 4095 {
+            // longer than a program looks at
+            bytes.resize(4100 + usize::from(choice % 200), b'/');
+        }
+        let in_kernel = !arena.has_user_pointers() && choice.is_multiple_of(2);
+        let absent = if in_kernel { Value::Absent } else { Value::Unreadable };
+        let nowhere = if in_kernel { NO_KERNEL_MEMORY } else { NO_USER_MEMORY };
+        let mut put = |bytes: Vec<u8>, in_kernel: bool| {
+            if in_kernel {
+                return self.memory.put(piece, &bytes);
+            }
+            kept.push(bytes);
+            kept.last().expect("just put there").as_ptr() as u64
+        };
+        match (choice % 64, class) {
+            // no bytes may be anywhere
+            (0, _) => (nowhere, 0, Value::String(Vec::new())),
+            (1 | 2, _) => (nowhere, 3, absent),
+            (_, Class::Buffer) => {
+                let length = bytes.len() as u64;
+                (put(bytes.clone(), in_kernel), length, Value::String(bytes))
+            }
+            (variant, _) => {
+                // some segments are empty, and the last one may be nowhere
+                let size = 1 + usize::from(variant) * 13;
+                let mut segments: Vec<[u64; 2]> = Vec::new();
+                for chunk in bytes.chunks(size) {
+                    segments.push([put(chunk.to_vec(), false), chunk.len() as u64]);
+                    if segments.len().is_multiple_of(7) {
+                        segments.push([NO_USER_MEMORY, 0]);
+                    }
+                }
+                let unreadable = variant == 3 && bytes.len() < 4096;
+                if unreadable {
+                    segments.push([NO_USER_MEMORY, 1]);
+                }
+                segments.truncate(1024);
+                let count = segments.len() as u64;
+                let array: Vec<u8> = segments
+                    .as_flattened()
+                    .iter()
+                    .flat_map(|word| word.to_ne_bytes())
+                    .collect();
+                let named: u64 = segments.iter().map(|[_, size]| size).sum();
+                bytes.truncate(named as usize);
+                let value = if unreadable {
+                    Value::Unreadable
+                } else {
+                    Value::String(bytes)
+                };
+                (put(array, in_kernel), count, value)
             }
         }
     }
@@ -758,6 +834,8 @@ hooks! {
     a_syscall_with_a_string: arena::SYSCALL_STRING;
     a_syscall_with_two_strings: arena::SYSCALL_TWO_STRINGS;
     a_syscall_with_a_socket_address: arena::SYSCALL_ADDRESS;
+    a_syscall_with_a_buffer: arena::SYSCALL_BUFFER;
+    a_function_with_buffers: arena::FUNCTION_BUFFERS;
     a_function_with_a_file_and_its_return: arena::FUNCTION_FILE;
     a_function_with_a_path_and_a_dentry: arena::FUNCTION_PATH;
     a_function_with_a_program_to_run: arena::FUNCTION_BINPRM;

@@ -36,10 +36,12 @@ use support::guard;
 /// Sets to load, unless said otherwise.
 const SETS: usize = 28;
 
-const ARENAS: [&Arena; 17] = [
+const ARENAS: [&Arena; 19] = [
     &arena::SYSCALL_STRING,
     &arena::SYSCALL_TWO_STRINGS,
     &arena::SYSCALL_ADDRESS,
+    &arena::SYSCALL_BUFFER,
+    &arena::FUNCTION_BUFFERS,
     &arena::FUNCTION_FILE,
     &arena::FUNCTION_PATH,
     &arena::FUNCTION_BINPRM,

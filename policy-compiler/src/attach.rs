@@ -551,6 +551,9 @@ pub fn reads_user_memory(operand: &Operand) -> bool {
     if matches!(operand.source, OperandSource::Chain(_)) {
         return false;
     }
+    if operand.is_buffer() {
+        return true;
+    }
     if operand.is_loaded() {
         return operand.argument_type != ArgumentType::Nop;
     }

@@ -122,10 +122,21 @@ pub enum OperandSource {
         /// Bytes, from 1 to 8.
         size: u32,
     },
+    /// A buffer, of which the call says how long it is.
+    Buffer(Box<Buffer>),
     /// Return value.
     Return,
     /// The executable of the current process (`mm->exe_file`), which `matchBinaries` looks at.
     Executable,
+}
+
+/// A buffer (`char_buf`, `char_iovec`, `iov_iter`).
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Buffer {
+    /// Where it is.
+    pub address: Operand,
+    /// How many bytes or segments it has; `None`: it says so itself.
+    pub length: Option<Operand>,
 }
 
 /// A chain of pointers (`resolve`, §4.1). Each is read as its turn comes; one that cannot be read is an error of the argument, which
@@ -158,6 +169,8 @@ pub struct Argument {
     pub operand: Operand,
     /// Whether it is an entry of `data`.
     pub is_data: bool,
+    /// `maxData`: all of a buffer, beside the part that filters see.
+    pub is_whole: bool,
     /// `label`
     pub label: Arc<str>,
     /// Its line.
@@ -472,7 +485,12 @@ impl Predicate {
 impl Operand {
     /// Whether the value is a string or a path, held in a text.
     pub fn is_text(&self) -> bool {
-        self.argument_type == ArgumentType::String || self.is_path()
+        self.argument_type == ArgumentType::String || self.is_path() || self.is_buffer()
+    }
+
+    /// Whether the value is bytes, of which the call says how many.
+    pub fn is_buffer(&self) -> bool {
+        matches!(self.source, OperandSource::Buffer(_))
     }
 
     /// Whether the value is a path (§5.1: an empty one matches nothing).
@@ -510,6 +528,7 @@ impl Operand {
                 ChainStart::Parameter(index) => Some(index),
                 ChainStart::CurrentTask => None,
             },
+            OperandSource::Buffer(buffer) => buffer.address.parameter(),
             _ => None,
         }
     }

@@ -211,4 +211,7 @@ pub enum ArgumentType {
     CapInheritable,
     CapPermitted,
     CapEffective,
+    CharBuf,
+    CharIovec,
+    IovIter,
 }

@@ -367,7 +367,7 @@ impl Instance {
     /// Whether user memory that cannot be read leaves the decision open. A string of a function may be anywhere.
     pub fn may_be_undecided(&self) -> bool {
         let is_of_user = matches!(self.hook.target, Target::Syscall(_) | Target::User(_));
-        let is_user = |o: &&Operand| is_of_user || o.argument_type == ArgumentType::String;
+        let is_user = |o: &&Operand| is_of_user || o.argument_type == ArgumentType::String || o.is_buffer();
         !self.only_finishes() && self.hook.operands().filter(is_user).any(reads_user_memory)
     }
 

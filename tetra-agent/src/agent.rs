@@ -276,13 +276,14 @@ fn sum_up(
             "records of the process sensor"
         );
     }
-    let [exec, clone, exit, data, policy] = report.assembler.records;
+    let [exec, clone, exit, data, policy, buffer] = report.assembler.records;
     tracing::info!(
         exec,
         clone,
         exit,
         data,
         policy,
+        buffer,
         undecodable = report.assembler.undecodable,
         unknown = report.assembler.unknown_template,
         events = report.assembler.events,

@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use crate::event::{Event, EventBody, PolicyEvent};
-use crate::policy::{DecodeError, DecodedArguments, Half, Pairs, Registry, StackTraces, Template, decode_arguments};
+use crate::policy::{
+    BufferKey, Buffers, DecodeError, DecodedArguments, Half, Pairs, Registry, StackTraces, Template, decode_arguments,
+};
 use crate::process::{Process, ProcessKey, ProcessTable, TableConfig};
 use crate::record::{self, PolicyRecord, Record, RecordError, flag};
 use crate::time::KernelTime;
@@ -16,8 +18,8 @@ const PAIRS: usize = 8192;
 /// What came in, and what could not be used. Policies' own counts are in their accounts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct AssemblerStats {
-    /// Records by kind: exec, clone, exit, data, policy.
-    pub records: [u64; 5],
+    /// Records by kind: exec, clone, exit, data, policy, buffer.
+    pub records: [u64; 6],
     /// Records that could not be decoded.
     pub undecodable: u64,
     /// Policy records whose object or template is not known.
@@ -31,6 +33,7 @@ pub struct AssemblerStats {
 pub struct Assembler {
     table: ProcessTable,
     pairs: Pairs,
+    buffers: Buffers,
     stats: AssemblerStats,
 }
 
@@ -40,6 +43,7 @@ impl Assembler {
         Self {
             table: ProcessTable::new(config),
             pairs: Pairs::new(PAIRS),
+            buffers: Buffers::default(),
             stats: AssemblerStats::default(),
         }
     }
@@ -107,6 +111,15 @@ impl Assembler {
                     events.push(event);
                 }
             }
+            Record::Buffer(record) => {
+                self.stats.records[5] += 1;
+                let key = BufferKey {
+                    tid: record.tid,
+                    time: record.time,
+                    place: record.place,
+                };
+                self.buffers.piece(key, record.offset, record.bytes);
+            }
         }
         Ok(())
     }
@@ -135,7 +148,7 @@ impl Assembler {
             arguments,
             data,
             return_value,
-        } = decode_arguments(template, record).inspect_err(|_| account.undecodable.increment())?;
+        } = decode_arguments(template, record, &mut self.buffers).inspect_err(|_| account.undecodable.increment())?;
         let half = Half {
             template: Arc::clone(template),
             time: record.time,

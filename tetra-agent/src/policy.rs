@@ -4,11 +4,13 @@
 
 mod account;
 mod argument;
+mod buffers;
 mod pairing;
 mod registry;
 mod stack;
 
 pub use account::{Account, AccountSnapshot, Counter};
+pub use buffers::{BufferKey, Buffers};
 pub use pairing::{Half, Pairs};
 pub use policy_compiler::output::{ArgumentTemplate, ArgumentType, EventTemplate, HookKind};
 pub use registry::{Registry, Template};
@@ -50,11 +52,15 @@ pub struct DecodedArguments {
 /// Decodes the arguments of a record by its template.
 ///
 /// A record may carry fewer arguments than the template has: a first half lacks the last ones (the return value), a second
-/// half the first ones.
+/// half the first ones. `buffers` has what came before it of buffers that are too long for it.
 ///
 /// # Errors
 /// [`DecodeError::Arguments`] if there are more than the template has, or the bytes don't fit.
-pub fn decode_arguments(template: &EventTemplate, record: &PolicyRecord<'_>) -> Result<DecodedArguments, DecodeError> {
+pub fn decode_arguments(
+    template: &EventTemplate,
+    record: &PolicyRecord<'_>,
+    buffers: &mut Buffers,
+) -> Result<DecodedArguments, DecodeError> {
     let described = &template.arguments;
     let count = record.argument_count as usize;
     let missing = described.len().checked_sub(count).ok_or(DecodeError::Arguments)?;
@@ -69,10 +75,17 @@ pub fn decode_arguments(template: &EventTemplate, record: &PolicyRecord<'_>) -> 
         arguments: Vec::with_capacity(count),
         ..DecodedArguments::default()
     };
+    let mut whole = |place| {
+        buffers.take(BufferKey {
+            tid: record.tid,
+            time: record.time,
+            place,
+        })
+    };
     let mut payloads = record.arguments.clone();
     for (index, described) in described.iter().enumerate().skip(skipped).take(count) {
         let argument = payloads.next().ok_or(DecodeError::Arguments)?;
-        let Some(message) = argument::decode(described, argument).ok_or(DecodeError::Arguments)? else {
+        let Some(message) = argument::decode(described, argument, &mut whole).ok_or(DecodeError::Arguments)? else {
             continue;
         };
         if Some(index) == return_index {

@@ -51,6 +51,8 @@ pub enum Record<'a> {
     Data(DataRecord<'a>),
     /// A hook of a policy fired.
     Policy(PolicyRecord<'a>),
+    /// A piece of a buffer of a policy's record to come.
+    Buffer(BufferRecord<'a>),
 }
 
 /// `struct record_exec`.
@@ -153,6 +155,21 @@ pub struct PolicyRecord<'a> {
     pub stacks: wire::Stacks<'a>,
 }
 
+/// `struct record_buffer`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct BufferRecord<'a> {
+    /// When the hook fired.
+    pub time: KernelTime,
+    /// Thread that was running.
+    pub tid: u32,
+    /// Ties it to the argument.
+    pub place: u32,
+    /// Of the bytes in the buffer.
+    pub offset: u32,
+    /// The bytes.
+    pub bytes: &'a [u8],
+}
+
 /// Decodes one record.
 ///
 /// # Errors
@@ -197,6 +214,13 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, RecordError> {
                 stacks: r.stacks(),
             }))
         }
+        Some(wire::Record::Buffer(r)) => Ok(Record::Buffer(BufferRecord {
+            time: KernelTime(r.fixed.header.ktime),
+            tid: r.fixed.header.tid,
+            place: r.fixed.place,
+            offset: r.fixed.offset,
+            bytes: r.bytes,
+        })),
         None => Err(error_of(bytes)),
     }
 }
@@ -205,7 +229,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, RecordError> {
 fn error_of(bytes: &[u8]) -> RecordError {
     let kind = RecordHeader::read_from_prefix(bytes).map_or(0, |(header, _)| header.kind);
     match kind {
-        0 | wire::RECORD_EXEC..=wire::RECORD_POLICY => RecordError::Short { kind, len: bytes.len() },
+        0 | wire::RECORD_EXEC..=wire::RECORD_BUFFER => RecordError::Short { kind, len: bytes.len() },
         _ => RecordError::Kind(kind),
     }
 }

@@ -154,6 +154,29 @@ LIBRARY int tetra_put_path(struct scratch *s, struct text *t)
 	return put_path(s->level, t->slot);
 }
 
+GLOBAL int put_buffer(__u32 level, __u32 slot)
+{
+	struct scratch *s = scratch_of(level);
+	struct text *t = bpf_map_lookup_elem(&tetra_texts, &slot);
+	if (!s || !t)
+		return -1;
+	__u32 len = text_len(t);
+	__u32 at = put_argument(s, t->status, sizeof(struct argument_buffer) + len);
+
+	OPAQUE(at);
+	if (!at || at > RECORD_MAX)
+		return -1;
+	struct argument_buffer *buffer = (void *)s->record + at;
+	buffer->size = t->flags;
+	buffer->place = slot % SCRATCH_TEXTS; /* not the slot: a rate limit compares it */
+	return put_text(s, at + sizeof *buffer, t, len);
+}
+
+LIBRARY int tetra_put_buffer(struct scratch *s, struct text *t)
+{
+	return put_buffer(s->level, t->slot);
+}
+
 /*
  * A value that could not be read has no payload. Copied by words: the compiler cannot know that an offset into the record
  * is a multiple of eight, and would copy bytes.
@@ -223,6 +246,77 @@ INLINE int send_record(struct scratch *s, __u32 lane)
 		return -1;
 	record->header.size = size;
 	return bpf_ringbuf_output(ring, record, size, lane ? BPF_RB_FORCE_WAKEUP : wakeup_flags(ring, c));
+}
+
+/* What generated programs pass beside an address: whether no address means the kernel's, and which lane the record takes. */
+#define BUFFER_IS_USERS 1
+#define BUFFER_LANE 2
+
+/*
+ * Sends a buffer that is longer than a text, in pieces, for the record that has been built. The text is free by then, and the pieces
+ * are made in it. A piece that cannot be read or sent is missing, which whoever has the record can tell by its size.
+ */
+GLOBAL int send_buffer(__u32 level, __u32 slot, __u64 size, __u32 flags)
+{
+	struct scratch *s = scratch_of(level);
+	struct text *t = bpf_map_lookup_elem(&tetra_texts, &slot);
+	struct config *c = config();
+	if (!s || !t || !c || size <= TEXT_MAX)
+		return 0;
+	__u64 address = segments_of(t)->array;
+	void *ring;
+	if (flags & BUFFER_LANE) {
+		__u32 shard = c->ring_shards;
+		ring = bpf_map_lookup_elem(&tetra_rings, &shard);
+	} else {
+		ring = ring_of_cpu(c);
+	}
+	if (!ring)
+		return 0;
+	struct record_policy *record = (void *)s->record;
+	struct record_buffer *piece = (void *)t->bytes;
+
+	_Static_assert(sizeof *piece + TEXT_MAX <= sizeof t->bytes, "a piece fits a text");
+	piece->header = record->header;
+	piece->header.kind = RECORD_BUFFER;
+	piece->header.flags = 0;
+	piece->place = slot % SCRATCH_TEXTS;
+	piece->pad = 0;
+	for (__u32 i = 0; i < BUFFER_PIECES; i++) {
+		__u64 offset = (__u64)i * TEXT_MAX;
+		if (offset >= size)
+			break;
+		__u32 len = size - offset < TEXT_MAX ? size - offset : TEXT_MAX;
+		OPAQUE(len);
+		if (!len || len > TEXT_MAX)
+			break;
+		const void *from = (void *)(address + offset);
+		long failed = is_of_user(address, flags & BUFFER_IS_USERS) ? bpf_probe_read_user(piece + 1, len, from)
+									    : bpf_probe_read_kernel(piece + 1, len, from);
+		if (failed)
+			break;
+		piece->offset = offset;
+		piece->len = len;
+		piece->header.size = sizeof *piece + len;
+		bpf_ringbuf_output(ring, piece, sizeof *piece + len, BPF_RB_NO_WAKEUP);
+	}
+	return 0;
+}
+
+LIBRARY int tetra_send_buffer(struct scratch *s, struct text *t, __u64 address, __u64 size, __u32 flags)
+{
+	segments_of(t)->array = address;
+	return send_buffer(s->level, t->slot, size, flags);
+}
+
+/* The same for a buffer in one piece that a struct iov_iter describes. */
+LIBRARY int tetra_send_iov_iter(struct scratch *s, struct text *t, __u64 address, __u32 flags)
+{
+	struct segments *of = segments_of(t);
+
+	if (iov_iter_segments(of, address) == SEGMENTS_ONE)
+		send_buffer(s->level, t->slot, of->size, of->bytes_are_user | (flags & BUFFER_LANE));
+	return 0;
 }
 
 GLOBAL int submit(__u32 level, __u32 policy_slot, __u32 lane)

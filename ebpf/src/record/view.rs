@@ -3,8 +3,9 @@
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use super::{
-    RECORD_CLONE, RECORD_DATA, RECORD_EXEC, RECORD_EXIT, RECORD_FLAG_KERNEL_STACK, RECORD_FLAG_USER_STACK,
-    RECORD_POLICY, RecordArgument, RecordClone, RecordData, RecordExec, RecordExit, RecordHeader, RecordPolicy,
+    RECORD_BUFFER, RECORD_CLONE, RECORD_DATA, RECORD_EXEC, RECORD_EXIT, RECORD_FLAG_KERNEL_STACK,
+    RECORD_FLAG_USER_STACK, RECORD_POLICY, RecordArgument, RecordBuffer, RecordClone, RecordData, RecordExec,
+    RecordExit, RecordHeader, RecordPolicy,
 };
 
 /// One record, by kind.
@@ -20,6 +21,8 @@ pub enum Record<'a> {
     Data(DataRecord<'a>),
     /// [`RECORD_POLICY`]
     Policy(PolicyRecord<'a>),
+    /// [`RECORD_BUFFER`]
+    Buffer(BufferRecord<'a>),
 }
 
 impl<'a> Record<'a> {
@@ -42,6 +45,13 @@ impl<'a> Record<'a> {
                 let (fixed, arguments) = read::<RecordPolicy>(bytes)?;
                 Self::Policy(PolicyRecord { fixed, arguments })
             }
+            RECORD_BUFFER => {
+                let (fixed, rest) = read::<RecordBuffer>(bytes)?;
+                Self::Buffer(BufferRecord {
+                    fixed,
+                    bytes: rest.get(..fixed.len as usize)?,
+                })
+            }
             _ => return None,
         })
     }
@@ -54,6 +64,7 @@ impl<'a> Record<'a> {
             Self::Exit(record) => &record.header,
             Self::Data(record) => &record.fixed.header,
             Self::Policy(record) => &record.fixed.header,
+            Self::Buffer(record) => &record.fixed.header,
         }
     }
 }
@@ -100,6 +111,15 @@ pub struct DataRecord<'a> {
     /// Everything of fixed size.
     pub fixed: RecordData,
     /// The chunk.
+    pub bytes: &'a [u8],
+}
+
+/// A piece of a buffer that an event of a policy shows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BufferRecord<'a> {
+    /// Everything of fixed size.
+    pub fixed: RecordBuffer,
+    /// The piece.
     pub bytes: &'a [u8],
 }
 

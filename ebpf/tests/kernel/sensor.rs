@@ -58,7 +58,7 @@ impl Life {
                 self.data.extend_from_slice(record.bytes);
                 self.data_ktime = record.fixed.header.ktime;
             }
-            Record::Policy(_) => panic!("the sensor sends no policy records"),
+            Record::Policy(_) | Record::Buffer(_) => panic!("the sensor sends no policy records"),
         }
     }
 }

@@ -20,6 +20,12 @@ pub(crate) enum Class {
     Sock,
     Skb,
     Sockaddr,
+    /// Bytes; the parameter after it says how many.
+    Buffer,
+    /// Likewise in segments.
+    Segments,
+    /// How many bytes or segments the parameter before it has.
+    Length,
 }
 
 /// A parameter and the types that policies may read it as.
@@ -29,6 +35,20 @@ pub(crate) struct Parameter {
     pub(crate) index: u32,
     pub(crate) class: Class,
     pub(crate) types: &'static [&'static str],
+}
+
+impl Parameter {
+    /// It as an entry of `args`.
+    pub(crate) fn yaml(&self, of_type: &str) -> String {
+        let index = self.index;
+        match self.class {
+            // counted from 1
+            Class::Buffer | Class::Segments => {
+                format!("{{index: {index}, type: {of_type}, sizeArgIndex: {}}}", index + 2)
+            }
+            _ => format!("{{index: {index}, type: {of_type}}}"),
+        }
+    }
 }
 
 /// Section of the policy.
@@ -185,6 +205,40 @@ pub(crate) const SYSCALL_ADDRESS: Arena = Arena {
     overrides: false,
     signals: true,
     features: tracepoints_only,
+};
+
+pub(crate) const SYSCALL_BUFFER: Arena = Arena {
+    section: Section::Kprobe {
+        call: "sys_write",
+        syscall: true,
+    },
+    parameters: &[
+        descriptor(0),
+        of(1, Class::Buffer, &["char_buf"]),
+        of(2, Class::Length, NUMBERS),
+    ],
+    returns: Returns::No,
+    overrides: false,
+    signals: true,
+    features: tracepoints_only,
+};
+
+/// Its own parameters are others, which is said and does not matter.
+pub(crate) const FUNCTION_BUFFERS: Arena = Arena {
+    section: Section::Kprobe {
+        call: "security_sb_mount",
+        syscall: false,
+    },
+    parameters: &[
+        of(0, Class::Buffer, &["char_buf"]),
+        of(1, Class::Length, NUMBERS),
+        of(2, Class::Segments, &["char_iovec"]),
+        of(3, Class::Length, NUMBERS),
+    ],
+    returns: Returns::No,
+    overrides: false,
+    signals: true,
+    features: kprobes_only,
 };
 
 pub(crate) const FUNCTION_FILE: Arena = Arena {
@@ -564,6 +618,7 @@ impl Arena {
     pub(crate) fn index_of(&self, operand: &Operand, facts: &KernelFacts) -> Option<u32> {
         match (&operand.source, self.section) {
             (OperandSource::Parameter(index), _) => Some(*index),
+            (OperandSource::Buffer(buffer), _) => self.index_of(&buffer.address, facts),
             (OperandSource::Probe(argument), _) => {
                 let index = PROBE_ARGUMENTS.iter().position(|known| known == argument)?;
                 Some(index as u32)

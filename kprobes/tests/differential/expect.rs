@@ -250,6 +250,12 @@ fn payload(argument: &Argument, call: &Call) -> (u32, Vec<u8>) {
     let operand = &argument.operand;
     match call.values.get(operand) {
         Some(Value::Integer(raw)) => (OK, extended(operand.argument_type, *raw).to_le_bytes().to_vec()),
+        Some(Value::String(bytes)) if operand.is_buffer() => {
+            let shown = &bytes[..bytes.len().min(4096)];
+            let status = if shown.len() < bytes.len() { TRUNCATED } else { OK };
+            let header = [bytes.len() as u32, 0].map(u32::to_ne_bytes);
+            (status, [header.as_flattened(), shown].concat())
+        }
         Some(Value::String(bytes)) if bytes.len() > 4096 => (TRUNCATED, bytes[..4096].to_vec()),
         Some(Value::String(bytes) | Value::Path { path: bytes, .. }) => (OK, bytes.clone()),
         Some(Value::Sock(sock)) => {
@@ -312,6 +318,10 @@ pub(crate) fn comparable(argument_type: ArgumentType, argument: &ebpf::record::A
             .get(size_of::<ebpf::record::ArgumentPath>()..)
             .unwrap_or_default()
             .to_vec(),
+        // the place among the texts is the program's own business
+        ArgumentType::CharBuf | ArgumentType::CharIovec | ArgumentType::IovIter => {
+            [&payload[..4], &[0; 4], &payload[8..]].concat()
+        }
         ArgumentType::Sock | ArgumentType::Skb => {
             let (sock, _) = ebpf::record::ArgumentSock::read_from_prefix(payload).expect("a sock");
             let mut bytes = Vec::new();

@@ -550,7 +550,7 @@ impl PolicyRecipe {
         }
         text.push_str("    args:\n");
         for (parameter, of_type) in &arguments {
-            writeln!(text, "    - {{index: {}, type: {of_type}}}", parameter.index).expect("a string");
+            writeln!(text, "    - {}", parameter.yaml(of_type)).expect("a string");
         }
         if !self.selectors.is_empty() {
             text.push_str("    selectors:\n");
@@ -626,7 +626,10 @@ impl SelectorRecipe {
         possible.stacks = arena.has_stacks();
         // more tells two sockets or two files apart than filters see: their marks, their modes
         possible.rate_limits = arguments.iter().all(|(parameter, of_type)| {
-            matches!(parameter.class, Class::Number | Class::String | Class::Sockaddr) && *of_type != "fd"
+            matches!(
+                parameter.class,
+                Class::Number | Class::Length | Class::String | Class::Sockaddr | Class::Buffer | Class::Segments
+            ) && *of_type != "fd"
         });
         for action in &self.actions {
             let action = self::action(*action, possible);
@@ -759,15 +762,15 @@ impl FilterRecipe {
 
     fn argument(&self, (parameter, of_type): &Argument<'_>, around: &Surroundings) -> String {
         let (operator, values): (&str, Vec<String>) = match (parameter.class, width(of_type)) {
-            (Class::Number, Some((bits, signed))) => self.number(bits, signed),
+            (Class::Number | Class::Length, Some((bits, signed))) => self.number(bits, signed),
             (Class::Dentry, _) if !around.dentries.is_empty() => self.text(TEXT_OPERATORS, &around.dentries),
             (Class::File | Class::Path, _) if matches!(*of_type, "file" | "path") => {
                 self.text(FILE_OPERATORS, &around.paths)
             }
-            (Class::Number | Class::File | Class::Path | Class::Dentry | Class::Binprm, _) => {
+            (Class::Number | Class::Length | Class::File | Class::Path | Class::Dentry | Class::Binprm, _) => {
                 self.text(TEXT_OPERATORS, &around.paths)
             }
-            (Class::String, _) => self.text(TEXT_OPERATORS, &strings()),
+            (Class::String | Class::Buffer | Class::Segments, _) => self.text(TEXT_OPERATORS, &strings()),
             (Class::Sock, _) => self.socket(SOCK_OPERATORS),
             (Class::Skb, _) => self.socket(SKB_OPERATORS),
             (Class::Sockaddr, _) => self.socket(SOCKADDR_OPERATORS),

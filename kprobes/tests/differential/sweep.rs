@@ -123,7 +123,7 @@ fn argument(key: &'static str, parameter: &Parameter, of_type: &str, around: &Su
         Class::Skb => (SKB_OPERATORS, &[]),
         Class::Sockaddr => (SOCKADDR_OPERATORS, &[]),
         Class::Dentry => (TEXT_OPERATORS, &around.dentries),
-        Class::String => (TEXT_OPERATORS, &[]),
+        Class::String | Class::Buffer | Class::Segments => (TEXT_OPERATORS, &[]),
         _ if matches!(of_type, "file" | "path") => (FILE_OPERATORS, &around.paths),
         _ => (TEXT_OPERATORS, &around.paths),
     };
@@ -239,9 +239,9 @@ fn chunks(
             .enumerate()
             .map(|(number, (key, item))| {
                 format!(
-                    "{}    args:\n    - {{index: {}, type: {of_type}}}\n    selectors:\n    - {key}:\n      - {item}\n",
+                    "{}    args:\n    - {}\n    selectors:\n    - {key}:\n      - {item}\n",
                     arena.head(number),
-                    parameter.index
+                    parameter.yaml(of_type)
                 )
             })
             .collect(),

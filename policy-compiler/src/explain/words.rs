@@ -20,6 +20,10 @@ pub fn operand(operand: &Operand) -> String {
             ChainStart::CurrentTask => format!("value behind the current task ({type_name})"),
         },
         OperandSource::Register { register, .. } => format!("register {register} ({type_name})"),
+        OperandSource::Buffer(buffer) => match buffer.address.parameter() {
+            Some(index) => format!("argument {index} ({type_name})"),
+            None => format!("field ({type_name})"),
+        },
         OperandSource::Return => format!("result ({type_name})"),
         OperandSource::Executable => "binary".into(),
     }

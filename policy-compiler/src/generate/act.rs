@@ -470,8 +470,42 @@ impl Generator<'_> {
             self.put_stacks(instance, won);
         }
         let lane = u32::from(instance.hook.enforces());
+        for argument in &arguments {
+            self.send_whole(argument, lane)?;
+        }
         self.call("tetra_submit", &[self.scratch.into(), slot.into(), lane.into()]);
         self.b.jump(done);
+        Ok(())
+    }
+
+    /// Sends the buffer of an argument that is to be whole, if it is longer than a text.
+    fn send_whole(&mut self, argument: &Argument, lane: u32) -> Result<(), GenerateError> {
+        let OperandSource::Buffer(buffer) = &argument.operand.source else {
+            return Ok(());
+        };
+        let (true, Some(index)) = (argument.is_whole, self.plan.text(&argument.operand)) else {
+            return Ok(());
+        };
+        self.at(&argument.line);
+        let next = self.b.create_block();
+        let read = self.frame_load(self.state_place(index), Size::B1);
+        self.require(CmpOp::Eq, read, state::READ, next);
+        let text = self.texts[index];
+        let address = self.raw(&buffer.address)?;
+        let (scratch, text, address) = (self.scratch.into(), text.into(), address.into());
+        let flags = u32::from(self.plan.has_user_pointers()) | lane << 1;
+        match &buffer.length {
+            Some(length) => {
+                let length = self.integer(length)?;
+                let args = [scratch, text, address, length.into(), flags.into()];
+                self.call("tetra_send_buffer", &args);
+            }
+            None => {
+                self.call("tetra_send_iov_iter", &[scratch, text, address, flags.into()]);
+            }
+        }
+        self.b.jump(next);
+        self.b.switch_to(next);
         Ok(())
     }
 
@@ -541,6 +575,8 @@ impl Generator<'_> {
             };
             let name = if operand.argument_type == ArgumentType::String {
                 "tetra_put_string"
+            } else if operand.is_buffer() {
+                "tetra_put_buffer"
             } else {
                 "tetra_put_path"
             };

@@ -5,12 +5,14 @@
 use std::collections::BTreeSet;
 
 use crate::binary::{ArgumentPlace, ProbeArgument};
-use crate::hir::{Chain, Operand, OperandSource};
+use crate::hir::{Buffer, Chain, Operand, OperandSource};
 use crate::ir::{AluOp, BlockId, CmpOp, Operand as IrOperand, Size, Type, Value, Width};
 use crate::output::ArgumentType;
 use crate::plan::Instance;
 
-use super::layout::{ARG_FAULT, ARG_RESOLVE_FAULT, TEXT_FLAGS, TEXT_LEN, TEXT_MODE, TEXT_SIZE, TEXT_STATUS};
+use super::layout::{
+    ARG_FAULT, ARG_RESOLVE_FAULT, ARG_USER_FAULT, TEXT_FLAGS, TEXT_LEN, TEXT_MODE, TEXT_SIZE, TEXT_STATUS,
+};
 use super::{GenerateError, Generator, helper, state};
 
 impl Generator<'_> {
@@ -193,6 +195,9 @@ impl Generator<'_> {
             return self.read_socket(operand, index, next);
         }
         let text = self.texts[index];
+        if let OperandSource::Buffer(buffer) = &operand.source {
+            return self.read_buffer(operand, buffer, text, place, next);
+        }
         let (null, fault) = (self.b.create_block(), self.b.create_block());
         let length = match (&operand.source, operand.argument_type) {
             (OperandSource::Executable, _) => self.call("tetra_walk_exe", &[text.into()]),
@@ -417,6 +422,50 @@ impl Generator<'_> {
             self.b.jump(next);
         }
         self.unreadable(text, place, null, next);
+    }
+
+    /// Reads a buffer; one of no bytes may be anywhere.
+    fn read_buffer(
+        &mut self,
+        operand: &Operand,
+        buffer: &Buffer,
+        text: Value,
+        place: i32,
+        next: BlockId,
+    ) -> Result<(), GenerateError> {
+        let address = self.raw(&buffer.address)?;
+        let length = match &buffer.length {
+            Some(length) => self.integer(length)?,
+            None => self.b.const_(0),
+        };
+        let is_users = u32::from(self.plan.has_user_pointers());
+        let scratch = IrOperand::Value(self.scratch);
+        let (text, address) = (IrOperand::Value(text), IrOperand::Value(address));
+        let read = match operand.argument_type {
+            ArgumentType::CharIovec => {
+                let args = [scratch, text, address, length.into(), is_users.into()];
+                self.call("tetra_read_iovec", &args)
+            }
+            ArgumentType::IovIter => self.call("tetra_read_iov_iter", &[scratch, text, address]),
+            _ => self.call("tetra_read_buffer", &[text, address, length.into(), is_users.into()]),
+        };
+        let (failed, done) = (self.b.create_block(), self.b.create_block());
+        let (of_user, of_kernel) = (self.b.create_block(), self.b.create_block());
+        self.b.branch(CmpOp::Slt, Width::W32, read, 0, failed, done);
+        self.b.switch_to(failed);
+        let user_fault = -i64::from(ARG_USER_FAULT);
+        self.b
+            .branch(CmpOp::Eq, Width::W32, read, user_fault, of_user, of_kernel);
+        for (block, outcome) in [
+            (of_user, state::UNREADABLE_USER),
+            (of_kernel, state::FAILED),
+            (done, state::READ),
+        ] {
+            self.b.switch_to(block);
+            self.frame_store(place, Size::B1, outcome);
+            self.b.jump(next);
+        }
+        Ok(())
     }
 
     fn read_socket(&mut self, operand: &Operand, index: usize, next: BlockId) -> Result<(), GenerateError> {

@@ -4,7 +4,7 @@ use std::mem::{offset_of, size_of};
 
 use ebpf::record::{ArgumentSock, ArgumentSockaddr, PolicySet, Process, RecordArgument, RecordPolicy, Scratch, Text};
 
-pub(super) use ebpf::record::{ARG_FAULT, ARG_RESOLVE_FAULT, TEXT_MAX};
+pub(super) use ebpf::record::{ARG_FAULT, ARG_RESOLVE_FAULT, ARG_USER_FAULT, TEXT_MAX};
 
 pub(super) const TEXT_LEN: i32 = offset_of!(Text, len) as i32;
 pub(super) const TEXT_FLAGS: i32 = offset_of!(Text, flags) as i32;

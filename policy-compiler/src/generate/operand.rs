@@ -82,7 +82,7 @@ pub(super) fn copies_registers(plan: &HookPlan) -> bool {
             .iter()
             .filter(|i| !i.only_finishes())
             .flat_map(|i| i.hook.operands())
-            .any(|o| matches!(o.source, OperandSource::Parameter(_)))
+            .any(|o| matches!(o.source, OperandSource::Parameter(_) | OperandSource::Buffer(_)))
 }
 
 impl Generator<'_> {
@@ -135,6 +135,7 @@ impl Generator<'_> {
             OperandSource::Probe(argument) => self.probe_argument(operand, *argument),
             OperandSource::Chain(_) => Ok(self.loaded(operand)),
             OperandSource::Register { register, shift, size } => self.call_register(register, *shift, *size),
+            OperandSource::Buffer(buffer) => self.raw(&buffer.address),
             OperandSource::Return => self.returned(),
             OperandSource::Executable => Ok(self.b.const_(0)),
         }

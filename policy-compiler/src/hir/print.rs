@@ -68,6 +68,14 @@ pub fn operand(operand: &Operand) -> String {
         OperandSource::Probe(argument) => format!("probe argument {argument:?}"),
         OperandSource::Chain(chain) => self::chain(chain),
         OperandSource::Register { register, shift, size } => format!("register {register}+{shift}:{size}"),
+        OperandSource::Buffer(buffer) => {
+            let length = buffer.length.as_ref().map(|of| format!(", {}", self::operand(of)));
+            format!(
+                "buffer [{}{}]",
+                self::operand(&buffer.address),
+                length.unwrap_or_default()
+            )
+        }
         OperandSource::Return => "result".into(),
         OperandSource::Executable => "executable".into(),
     };

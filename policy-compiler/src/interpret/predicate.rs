@@ -24,6 +24,11 @@ pub fn holds(predicate: &Predicate, call: &Call) -> Truth {
             other => unread(other),
         },
         Predicate::Text { operand, test, negated } => match call.values.get(operand) {
+            // of a longer buffer only its beginning counts
+            Some(Value::String(bytes)) if operand.is_buffer() => {
+                let seen = &bytes[..bytes.len().min(ebpf::record::TEXT_MAX)];
+                truth(text(test, seen) != *negated)
+            }
             Some(Value::String(bytes)) => truth(text(test, bytes) != *negated),
             // §5.1: an empty path matches no string operator, not even a negated one
             Some(Value::Path { path, .. }) => truth(!path.is_empty() && text(test, path) != *negated),

@@ -9,7 +9,7 @@ use crate::binary::{ArgumentPlace, ProbeArgument};
 use crate::btf::{Kind, TypeId};
 use crate::codes;
 use crate::facts::TracepointField;
-use crate::hir::{Argument, Chain, ChainStart, Operand, OperandSource, Target, UserName, UserTarget};
+use crate::hir::{Argument, Buffer, Chain, ChainStart, Operand, OperandSource, Target, UserName, UserTarget};
 use crate::output::{ArgumentType, UserPlace};
 
 /// Parameters of a syscall.
@@ -48,6 +48,9 @@ pub(super) fn argument_type(written: ArgType) -> Option<ArgumentType> {
         ArgType::Module => ArgumentType::Module,
         ArgType::LoadInfo => ArgumentType::LoadInfo,
         ArgType::Capability => ArgumentType::Capability,
+        ArgType::CharBuf => ArgumentType::CharBuf,
+        ArgType::CharIovec => ArgumentType::CharIovec,
+        ArgType::IovIter => ArgumentType::IovIter,
         ArgType::Nop => ArgumentType::Nop,
         _ => return None,
     })
@@ -71,6 +74,8 @@ fn kernel_struct(argument_type: ArgumentType) -> Option<&'static str> {
         ArgumentType::PerfEvent => "perf_event",
         ArgumentType::Module => "module",
         ArgumentType::LoadInfo => "load_info",
+        ArgumentType::CharIovec => "iovec",
+        ArgumentType::IovIter => "iov_iter",
         _ => return None,
     })
 }
@@ -174,6 +179,7 @@ impl Resolver<'_> {
             Some(Argument {
                 operand,
                 is_data: false,
+                is_whole: false,
                 label: Arc::from(arg.label.as_str()),
                 line: self.line(&path),
             })
@@ -191,6 +197,7 @@ impl Resolver<'_> {
                 arguments.push(Argument {
                     operand,
                     is_data: false,
+                    is_whole: spec.max_data,
                     label: Arc::from(spec.label.as_str()),
                     line: self.line(&path),
                 });
@@ -206,7 +213,7 @@ impl Resolver<'_> {
                 codes::NOT_COMPILED,
                 &path.key("type"),
                 format!("the argument type `{}` is not compiled", spec.arg_type),
-                "compiled are: integers, size_t, string, fd, file, path, dentry, linux_binprm, kiocb, filename, sock, socket, sockaddr, skb, net_device, cred, user_namespace, capability, sets of capabilities, module, load_info, bpf_attr, bpf_prog, bpf_map, perf_event, syscall64 and nop",
+                "compiled are: integers, size_t, string, char_buf, char_iovec, iov_iter, fd, file, path, dentry, linux_binprm, kiocb, filename, sock, socket, sockaddr, skb, net_device, cred, user_namespace, capability, sets of capabilities, module, load_info, bpf_attr, bpf_prog, bpf_map, perf_event, syscall64 and nop",
             );
         }
         compiled
@@ -215,7 +222,7 @@ impl Resolver<'_> {
     fn operand(&mut self, target: &Target, spec: &ArgSpec, path: &FieldPath) -> Option<Operand> {
         if let Target::Tracepoint(subsystem, event) = target {
             let (subsystem, event) = (subsystem.clone(), event.clone());
-            return self.tracepoint_operand(&subsystem, &event, spec, path);
+            return self.tracepoint_operand(target, &subsystem, &event, spec, path);
         }
         if !spec.resolve.is_empty() {
             let kernel_type = match self.parameter(target, spec.index) {
@@ -276,11 +283,68 @@ impl Resolver<'_> {
             Ok(None) => false,
             Ok(Some(kernel_type)) => self.check_type(argument_type, spec, kernel_type, path),
         };
-        Some(Operand {
+        let operand = Operand {
             source: OperandSource::Parameter(spec.index),
             argument_type,
             exact_type,
+        };
+        if is_buffer(argument_type) {
+            return self.buffer(target, operand, spec, path);
+        }
+        Some(operand)
+    }
+
+    /// A buffer at an address, with the length that `sizeArgIndex` names.
+    fn buffer(&mut self, target: &Target, address: Operand, spec: &ArgSpec, path: &FieldPath) -> Option<Operand> {
+        let argument_type = address.argument_type;
+        let length = if argument_type == ArgumentType::IovIter {
+            None
+        } else {
+            let Some(index) = spec.size_arg_index.checked_sub(1) else {
+                self.error(
+                    codes::TYPE_NOT_READABLE,
+                    path,
+                    format!("nothing says how long the `{}` is", spec.arg_type),
+                    "add `sizeArgIndex` with the number, counted from 1, of the argument that has its length",
+                );
+                return None;
+            };
+            Some(self.length(target, index, spec, path)?)
+        };
+        Some(Operand {
+            source: OperandSource::Buffer(Box::new(Buffer {
+                address: Operand {
+                    argument_type: ArgumentType::Uint64,
+                    exact_type: false,
+                    ..address
+                },
+                length,
+            })),
+            argument_type,
+            exact_type: false,
         })
+    }
+
+    /// The argument or field that has the length of a buffer.
+    fn length(&mut self, target: &Target, index: u32, of: &ArgSpec, path: &FieldPath) -> Option<Operand> {
+        let mut spec = ArgSpec {
+            index,
+            arg_type: ArgType::Uint64,
+            ..of.clone()
+        };
+        let path = path.key("sizeArgIndex");
+        if let Target::Tracepoint(subsystem, event) = target {
+            let (subsystem, event) = (subsystem.clone(), event.clone());
+            spec.arg_type = ArgType::Auto;
+            return self.tracepoint_operand(target, &subsystem, &event, &spec, &path);
+        }
+        // a narrower number leaves the upper half of its register to chance
+        let declared = self.parameter(target, index).ok().flatten();
+        let size = declared.and_then(|declared| self.facts.btf.size(declared));
+        if size.is_some_and(|size| size <= 4) {
+            spec.arg_type = ArgType::Uint32;
+        }
+        self.operand(target, &spec, &path)
     }
 
     fn no_parameter(&mut self, target: &Target, spec: &ArgSpec, count: u32, path: &FieldPath) {
@@ -428,7 +492,7 @@ impl Resolver<'_> {
             Some("sock") => pointee.is_some_and(|n| n.ends_with("_sock")),
             Some(_) => false,
             None => match argument_type {
-                ArgumentType::String => is_pointer && pointee.is_none(),
+                ArgumentType::String | ArgumentType::CharBuf => is_pointer && pointee.is_none(),
                 ArgumentType::Nop => true,
                 _ => !is_pointer || argument_type == ArgumentType::Uint64 || argument_type == ArgumentType::SizeT,
             },
@@ -452,7 +516,12 @@ impl Resolver<'_> {
         let is_readable = is_integer(argument_type)
             || matches!(
                 argument_type,
-                ArgumentType::String | ArgumentType::Sockaddr | ArgumentType::Fd | ArgumentType::Nop
+                ArgumentType::String
+                    | ArgumentType::Sockaddr
+                    | ArgumentType::Fd
+                    | ArgumentType::Nop
+                    | ArgumentType::CharBuf
+                    | ArgumentType::CharIovec
             );
         if !is_readable {
             let hook = if matches!(name, UserName::Probe(..)) {
@@ -464,7 +533,7 @@ impl Resolver<'_> {
                 codes::TYPE_NOT_READABLE,
                 &path.key("type"),
                 format!("a {hook} has no `{}`: that is an object of the kernel", spec.arg_type),
-                "user programs pass integers, `string`, `sockaddr` and `fd`",
+                "user programs pass integers, `string`, `char_buf`, `char_iovec`, `sockaddr` and `fd`",
             );
         }
         is_readable
@@ -531,6 +600,7 @@ impl Resolver<'_> {
 
     fn tracepoint_operand(
         &mut self,
+        target: &Target,
         subsystem: &str,
         event: &str,
         spec: &ArgSpec,
@@ -597,12 +667,24 @@ impl Resolver<'_> {
             size: field.size,
             signed: field.signed,
         };
-        Some(Operand {
+        let operand = Operand {
             source,
             argument_type,
             exact_type: false,
-        })
+        };
+        if is_buffer(argument_type) {
+            return self.buffer(target, operand, spec, path);
+        }
+        Some(operand)
     }
+}
+
+/// Whether values of the type are bytes, of which the call says how many.
+pub(super) fn is_buffer(argument_type: ArgumentType) -> bool {
+    matches!(
+        argument_type,
+        ArgumentType::CharBuf | ArgumentType::CharIovec | ArgumentType::IovIter
+    )
 }
 
 /// The type of a tracepoint's field, for arguments without one.

@@ -6,7 +6,7 @@ use tracingpolicy_crd::value::{self, ResolveStep};
 use tracingpolicy_crd::{ArgSpec, ArgType, FieldPath};
 
 use super::Resolver;
-use super::argument::{argument_type, is_integer};
+use super::argument::{argument_type, is_buffer, is_integer};
 use crate::btf::{Btf, Kind, TypeId};
 use crate::codes;
 use crate::hir::{Argument, Chain, ChainStart, Operand, OperandSource, Target};
@@ -138,7 +138,7 @@ fn reading(btf: &Btf, found: TypeId, written: ArgType) -> Option<(ArgumentType, 
             }
         )
     };
-    let written = argument_type(written);
+    let written = argument_type(written).filter(|written| !is_buffer(*written));
     match btf.kind(btf.resolve(found)) {
         Kind::Int { size, signed, .. } | Kind::Enum { size, signed } => {
             Some((integer(size, signed)?, Place::Number(size)))
@@ -197,6 +197,7 @@ impl Resolver<'_> {
                     operand,
                     label: Arc::from(spec.label.as_str()),
                     is_data: true,
+                    is_whole: false,
                     line: self.line(&path),
                 });
             }

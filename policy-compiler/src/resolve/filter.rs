@@ -702,6 +702,9 @@ pub(crate) fn type_name(argument_type: ArgumentType) -> &'static str {
         ArgumentType::CapInheritable => "cap_inheritable",
         ArgumentType::CapPermitted => "cap_permitted",
         ArgumentType::CapEffective => "cap_effective",
+        ArgumentType::CharBuf => "char_buf",
+        ArgumentType::CharIovec => "char_iovec",
+        ArgumentType::IovIter => "iov_iter",
     }
 }
 

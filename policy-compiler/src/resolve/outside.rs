@@ -93,14 +93,7 @@ impl Resolver<'_> {
             "`btfTypeModule` is",
             help,
         );
-        self.refuse(
-            spec.size_arg_index != 0,
-            &path.key("sizeArgIndex"),
-            "`sizeArgIndex` is",
-            help,
-        );
         self.refuse(spec.return_copy, &path.key("returnCopy"), "`returnCopy` is", help);
-        self.refuse(spec.max_data, &path.key("maxData"), "`maxData` is", help);
     }
 
     /// `spec.options`.

@@ -37,7 +37,7 @@ fn has_io_uring_operation(syscall: &str) -> bool {
 /// A string or a socket address of a syscall's entry is in user memory.
 fn is_on_user_memory(filter: &Filter) -> bool {
     match &filter.predicate {
-        Predicate::Text { operand, .. } => operand.argument_type == ArgumentType::String,
+        Predicate::Text { operand, .. } => operand.argument_type == ArgumentType::String || operand.is_buffer(),
         Predicate::Sock { operand, .. } => operand.argument_type == ArgumentType::Sockaddr,
         _ => false,
     }

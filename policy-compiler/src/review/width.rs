@@ -62,6 +62,7 @@ fn kernel_type(subject: &Subject<'_>, source: &OperandSource) -> Option<TypeId> 
         OperandSource::Field { .. }
         | OperandSource::Probe(_)
         | OperandSource::Chain(_)
+        | OperandSource::Buffer(_)
         | OperandSource::Register { .. }
         | OperandSource::Executable => None,
     }

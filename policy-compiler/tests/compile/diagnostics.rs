@@ -101,10 +101,10 @@ fn errors_that_cannot_be_returned() {
 fn what_is_not_compiled_is_named() {
     check_error("  loader: true\n", 500, 6, "loader");
     check_error(
-        "  kprobes:\n  - call: tcp_connect\n    syscall: false\n    args: [{index: 0, type: iov_iter}]\n",
+        "  kprobes:\n  - call: tcp_connect\n    syscall: false\n    args: [{index: 0, type: sockaddr_un}]\n",
         500,
         9,
-        "iov_iter",
+        "sockaddr_un",
     );
     check_error(
         &format!("{OPEN}    selectors: [{{matchActions: [{{action: GetUrl, argUrl: \"http://x\"}}]}}]\n"),

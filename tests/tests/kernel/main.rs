@@ -1,6 +1,7 @@
 //! Tests against a real kernel: this machine's, or each of the lab's (`cargo xtask test`). They run the agent, do something,
 //! and compare what the agent exports with what was done: exactly, so that an event too many fails like one too few.
 
+mod buffers;
 mod cold_page;
 mod enforcers;
 mod file_monitoring;

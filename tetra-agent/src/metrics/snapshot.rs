@@ -227,7 +227,7 @@ impl Sources {
             "Records of processes that the agent did not know",
             table.misses,
         );
-        let [exec, clone, exit, data, policy] = report.assembler.records;
+        let [exec, clone, exit, data, policy, buffer] = report.assembler.records;
         let of_kind = |name: &str, count| (vec![("msg_op", name.to_owned())], count);
         metrics.counters(
             "tetragon_msg_op",
@@ -238,6 +238,7 @@ impl Sources {
                 of_kind("exit", exit),
                 of_kind("data", data),
                 of_kind("policy", policy),
+                of_kind("buffer", buffer),
             ],
         );
         metrics.counter(

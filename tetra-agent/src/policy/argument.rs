@@ -14,18 +14,24 @@ use crate::text::to_text;
 const SYSCALL_32_BIT: u64 = 1 << 31;
 
 /// Decodes an argument. `None`: the payload does not fit the type; `Some(None)`: the type shows nothing.
+///
+/// `whole` has the beginning of a buffer that is longer than its payload, by its place.
 #[allow(
     clippy::option_option,
     reason = "a payload that doesn't fit and one that isn't shown are different things"
 )]
-pub(super) fn decode(template: &ArgumentTemplate, argument: Argument<'_>) -> Option<Option<api::KprobeArgument>> {
+pub(super) fn decode(
+    template: &ArgumentTemplate,
+    argument: Argument<'_>,
+    whole: &mut dyn FnMut(u32) -> Option<Vec<u8>>,
+) -> Option<Option<api::KprobeArgument>> {
     if template.argument_type == ArgumentType::Nop {
         return Some(None);
     }
     let arg = if let Some(message) = fault(argument.status) {
         Arg::ErrorArg(api::KprobeError { message })
     } else {
-        value(template.argument_type, argument.payload)?
+        value(template.argument_type, argument.payload, whole)?
     };
     Some(Some(api::KprobeArgument {
         label: template.label.to_string(),
@@ -45,7 +51,7 @@ fn fault(status: u32) -> Option<String> {
     }
 }
 
-fn value(argument_type: ArgumentType, payload: &[u8]) -> Option<Arg> {
+fn value(argument_type: ArgumentType, payload: &[u8], whole: &mut dyn FnMut(u32) -> Option<Vec<u8>>) -> Option<Arg> {
     Some(match argument_type {
         ArgumentType::Int8 | ArgumentType::Int16 | ArgumentType::Int32 => Arg::IntArg(word(payload)? as i32),
         ArgumentType::Int64 => Arg::LongArg(word(payload)? as i64),
@@ -53,6 +59,19 @@ fn value(argument_type: ArgumentType, payload: &[u8]) -> Option<Arg> {
         ArgumentType::Uint64 | ArgumentType::SizeT => Arg::SizeArg(word(payload)?),
         ArgumentType::Syscall64 => Arg::SyscallId(syscall(word(payload)?)),
         ArgumentType::String => Arg::StringArg(to_text(payload.split(|&byte| byte == 0).next().unwrap_or_default())),
+        ArgumentType::CharBuf | ArgumentType::CharIovec | ArgumentType::IovIter => {
+            let (buffer, bytes) = wire::ArgumentBuffer::read_from_prefix(payload).ok()?;
+            let whole = whole(buffer.place).filter(|whole| whole.len() > bytes.len());
+            let bytes = whole.unwrap_or_else(|| bytes.to_vec());
+            if buffer.size as usize > bytes.len() {
+                Arg::TruncatedBytesArg(api::KprobeTruncatedBytes {
+                    bytes_arg: bytes,
+                    orig_size: u64::from(buffer.size),
+                })
+            } else {
+                Arg::BytesArg(bytes)
+            }
+        }
         ArgumentType::Fd | ArgumentType::File => {
             let p = Path::decode(payload)?;
             Arg::FileArg(api::KprobeFile {

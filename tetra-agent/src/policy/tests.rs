@@ -56,7 +56,7 @@ fn decode(template: &EventTemplate, bytes: &[u8]) -> Result<DecodedArguments, De
     let Ok(Record::Policy(record)) = record::decode(bytes) else {
         unreachable!()
     };
-    decode_arguments(template, &record)
+    decode_arguments(template, &record, &mut Buffers::default())
 }
 
 fn check_argument(argument_type: ArgumentType, status: u32, payload: &[u8], expected: &str) {
