@@ -409,7 +409,7 @@ compiled programs are tested against. A file of expectations is YAML:
 written `{saddr: 10.0.0.1, sport: 40000, daddr: 10.0.0.2, dport: 443}`, with family, protocol and
 state if they matter; `return` is what the call returns, `null` a null pointer and
 `{unreadable: true}` user memory that cannot be read. A process may have pid, namespacePid,
-ancestors, namespaces and capabilities.
+ancestors, namespaces and capabilities, and under `atExec` those that were others when it was executed.
 
 Exits with 1 if a case is not as expected.")]
     Test {

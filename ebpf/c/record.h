@@ -28,7 +28,8 @@ struct process {
 	__u64 policy_words[POLICY_WORDS];
 	__u64 cgroup_id;
 	__u32 ns[10];             /* inode numbers at exec: uts ipc mnt pid pid_for_children net time time_for_children cgroup user */
-}; /* 144 bytes */
+	__u64 capabilities[3];    /* at exec: effective inheritable permitted; like ns what filters on changes compare with */
+}; /* 168 bytes */
 
 /* ---- records: what leaves through the ring buffers ---- */
 

@@ -352,6 +352,9 @@ INLINE void renew_process(struct scratch *s, struct record_exec *record)
 	to->cgroup_id = record->cgroup_id;
 	for (int i = 0; i < 10; i++)
 		to->ns[i] = record->ns[i];
+	to->capabilities[0] = record->creds.cap_effective;
+	to->capabilities[1] = record->creds.cap_inheritable;
+	to->capabilities[2] = record->creds.cap_permitted;
 	if (!process && bpf_map_update_elem(&tetra_processes, &tgid, made, BPF_ANY))
 		count(SENSOR_PROCESS_TABLE_FULL);
 }
@@ -454,6 +457,8 @@ int sensor_fork(__u64 *context)
 			process.policy_words[i] = parent->policy_words[i];
 		for (int i = 0; i < 10; i++)
 			process.ns[i] = parent->ns[i];
+		for (int i = 0; i < 3; i++)
+			process.capabilities[i] = parent->capabilities[i];
 	}
 	if (bpf_map_update_elem(&tetra_processes, &tgid, &process, BPF_ANY))
 		count(SENSOR_PROCESS_TABLE_FULL);

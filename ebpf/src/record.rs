@@ -37,6 +37,7 @@ pub struct Process {
     pub policy_words: [u64; POLICY_WORDS],
     pub cgroup_id: u64,
     pub ns: [u32; 10],
+    pub capabilities: [u64; 3],
 }
 
 /// Kind of a record: an image was executed.

@@ -53,7 +53,7 @@ fn structs_are_those_of_the_objects() {
         };
     }
     all! {
-        "process", Process { start_ktime, parent_start_ktime, parent_tgid, nspid, flags, pad, policy_words, cgroup_id, ns }
+        "process", Process { start_ktime, parent_start_ktime, parent_tgid, nspid, flags, pad, policy_words, cgroup_id, ns, capabilities }
         "record_header", RecordHeader { size, kind, flags, ktime, tgid, tid, start_ktime }
         "record_creds", RecordCreds {
             uid, gid, euid, egid, suid, sgid, fsuid, fsgid, securebits, auid, cap_permitted, cap_effective, cap_inheritable,

@@ -125,6 +125,7 @@ impl World {
             paths: plain(&mut memory.files.iter()),
             dentries: plain(&mut memory.files.iter().filter(|file| file.on_root)),
             data: data::of_this_process(&process),
+            changes: true,
             ..Surroundings::of_process(&process)
         };
         let data = data_of_task(&around, &facts);
@@ -508,9 +509,16 @@ fn check(world: &mut World, arena: &Arena, case: &Case, coverage: &mut Coverage)
     }
     let programs = load(&compilation.objects, &world.maps)?;
     let tgid = world.process.pid;
-    if case.known_process {
+    let mut recorded = case
+        .known_process
+        .then(|| process::recorded(&world.process, case.recorded));
+    if let Some(recorded) = &recorded {
         let record = ebpf::record::Process {
             nspid: world.namespace_pid(),
+            ns: policy_compiler::hir::Namespace::ALL
+                .map(|namespace| recorded.namespaces.get(&namespace).copied().unwrap_or(0)),
+            capabilities: process::CAPABILITY_SETS
+                .map(|(set, _)| recorded.capabilities.get(&set).copied().unwrap_or(0)),
             ..ebpf::record::Process::default()
         };
         world
@@ -535,6 +543,7 @@ fn check(world: &mut World, arena: &Arena, case: &Case, coverage: &mut Coverage)
     let mut limiter = Limiter::default();
     for (number, call) in case.calls.iter().enumerate() {
         let mut made = world.call(arena, call, &hooks, case.known_process);
+        made.call.process.recorded.clone_from(&recorded);
         let slots: BTreeSet<u32> = (0..16).filter(|slot| call.workload >> slot & 1 != 0).collect();
         if let Some(cgroup) = world.cgroup {
             world
@@ -552,6 +561,20 @@ fn check(world: &mut World, arena: &Arena, case: &Case, coverage: &mut Coverage)
                 expect(arena, hook, monitors, &made.call, &mut limiter)
             })
             .collect();
+        // a change that was told is none any more
+        let is_told = |(hook, expected): (&Hook, &Expected)| {
+            let mut events = expected
+                .events
+                .iter()
+                .filter(|event| event.flags & ebpf::record::RECORD_FLAG_RETURN == 0);
+            events.any(|event| {
+                let selector = hook.selectors.get(event.selector);
+                selector.is_some_and(|s| s.filters.iter().any(|filter| filter.predicate.is_about_changes()))
+            })
+        };
+        if hooks.iter().zip(&expected).any(is_told) {
+            recorded = recorded.map(|_| process::recorded(&world.process, process::UNCHANGED));
+        }
         let verdict = expected.iter().find_map(|expected| expected.verdict);
         let mut denied = None;
         for (object, run) in &programs {

@@ -74,6 +74,7 @@ fn surroundings() -> Surroundings {
         namespaces: names.iter().map(|name| (*name, 0xf000_0001)).collect(),
         paths: paths.map(Into::into).into(),
         data: data::unknown(),
+        changes: true,
         ..Surroundings::default()
     }
 }

@@ -279,6 +279,16 @@ fn single(test: &Predicate) -> Option<Dimension> {
             (format!("{namespace:?} namespace"), search(values.len()), values.len())
         }
         Predicate::Notified(_) => ("notification".to_owned(), "one lookup for the thread", 1),
+        Predicate::NamespaceChange { namespaces } => (
+            "change of namespaces".to_owned(),
+            "each compared with the process record",
+            namespaces.len(),
+        ),
+        Predicate::CapabilityChange { set, mask, .. } => (
+            format!("change of {set:?} capabilities"),
+            "one test of bits",
+            mask.count_ones() as usize,
+        ),
         Predicate::Capability { set, mask, .. } => (
             format!("{set:?} capabilities"),
             "one test of bits",

@@ -283,6 +283,33 @@ pub enum Predicate {
         /// Additionally the user namespace is not the host's; holds its inode number.
         outside_user_namespace: Option<u32>,
     },
+    /// §6.8: any of these namespaces of the current task is another one than the process's record says. A process without a record
+    /// does not match.
+    NamespaceChange {
+        /// Which; ascending, without duplicates.
+        namespaces: Vec<Namespace>,
+    },
+    /// §6.9: a set of capabilities is another one than the process's record says.
+    CapabilityChange {
+        /// Which set.
+        set: CapabilitySet,
+        /// In any of these bits.
+        mask: u64,
+        /// `NotIn`: in none of these, but in others.
+        negated: bool,
+        /// Additionally the user namespace is not the host's; holds its inode number.
+        outside_user_namespace: Option<u32>,
+    },
+}
+
+impl Predicate {
+    /// Whether it compares with what the process had when it was executed, or at the last event about a change.
+    pub fn is_about_changes(&self) -> bool {
+        matches!(
+            self,
+            Predicate::NamespaceChange { .. } | Predicate::CapabilityChange { .. }
+        )
+    }
 }
 
 /// Numeric tests. Values are sign- or zero-extended to 64 bits, as the operand is.
@@ -381,7 +408,23 @@ pub enum Namespace {
     User,
 }
 
-/// Capability sets of a task.
+impl Namespace {
+    /// All, in the order of the process record.
+    pub const ALL: [Self; 10] = [
+        Self::Uts,
+        Self::Ipc,
+        Self::Mnt,
+        Self::Pid,
+        Self::PidForChildren,
+        Self::Net,
+        Self::Time,
+        Self::TimeForChildren,
+        Self::Cgroup,
+        Self::User,
+    ];
+}
+
+/// Capability sets of a task, in the order of the process record.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 #[allow(missing_docs, reason = "the names are the policy's")]
 pub enum CapabilitySet {

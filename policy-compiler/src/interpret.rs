@@ -102,6 +102,17 @@ pub struct Process {
     pub workload: BTreeSet<u32>,
     /// `cap_effective`, `cap_inheritable`, `cap_permitted` of its subjective credentials.
     pub capabilities: BTreeMap<crate::hir::CapabilitySet, u64>,
+    /// What its record says of namespaces and capabilities (§6.8, §6.9); `None`: there is no record.
+    pub recorded: Option<Recorded>,
+}
+
+/// Namespaces and capabilities that a process had when it was executed, or at the last event about a change of them.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Recorded {
+    /// Inode numbers; one that is missing is 0.
+    pub namespaces: BTreeMap<crate::hir::Namespace, u32>,
+    /// Sets; one that is missing is empty.
+    pub capabilities: BTreeMap<crate::hir::CapabilitySet, u64>,
 }
 
 /// Outcome of a test.

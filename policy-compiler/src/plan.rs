@@ -477,6 +477,8 @@ fn cost(filter: &PlannedFilter) -> u32 {
             follow_forks: false, ..
         } => 30,
         Predicate::Capability { .. } => 40,
+        Predicate::CapabilityChange { .. } => 60,
+        Predicate::NamespaceChange { namespaces } => 30 + 40 * namespaces.len() as u32,
         Predicate::Notified(_) => 60,
         Predicate::Namespace { .. } => 50,
         Predicate::Sock { .. } => 200,

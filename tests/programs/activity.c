@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -327,6 +328,12 @@ static long op_raise(char **argument)
 	return 0;
 }
 
+/* unshare FLAGS */
+static long op_unshare(char **argument)
+{
+	return unshare(strtol(argument[0], NULL, 0)) ? errno : 0;
+}
+
 static const struct operation {
 	const char *name;
 	int arguments;
@@ -356,6 +363,7 @@ static const struct operation {
 	{ "spawn", 2, op_spawn },
 	{ "exit", 0, op_exit },
 	{ "raise", 1, op_raise },
+	{ "unshare", 1, op_unshare },
 	{ NULL, 0, NULL },
 };
 

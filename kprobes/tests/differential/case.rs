@@ -33,6 +33,8 @@ pub(crate) struct Case {
     pub(crate) scoped: Vec<bool>,
     /// Whether the process has a record.
     pub(crate) known_process: bool,
+    /// What that says of namespaces and capabilities, see [`super::process::recorded`].
+    pub(crate) recorded: usize,
     /// Whether programs find the selectors that may hold by an index, however few they are.
     pub(crate) is_indexed: bool,
     pub(crate) calls: Vec<CallRecipe>,
@@ -45,6 +47,7 @@ impl Case {
             monitors: recipe.policies.iter().map(|policy| policy.monitors).collect(),
             scoped: recipe.policies.iter().map(|policy| policy.is_scoped).collect(),
             known_process: recipe.known_process,
+            recorded: recipe.calls.first().map_or(0, |call| usize::from(call.returned)),
             is_indexed: recipe.is_indexed,
             calls: recipe.calls.clone(),
         }
@@ -76,9 +79,10 @@ impl Case {
             })
             .collect();
         let mut text = format!(
-            "# hook: {hook}\n# seed: {seed}\n# process: {}{}\n# selectors: {}\n# modes: {}\n",
+            "# hook: {hook}\n# seed: {seed}\n# process: {}{}\n# recorded: {}\n# selectors: {}\n# modes: {}\n",
             if self.known_process { "known" } else { "unknown" },
             if is_elsewhere { " elsewhere" } else { "" },
+            self.recorded,
             if self.is_indexed { INDEXED } else { "in a row" },
             modes.join(" ")
         );
@@ -146,6 +150,10 @@ impl Kept {
                 monitors: modes.collect::<Result<_, _>>()?,
                 scoped,
                 known_process: process.starts_with("known"),
+                recorded: values_of("recorded")
+                    .first()
+                    .and_then(|value| value.parse().ok())
+                    .unwrap_or(0),
                 is_indexed: values_of("selectors") == [INDEXED],
                 calls: values_of("call").into_iter().map(call).collect::<Result<_, _>>()?,
             },

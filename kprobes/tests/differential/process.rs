@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use policy_compiler::hir::{CapabilitySet, Namespace};
-use policy_compiler::interpret::Process;
+use policy_compiler::interpret::{Process, Recorded};
 
 /// Namespaces: as policies name them, and as procfs does.
 pub(crate) const NAMESPACES: [(&str, Namespace, &str); 10] = [
@@ -20,7 +20,7 @@ pub(crate) const NAMESPACES: [(&str, Namespace, &str); 10] = [
     ("User", Namespace::User, "user"),
 ];
 
-const CAPABILITY_SETS: [(CapabilitySet, &str); 3] = [
+pub(crate) const CAPABILITY_SETS: [(CapabilitySet, &str); 3] = [
     (CapabilitySet::Effective, "CapEff:"),
     (CapabilitySet::Inheritable, "CapInh:"),
     (CapabilitySet::Permitted, "CapPrm:"),
@@ -49,7 +49,30 @@ pub(crate) fn process(number: &str) -> Process {
             .iter()
             .map(|(set, key)| (*set, status.mask(key)))
             .collect(),
+        recorded: None,
     }
+}
+
+/// What is said of a process that has not changed.
+#[allow(dead_code, reason = "only test runs choose the record of a process")]
+pub(crate) const UNCHANGED: usize = 1;
+
+/// What its record says of a process: nothing, what is so, or what was a little different.
+#[allow(dead_code, reason = "only test runs choose the record of a process")]
+pub(crate) fn recorded(process: &Process, variant: usize) -> Recorded {
+    let mut recorded = Recorded {
+        namespaces: process.namespaces.clone(),
+        capabilities: process.capabilities.clone(),
+    };
+    match variant % 3 {
+        UNCHANGED => {}
+        0 => return Recorded::default(),
+        _ => {
+            recorded.namespaces.insert(Namespace::Uts, 1);
+            *recorded.capabilities.entry(CapabilitySet::Effective).or_default() ^= 1 << 21;
+        }
+    }
+    recorded
 }
 
 /// `uts:[4026531838]`

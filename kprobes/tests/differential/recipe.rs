@@ -178,6 +178,8 @@ pub(crate) struct Surroundings {
     pub(crate) dentries: Vec<String>,
     /// What `data` can be about.
     pub(crate) data: Vec<Entry>,
+    /// Whether it is known what the record of the process says.
+    pub(crate) changes: bool,
 }
 
 impl Surroundings {
@@ -715,6 +717,16 @@ impl FilterRecipe {
             }
             3 => {
                 let (name, _) = pick(&around.namespaces, self.operator >> 1);
+                if around.changes && self.operator & 0b1110_0000 == 0 {
+                    let names = self
+                        .values
+                        .iter()
+                        .map(|(_, other)| pick(&around.namespaces, *other).0.to_owned());
+                    return (
+                        "matchNamespaceChanges",
+                        format!("{{operator: {not_in}, values: {}}}", list(names)),
+                    );
+                }
                 let values = self.values.iter().map(|(value, other)| match value % 3 {
                     0 => "host_ns".to_owned(),
                     _ => pick(&around.namespaces, *other).1.to_string(),
@@ -735,6 +747,9 @@ impl FilterRecipe {
                     "{{type: {set}, operator: {not_in}, isNamespaceCapability: {namespaced}, values: {}}}",
                     list(values)
                 );
+                if around.changes && self.operator & 0b1110_0000 == 0 {
+                    return ("matchCapabilityChanges", item);
+                }
                 ("matchCapabilities", item)
             }
             5..8 if !data.is_empty() => ("matchData", self.entry(data, around)),

@@ -85,6 +85,21 @@ pub(crate) fn process(arena: &Arena, around: &Surroundings) -> Vec<Case> {
             filters.push(("matchNamespaces", item));
         }
     }
+    for operator in [false, true].map(in_or_not) {
+        for names in [&["Uts"][..], &["Net", "user"]] {
+            let names = list(names.iter().map(|name| (*name).to_owned()));
+            filters.push((
+                "matchNamespaceChanges",
+                format!("{{operator: {operator}, values: {names}}}"),
+            ));
+        }
+        for set in CAPABILITY_SETS {
+            for capability in ["CAP_SYS_ADMIN", "CAP_NET_RAW"] {
+                let item = format!("{{type: {set}, operator: {operator}, values: [{capability}]}}");
+                filters.push(("matchCapabilityChanges", item));
+            }
+        }
+    }
     for negated in [false, true] {
         for set in CAPABILITY_SETS {
             for capability in CAPABILITIES {
@@ -107,6 +122,12 @@ pub(crate) fn process(arena: &Arena, around: &Surroundings) -> Vec<Case> {
         case.known_process = false;
     }
     cases.extend(unknown);
+    let about_changes = |case: &&Case| case.policies.iter().any(|text| text.contains("Changes"));
+    let mut changed: Vec<Case> = cases.iter().filter(about_changes).cloned().collect();
+    for case in &mut changed {
+        case.recorded = 2;
+    }
+    cases.extend(changed);
     cases
 }
 
@@ -247,6 +268,7 @@ fn chunks(
             .collect(),
         monitors: vec![false; filters.len()],
         known_process: true,
+        recorded: 0,
         is_indexed: false,
         calls: calls.to_vec(),
     };

@@ -89,6 +89,13 @@ pub fn predicate(predicate: &Predicate) -> String {
             values,
             negated,
         } => format!("{namespace:?} namespace {}In {}", not(*negated), list(values)),
+        Predicate::NamespaceChange { namespaces } => {
+            let names: Vec<String> = namespaces.iter().map(|namespace| format!("{namespace:?}")).collect();
+            format!("namespaces changed since exec: any of {}", names.join(", "))
+        }
+        Predicate::CapabilityChange { set, mask, negated, .. } => {
+            format!("{set:?} capabilities changed since exec, {}In {mask:#x}", not(*negated))
+        }
         Predicate::Notified(notification) => format!("notification {} of NotifyEnforcer", notification.number),
         Predicate::Capability {
             set,

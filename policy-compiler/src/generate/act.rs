@@ -468,6 +468,7 @@ impl Generator<'_> {
         }
         if event.arguments {
             self.put_stacks(instance, won);
+            self.note_changes(instance, won)?;
         }
         let lane = u32::from(instance.hook.enforces());
         for argument in &arguments {
@@ -475,6 +476,29 @@ impl Generator<'_> {
         }
         self.call("tetra_submit", &[self.scratch.into(), slot.into(), lane.into()]);
         self.b.jump(done);
+        Ok(())
+    }
+
+    /// After an event about a change only another change is one.
+    fn note_changes(&mut self, instance: &Instance, won: Value) -> Result<(), GenerateError> {
+        let is_about_changes = |planned: &PlannedSelector| {
+            let mut filters = planned.cheap.iter().chain(&planned.dear);
+            filters.any(|filter| filter.predicate.is_about_changes())
+        };
+        let winners: Vec<u64> = (1u64..)
+            .zip(&instance.selectors)
+            .filter(|(_, planned)| is_about_changes(planned))
+            .map(|(winner, _)| winner)
+            .collect();
+        if winners.is_empty() {
+            return Ok(());
+        }
+        let (noted, next) = (self.b.create_block(), self.b.create_block());
+        classifier::search(&mut self.b, won, &winners, &|_| noted, next);
+        self.b.switch_to(noted);
+        self.remember_process()?;
+        self.b.jump(next);
+        self.b.switch_to(next);
         Ok(())
     }
 

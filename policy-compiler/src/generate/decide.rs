@@ -407,6 +407,13 @@ impl Generator<'_> {
                 let (hit, miss) = swapped(*negated);
                 self.namespace_test(*namespace, values, hit, miss)?;
             }
+            Predicate::NamespaceChange { namespaces } => self.namespace_change_test(namespaces, to.yes, to.no)?,
+            Predicate::CapabilityChange {
+                set,
+                mask,
+                negated,
+                outside_user_namespace,
+            } => self.capability_change_test((*set, *mask), *outside_user_namespace, *negated, to.yes, to.no)?,
             Predicate::Capability {
                 set,
                 mask,

@@ -2,6 +2,7 @@
 
 use std::mem::{offset_of, size_of};
 
+use crate::hir::{CapabilitySet, Namespace};
 use ebpf::record::{ArgumentSock, ArgumentSockaddr, PolicySet, Process, RecordArgument, RecordPolicy, Scratch, Text};
 
 pub(super) use ebpf::record::{ARG_FAULT, ARG_RESOLVE_FAULT, ARG_USER_FAULT, TEXT_MAX};
@@ -26,6 +27,16 @@ pub(super) const ARGUMENT_HEADER: u32 = size_of::<RecordArgument>() as u32;
 
 pub(super) const PROCESS_SIZE: u32 = size_of::<Process>() as u32;
 pub(super) const PROCESS_NSPID: i32 = offset_of!(Process, nspid) as i32;
+/// Offset in the process record of what it says of a namespace.
+pub(super) fn process_namespace(namespace: Namespace) -> i32 {
+    (offset_of!(Process, ns) + namespace as usize * 4) as i32
+}
+
+/// Likewise of a set of capabilities.
+pub(super) fn process_capabilities(set: CapabilitySet) -> i32 {
+    (offset_of!(Process, capabilities) + set as usize * 8) as i32
+}
+
 pub(super) const PROCESS_POLICY_WORDS: i32 = offset_of!(Process, policy_words) as i32;
 
 pub(super) const POLICY_SET_HOOKS: i32 = offset_of!(PolicySet, hooks) as i32;

@@ -6,7 +6,7 @@ use crate::ir::{AluOp, BlockId, CmpOp, Operand as IrOperand, Size, Type, Value, 
 use crate::output::AttachPoint;
 use crate::plan::executable;
 
-use super::layout::{PROCESS_NSPID, PROCESS_POLICY_WORDS, PROCESS_SIZE};
+use super::layout::{PROCESS_NSPID, PROCESS_POLICY_WORDS, PROCESS_SIZE, process_capabilities, process_namespace};
 use super::{GenerateError, Generator, classifier, helper, state};
 
 /// Size of an element of `struct pid.numbers` (`struct upid`) is looked up; this is its member with the namespace.
@@ -208,20 +208,105 @@ impl Generator<'_> {
         no: BlockId,
     ) -> Result<(), GenerateError> {
         let (hit, miss) = if negated { (no, yes) } else { (yes, no) };
-        let cred = self.task_pointer("cred", "cred")?;
-        if let Some(host) = outside_user_namespace {
-            let pointer = self.follow(cred, "cred", "user_ns", "user_namespace")?;
-            let inode = self.inode(pointer, "user_namespace")?;
-            self.require(CmpOp::Ne, inode, i64::from(host), no);
+        self.require_outside(outside_user_namespace, no)?;
+        let bits = self.capabilities(set)?;
+        self.b.branch(CmpOp::Set, Width::W64, bits, mask as i64, hit, miss);
+        Ok(())
+    }
+
+    /// Goes on if the current task is not in the user namespace `host`.
+    fn require_outside(&mut self, host: Option<u32>, other: BlockId) -> Result<(), GenerateError> {
+        if let Some(host) = host {
+            let inode = self.namespace_inode(Namespace::User)?;
+            self.require(CmpOp::Ne, inode, i64::from(host), other);
         }
+        Ok(())
+    }
+
+    /// A set of the current task.
+    fn capabilities(&mut self, set: CapabilitySet) -> Result<Value, GenerateError> {
+        let cred = self.task_pointer("cred", "cred")?;
         let member = match set {
             CapabilitySet::Effective => "cap_effective",
             CapabilitySet::Inheritable => "cap_inheritable",
             CapabilitySet::Permitted => "cap_permitted",
         };
         let offset = self.offset("cred", member)?;
-        let bits = self.b.load_kernel(cred, offset, Size::B8, false);
-        self.b.branch(CmpOp::Set, Width::W64, bits, mask as i64, hit, miss);
+        Ok(self.b.load_kernel(cred, offset, Size::B8, false))
+    }
+
+    /// The record of the current process; goes to `other` if there is none.
+    fn require_process(&mut self, other: BlockId) -> Value {
+        let process = self
+            .b
+            .call_runtime_typed("tetra_process", &[], Type::MapValueOrNull { size: PROCESS_SIZE });
+        self.require(CmpOp::Ne, process, 0, other);
+        process
+    }
+
+    /// Branches on whether any of the namespaces is not the one of the record.
+    pub(super) fn namespace_change_test(
+        &mut self,
+        namespaces: &[Namespace],
+        yes: BlockId,
+        no: BlockId,
+    ) -> Result<(), GenerateError> {
+        let process = self.require_process(no);
+        for namespace in namespaces {
+            let now = self.namespace_inode(*namespace)?;
+            let then = self.b.load(process, process_namespace(*namespace), Size::B4);
+            let same = self.b.create_block();
+            let then = IrOperand::Value(then);
+            self.b.branch(CmpOp::Ne, Width::W64, now, then, yes, same);
+            self.b.switch_to(same);
+        }
+        self.b.jump(no);
+        Ok(())
+    }
+
+    /// Branches on whether bits of a set are not those of the record.
+    pub(super) fn capability_change_test(
+        &mut self,
+        (set, mask): (CapabilitySet, u64),
+        outside_user_namespace: Option<u32>,
+        negated: bool,
+        yes: BlockId,
+        no: BlockId,
+    ) -> Result<(), GenerateError> {
+        let process = self.require_process(no);
+        self.require_outside(outside_user_namespace, no)?;
+        let now = self.capabilities(set)?;
+        let then = self.b.load(process, process_capabilities(set), Size::B8);
+        let changed = self.b.alu(AluOp::Xor, Width::W64, now, IrOperand::Value(then));
+        if !negated {
+            self.b.branch(CmpOp::Set, Width::W64, changed, mask as i64, yes, no);
+            return Ok(());
+        }
+        let others = self.b.create_block();
+        self.b.branch(CmpOp::Set, Width::W64, changed, mask as i64, no, others);
+        self.b.switch_to(others);
+        self.b.branch(CmpOp::Ne, Width::W64, changed, 0, yes, no);
+        Ok(())
+    }
+
+    /// Has the record say what the process has now: a change is told once (§6.8).
+    pub(super) fn remember_process(&mut self) -> Result<(), GenerateError> {
+        let done = self.b.create_block();
+        let process = self.require_process(done);
+        for namespace in Namespace::ALL {
+            let now = self.namespace_inode(namespace)?;
+            self.b.store(process, process_namespace(namespace), Size::B4, now);
+        }
+        for set in [
+            CapabilitySet::Effective,
+            CapabilitySet::Inheritable,
+            CapabilitySet::Permitted,
+        ] {
+            let now = self.capabilities(set)?;
+            self.b.store(process, process_capabilities(set), Size::B8, now);
+        }
+        self.b.jump(done);
+        self.b.switch_to(done);
         Ok(())
     }
 

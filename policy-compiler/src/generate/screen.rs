@@ -171,7 +171,11 @@ impl<'a> Generator<'a> {
             }
             Predicate::Binary { .. } => filter.binary_bit.is_some(),
             Predicate::Pid { follow_forks, .. } => !follow_forks,
-            Predicate::Namespace { .. } | Predicate::Capability { .. } | Predicate::Notified(_) => true,
+            Predicate::Namespace { .. }
+            | Predicate::Capability { .. }
+            | Predicate::NamespaceChange { .. }
+            | Predicate::CapabilityChange { .. }
+            | Predicate::Notified(_) => true,
             Predicate::Text { .. } | Predicate::FileType { .. } | Predicate::Sock { .. } => false,
         }
     }

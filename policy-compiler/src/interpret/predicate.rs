@@ -69,6 +69,34 @@ pub fn holds(predicate: &Predicate, call: &Call) -> Truth {
         }
         // §3.9
         Predicate::Notified(notification) => truth(call.notified == Some(*notification)),
+        // §6.8
+        Predicate::NamespaceChange { namespaces } => truth(call.process.recorded.as_ref().is_some_and(|recorded| {
+            let then = |namespace: &Namespace| recorded.namespaces.get(namespace).copied().unwrap_or(0);
+            namespaces
+                .iter()
+                .any(|namespace| inode(*namespace, call) != then(namespace))
+        })),
+        // §6.9
+        Predicate::CapabilityChange {
+            set,
+            mask,
+            negated,
+            outside_user_namespace,
+        } => {
+            let outside = outside_user_namespace.is_none_or(|host| inode(Namespace::User, call) != host);
+            let now = call.process.capabilities.get(set).copied().unwrap_or(0);
+            truth(
+                outside
+                    && call.process.recorded.as_ref().is_some_and(|recorded| {
+                        let changed = now ^ recorded.capabilities.get(set).copied().unwrap_or(0);
+                        if *negated {
+                            changed & mask == 0 && changed != 0
+                        } else {
+                            changed & mask != 0
+                        }
+                    }),
+            )
+        }
         // §6.7: the condition on the user namespace is not part of what is negated
         Predicate::Capability {
             set,

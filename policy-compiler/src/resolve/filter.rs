@@ -2,7 +2,7 @@
 
 use tracingpolicy_crd::{
     ArgOperator, ArgSelector, ArgSpec, BinaryOperator, BinarySelector, CapabilitySelector, CapabilityType, FieldPath,
-    NamespaceSelector, PidSelector, Selector as SelectorSpec, SetOperator,
+    NamespaceChangesSelector, NamespaceSelector, PidSelector, Selector as SelectorSpec, SetOperator,
 };
 
 use super::argument::integer_width;
@@ -56,7 +56,13 @@ impl Resolver<'_> {
                 self.namespace(namespace, &path.key("matchNamespaces").index(i), filters);
             }
             for (i, capability) in spec.match_capabilities.iter().enumerate() {
-                self.capability(capability, &path.key("matchCapabilities").index(i), filters);
+                self.capability(capability, &path.key("matchCapabilities").index(i), false, filters);
+            }
+            for (i, changes) in spec.match_namespace_changes.iter().enumerate() {
+                self.namespace_changes(changes, &path.key("matchNamespaceChanges").index(i), filters);
+            }
+            for (i, capability) in spec.match_capability_changes.iter().enumerate() {
+                self.capability(capability, &path.key("matchCapabilityChanges").index(i), true, filters);
             }
             for (i, filter) in spec.match_args.iter().enumerate() {
                 let path = path.key("matchArgs").index(i);
@@ -106,8 +112,6 @@ impl Resolver<'_> {
     fn refuse_outside_of_selector(&mut self, spec: &SelectorSpec, path: &FieldPath) {
         for (present, key) in [
             (!spec.match_parent_binaries.is_empty(), "matchParentBinaries"),
-            (!spec.match_namespace_changes.is_empty(), "matchNamespaceChanges"),
-            (!spec.match_capability_changes.is_empty(), "matchCapabilityChanges"),
             (!spec.match_workloads.is_empty(), "matchWorkloads"),
         ] {
             if present {
@@ -115,7 +119,7 @@ impl Resolver<'_> {
                     codes::NOT_COMPILED,
                     &path.key(key),
                     format!("`{key}` is not compiled"),
-                    "compiled are matchPIDs, matchBinaries, matchNamespaces, matchCapabilities, matchArgs, matchData and matchReturnArgs",
+                    "compiled are matchPIDs, matchBinaries, matchNamespaces, matchCapabilities, matchNamespaceChanges, matchCapabilityChanges, matchArgs, matchData and matchReturnArgs",
                 );
             }
         }
@@ -164,19 +168,36 @@ impl Resolver<'_> {
         }
     }
 
+    fn namespace_changes(&mut self, spec: &NamespaceChangesSelector, path: &FieldPath, filters: &mut Vec<Filter>) {
+        let mut listed = Vec::new();
+        for (i, value) in spec.values.iter().enumerate() {
+            let name = tracingpolicy_crd::Namespace::NAMES
+                .iter()
+                .find(|(name, _)| name.eq_ignore_ascii_case(value));
+            match name {
+                Some((_, known)) => listed.push(namespace(*known)),
+                // whoever checked the policy has said so
+                None => self.bad_value(
+                    value,
+                    "a namespace",
+                    &path.key("values").index(i),
+                    "write Uts, Ipc, Mnt, Pid, PidForChildren, Net, Time, TimeForChildren, Cgroup or User",
+                ),
+            }
+        }
+        let is_in = spec.operator == SetOperator::In;
+        let namespaces = Namespace::ALL
+            .into_iter()
+            .filter(|n| listed.contains(n) == is_in)
+            .collect();
+        filters.push(Filter {
+            predicate: Predicate::NamespaceChange { namespaces },
+            line: self.line(path),
+        });
+    }
+
     fn namespace(&mut self, spec: &NamespaceSelector, path: &FieldPath, filters: &mut Vec<Filter>) {
-        let namespace = match spec.namespace {
-            tracingpolicy_crd::Namespace::Uts => Namespace::Uts,
-            tracingpolicy_crd::Namespace::Ipc => Namespace::Ipc,
-            tracingpolicy_crd::Namespace::Mnt => Namespace::Mnt,
-            tracingpolicy_crd::Namespace::Pid => Namespace::Pid,
-            tracingpolicy_crd::Namespace::PidForChildren => Namespace::PidForChildren,
-            tracingpolicy_crd::Namespace::Net => Namespace::Net,
-            tracingpolicy_crd::Namespace::Time => Namespace::Time,
-            tracingpolicy_crd::Namespace::TimeForChildren => Namespace::TimeForChildren,
-            tracingpolicy_crd::Namespace::Cgroup => Namespace::Cgroup,
-            tracingpolicy_crd::Namespace::User => Namespace::User,
-        };
+        let namespace = namespace(spec.namespace);
         let mut values = Vec::new();
         for (i, value) in spec.values.iter().enumerate() {
             let path = path.key("values").index(i);
@@ -215,7 +236,7 @@ impl Resolver<'_> {
         });
     }
 
-    fn capability(&mut self, spec: &CapabilitySelector, path: &FieldPath, filters: &mut Vec<Filter>) {
+    fn capability(&mut self, spec: &CapabilitySelector, path: &FieldPath, is_change: bool, filters: &mut Vec<Filter>) {
         let mut mask = 0;
         for (i, value) in spec.values.iter().enumerate() {
             if let Some(bit) = tracingpolicy_crd::value::capability(value) {
@@ -248,13 +269,23 @@ impl Resolver<'_> {
             }
         }
         let negated = spec.operator == SetOperator::NotIn;
-        filters.push(Filter {
-            predicate: Predicate::Capability {
+        let predicate = if is_change {
+            Predicate::CapabilityChange {
                 set,
                 mask,
                 negated,
                 outside_user_namespace,
-            },
+            }
+        } else {
+            Predicate::Capability {
+                set,
+                mask,
+                negated,
+                outside_user_namespace,
+            }
+        };
+        filters.push(Filter {
+            predicate,
             line: self.line(path),
         });
     }
@@ -664,6 +695,21 @@ impl Resolver<'_> {
 /// offered by the language (§4.2), that of an executable tells nothing.
 fn has_file_type(operand: &Operand) -> bool {
     matches!(operand.argument_type, ArgumentType::File | ArgumentType::Path)
+}
+
+fn namespace(written: tracingpolicy_crd::Namespace) -> Namespace {
+    match written {
+        tracingpolicy_crd::Namespace::Uts => Namespace::Uts,
+        tracingpolicy_crd::Namespace::Ipc => Namespace::Ipc,
+        tracingpolicy_crd::Namespace::Mnt => Namespace::Mnt,
+        tracingpolicy_crd::Namespace::Pid => Namespace::Pid,
+        tracingpolicy_crd::Namespace::PidForChildren => Namespace::PidForChildren,
+        tracingpolicy_crd::Namespace::Net => Namespace::Net,
+        tracingpolicy_crd::Namespace::Time => Namespace::Time,
+        tracingpolicy_crd::Namespace::TimeForChildren => Namespace::TimeForChildren,
+        tracingpolicy_crd::Namespace::Cgroup => Namespace::Cgroup,
+        tracingpolicy_crd::Namespace::User => Namespace::User,
+    }
 }
 
 /// A type as policies write it.

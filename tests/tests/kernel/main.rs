@@ -2,6 +2,7 @@
 //! and compare what the agent exports with what was done: exactly, so that an event too many fails like one too few.
 
 mod buffers;
+mod changes;
 mod cold_page;
 mod enforcers;
 mod file_monitoring;

@@ -210,6 +210,11 @@ pub fn kernel_record(process: &Process) -> ebpf::record::Process {
             },
         cgroup_id: process.image.cgroup_id,
         ns: process.image.namespaces,
+        capabilities: [
+            process.image.credentials.cap_effective,
+            process.image.credentials.cap_inheritable,
+            process.image.credentials.cap_permitted,
+        ],
         ..Default::default()
     }
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use anyhow::{Context as _, bail};
 use policy_compiler::facts::KernelFacts;
 use policy_compiler::hir::{Argument, CapabilitySet, Hook, Namespace, Notification, Operand, Predicate};
-use policy_compiler::interpret::{Call, Process, Sock, Sockaddr, Value};
+use policy_compiler::interpret::{Call, Process, Recorded, Sock, Sockaddr, Value};
 use policy_compiler::output::{ArgumentType, HookKind};
 use tracingpolicy_crd::{ArgSpec, Policy, value};
 
@@ -215,13 +215,55 @@ fn process_of(case: &ProcessSpec, defaults: &ProcessSpec, facts: &KernelFacts) -
         .iter()
         .filter_map(|(name, namespace)| Some((*namespace, *facts.host_namespaces.get(*name)?)))
         .collect();
-    for (name, inode) in defaults.namespaces.iter().chain(&case.namespaces) {
+    set_namespaces(&mut namespaces, defaults.namespaces.iter().chain(&case.namespaces))?;
+    let mut capabilities = BTreeMap::new();
+    set_capabilities(
+        &mut capabilities,
+        defaults.capabilities.iter().chain(&case.capabilities),
+    )?;
+    let mut recorded = Recorded {
+        namespaces: namespaces.clone(),
+        capabilities: capabilities.clone(),
+    };
+    let (before, before_all) = (&case.at_exec, &defaults.at_exec);
+    set_namespaces(
+        &mut recorded.namespaces,
+        before_all.namespaces.iter().chain(&before.namespaces),
+    )?;
+    let sets = before_all.capabilities.iter().chain(&before.capabilities);
+    set_capabilities(&mut recorded.capabilities, sets)?;
+    let binary = case.binary.as_ref().or(defaults.binary.as_ref());
+    Ok(Process {
+        pid,
+        namespace_pid: Some(namespace_pid),
+        lineage: std::iter::once((pid, namespace_pid))
+            .chain(ancestors.into_iter().map(|pid| (pid, 0)))
+            .collect(),
+        executable: Some(binary.map_or("/usr/bin/true", String::as_str).as_bytes().to_vec()),
+        namespaces,
+        workload: std::collections::BTreeSet::new(),
+        capabilities,
+        recorded: Some(recorded),
+    })
+}
+
+fn set_namespaces<'s>(
+    namespaces: &mut BTreeMap<Namespace, u32>,
+    given: impl Iterator<Item = (&'s String, &'s u32)>,
+) -> anyhow::Result<()> {
+    for (name, inode) in given {
         let known = NAMESPACES.iter().find(|(known, _)| known == name);
         let (_, namespace) = known.with_context(|| format!("there is no namespace `{name}`"))?;
         namespaces.insert(*namespace, *inode);
     }
-    let mut capabilities = BTreeMap::new();
-    for (set, names) in defaults.capabilities.iter().chain(&case.capabilities) {
+    Ok(())
+}
+
+fn set_capabilities<'s>(
+    capabilities: &mut BTreeMap<CapabilitySet, u64>,
+    given: impl Iterator<Item = (&'s String, &'s Vec<String>)>,
+) -> anyhow::Result<()> {
+    for (set, names) in given {
         let set = match set.as_str() {
             "effective" => CapabilitySet::Effective,
             "inheritable" => CapabilitySet::Inheritable,
@@ -236,16 +278,5 @@ fn process_of(case: &ProcessSpec, defaults: &ProcessSpec, facts: &KernelFacts) -
         }
         capabilities.insert(set, bits);
     }
-    let binary = case.binary.as_ref().or(defaults.binary.as_ref());
-    Ok(Process {
-        pid,
-        namespace_pid: Some(namespace_pid),
-        lineage: std::iter::once((pid, namespace_pid))
-            .chain(ancestors.into_iter().map(|pid| (pid, 0)))
-            .collect(),
-        executable: Some(binary.map_or("/usr/bin/true", String::as_str).as_bytes().to_vec()),
-        namespaces,
-        workload: std::collections::BTreeSet::new(),
-        capabilities,
-    })
+    Ok(())
 }

@@ -75,6 +75,19 @@ pub(super) struct ProcessSpec {
     /// Capabilities that it has: names by set.
     #[serde(default)]
     pub(super) capabilities: BTreeMap<String, Vec<String>>,
+    /// What was different when it was executed, for filters on changes.
+    #[serde(default)]
+    pub(super) at_exec: AtExecSpec,
+}
+
+/// Namespaces and capabilities that a process had, as in [`ProcessSpec`].
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct AtExecSpec {
+    #[serde(default)]
+    pub(super) namespaces: BTreeMap<String, u32>,
+    #[serde(default)]
+    pub(super) capabilities: BTreeMap<String, Vec<String>>,
 }
 
 /// A value of a call. Which fields it may have depends on the type of the argument.
