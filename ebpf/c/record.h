@@ -146,7 +146,7 @@ struct record_policy {
 	__u16 template_index;     /* which of its event templates */
 	__u16 action;             /* last action executed, tetragon.KprobeAction number */
 	__u32 argument_count;     /* how many arguments follow */
-	__u32 pad;
+	__u32 owner_tid;          /* thread that a socket belongs to, whose process the header names; 0: header.tid is whom it is about */
 	/* then the arguments of the template, in order */
 }; /* 64 bytes */
 
@@ -276,6 +276,17 @@ struct pending_key {           /* map `tetra_pending` */
 	__u64 pid_tgid;
 	__u32 hook_key;
 	__u32 pad;
+}; /* 16 bytes */
+
+struct sock_owner_key {        /* map `tetra_sock_owners` */
+	__u64 sock;
+	__u32 policy_slot;
+	__u32 pad;
+}; /* 16 bytes */
+
+struct sock_owner {
+	__u32 tgid, tid;
+	__u64 start_ktime;         /* 0: the process had no record */
 }; /* 16 bytes */
 
 struct ratelimit_key {         /* map `tetra_ratelimit` */

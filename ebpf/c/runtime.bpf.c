@@ -23,5 +23,6 @@
 #include "runtime/stack.h"
 #include "runtime/ratelimit.h"
 #include "runtime/pending.h"
+#include "runtime/sock_owner.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -95,6 +95,15 @@ LIBRARY int tetra_send_buffer(struct scratch *s, struct text *t, __u64 address, 
 LIBRARY int tetra_send_iov_iter(struct scratch *s, struct text *t, __u64 address, __u32 flags);
 /* Appends the kernel's or the process's stack to the record, behind all arguments and in this order. ctx: that of the program. */
 LIBRARY int tetra_put_stack(struct scratch *s, void *ctx, __u32 is_user);
+/* Appends a sock that is read now. */
+LIBRARY int tetra_put_returned_sock(struct scratch *s, const void *sk);
+/*
+ * Sockets and whom they belong to, for one policy: the current process from now on, or nobody; and the record becomes one about the
+ * owner, if there is one. Not while an argument is put.
+ */
+LIBRARY int tetra_track_sock(struct scratch *s, const void *sk, __u32 policy_slot);
+LIBRARY int tetra_untrack_sock(struct scratch *s, const void *sk, __u32 policy_slot);
+LIBRARY int tetra_set_owner(struct scratch *s, const void *sk, __u32 policy_slot);
 /* lane: 0 observation (sharded by CPU), 1 enforcement. Counts POLICY_POST_SENT or POLICY_POST_LOST. */
 LIBRARY int tetra_submit(struct scratch *s, __u32 policy_slot, __u32 lane);
 

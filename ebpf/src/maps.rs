@@ -97,6 +97,14 @@ pub const PENDING: MapDefinition = map(
     8,
     8192,
 );
+/// Socket and policy → whom it belongs to: [`record::SockOwnerKey`] → [`record::SockOwner`].
+pub const SOCK_OWNERS: MapDefinition = map(
+    "tetra_sock_owners",
+    MapType::LruHash,
+    size_of::<record::SockOwnerKey>() as u32,
+    size_of::<record::SockOwner>(),
+    16384,
+);
 /// Last time a record passed: [`record::RateLimitKey`] → time.
 pub const RATELIMIT: MapDefinition = map(
     "tetra_ratelimit",
@@ -132,7 +140,8 @@ pub const POLICY_SETS: MapDefinition = map(
 );
 
 /// Every map that the sensor or the runtime library refers to.
-pub const ALL: [MapDefinition; 16] = [
+pub const ALL: [MapDefinition; 17] = [
+    SOCK_OWNERS,
     PROCESSES,
     SCRATCH,
     TEXTS,

@@ -195,7 +195,7 @@ pub struct RecordPolicy {
     pub template_index: u16,
     pub action: u16,
     pub argument_count: u32,
-    pub pad: u32,
+    pub owner_tid: u32,
 }
 
 pub const ARG_OK: u32 = 0;
@@ -377,6 +377,24 @@ pub struct PendingKey {
     pub pid_tgid: u64,
     pub hook_key: u32,
     pub pad: u32,
+}
+
+/// Key of map `tetra_sock_owners`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SockOwnerKey {
+    pub sock: u64,
+    pub policy_slot: u32,
+    pub pad: u32,
+}
+
+/// Value of map `tetra_sock_owners`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SockOwner {
+    pub tgid: u32,
+    pub tid: u32,
+    pub start_ktime: u64,
 }
 
 /// Key of map `tetra_ratelimit`.

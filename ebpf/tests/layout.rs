@@ -66,7 +66,7 @@ fn structs_are_those_of_the_objects() {
         "record_exit", RecordExit { header, exit_code, pad }
         "record_data", RecordData { header, offset, len }
         "record_policy", RecordPolicy {
-            header, call_id, cgroup_id, object_tag, template_index, action, argument_count, pad,
+            header, call_id, cgroup_id, object_tag, template_index, action, argument_count, owner_tid,
         }
         "record_argument", RecordArgument { status, len }
         "argument_path", ArgumentPath { flags, mode, pad }
@@ -88,6 +88,8 @@ fn structs_are_those_of_the_objects() {
         "text", Text { len, flags, mode, status, slot, bytes }
         "scratch", Scratch { frame, level, cursor, sock, sockaddr, record, slack, busy }
         "pending_key", PendingKey { pid_tgid, hook_key, pad }
+        "sock_owner_key", SockOwnerKey { sock, policy_slot, pad }
+        "sock_owner", SockOwner { tgid, tid, start_ktime }
         "ratelimit_key", RateLimitKey { hash, scope_id, object_tag, template_index }
         "policy_set", PolicySet { hooks, slots }
         "cgroup_view", CgroupView { epoch, controller }

@@ -37,6 +37,10 @@ pub struct Hook {
     pub arguments: Vec<Argument>,
     /// The return value, for `return: true`.
     pub returned: Option<Argument>,
+    /// `returnArgAction`: the socket returned belongs to the process from now on (true), or to nobody (false).
+    pub tracks_returned: Option<bool>,
+    /// The policy follows sockets: events about one are about the process it belongs to.
+    pub follows_socks: bool,
     /// First match wins; empty: everything matches and is posted.
     pub selectors: Vec<Selector>,
     /// `message`
@@ -446,6 +450,10 @@ pub struct Actions {
     pub notify: Option<Notification>,
     /// Takes the thread's notification, of this key, away.
     pub forget: Option<u32>,
+    /// Sockets among the arguments that belong to the process from now on (`TrackSock`).
+    pub tracks: Vec<Operand>,
+    /// Likewise to nobody any more.
+    pub untracks: Vec<Operand>,
     /// `tetragon.KprobeAction` number of the last action.
     pub reported: u16,
     /// `tetragon.KprobeAction` number reported where enforcement is elided (monitor mode).

@@ -342,6 +342,11 @@ impl HookPlan {
 }
 
 impl Instance {
+    /// Whether there is something to do at the return of a call that a selector was found for, beside sending its event.
+    pub fn acts_at_return(&self, selector: &PlannedSelector) -> bool {
+        selector.return_actions.enforces() || self.hook.tracks_returned.is_some()
+    }
+
     /// Whether its selectors' actions at entry are done by this program.
     pub fn acts(&self) -> bool {
         self.role != Role::ExitPost

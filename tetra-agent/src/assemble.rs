@@ -154,6 +154,7 @@ impl Assembler {
             time: record.time,
             process: ProcessKey::new(record.tgid, record.start.0),
             tid: record.tid,
+            event_tid: record.owner_tid.unwrap_or(record.tid),
             arguments,
             data,
             stacks: StackTraces::from(&record.stacks),
@@ -197,7 +198,7 @@ impl Assembler {
         };
         Event {
             time: half.time,
-            tid: half.tid,
+            tid: half.event_tid,
             parent: self.table.parent_of(&process),
             ancestors: self.table.ancestors_of(&process),
             references: Some(self.table.references(process.key)),

@@ -137,6 +137,8 @@ pub struct PolicyRecord<'a> {
     pub tid: u32,
     /// Start of the image it ran; 0 if unknown.
     pub start: KernelTime,
+    /// Thread that a socket belongs to, if the event is about its process.
+    pub owner_tid: Option<u32>,
     /// `RECORD_FLAG_*`
     pub flags: u16,
     /// Ties the halves of an entry/return pair; 0 if this is the whole event.
@@ -204,6 +206,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, RecordError> {
                 tgid: header.tgid,
                 tid: header.tid,
                 start: KernelTime(header.start_ktime),
+                owner_tid: (r.fixed.owner_tid != 0).then_some(r.fixed.owner_tid),
                 flags: header.flags,
                 call_id: r.fixed.call_id,
                 object_tag: r.fixed.object_tag,

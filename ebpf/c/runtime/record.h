@@ -31,7 +31,7 @@ GLOBAL int record_begin(__u32 level, __u64 tag_and_template, __u64 action_and_fl
 	record->template_index = tag_and_template;
 	record->action = action_and_flags >> 32;
 	record->argument_count = 0;
-	record->pad = 0;
+	record->owner_tid = 0;
 	s->cursor = sizeof *record;
 	return 0;
 }

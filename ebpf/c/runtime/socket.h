@@ -52,10 +52,8 @@ INLINE void put_sock_head(struct argument_sock *to, const struct sock *sk, struc
 	to->dport = __builtin_bswap16(head->dport);
 }
 
-LIBRARY int tetra_read_sock(struct scratch *s, __u32 i, const void *address)
+INLINE int fill_sock(struct argument_sock *to, const struct sock *sk)
 {
-	const struct sock *sk = address;
-	struct argument_sock *to = &s->sock[i & 1];
 	struct sock_head head;
 
 	if (read_sock_head(&head, sk))
@@ -66,6 +64,11 @@ LIBRARY int tetra_read_sock(struct scratch *s, __u32 i, const void *address)
 	to->protocol = READ(sk, sk_protocol);
 	put_sock_head(to, sk, &head);
 	return 0;
+}
+
+LIBRARY int tetra_read_sock(struct scratch *s, __u32 i, const void *address)
+{
+	return fill_sock(&s->sock[i & 1], address);
 }
 
 LIBRARY int tetra_read_sock_trusted(struct scratch *s, __u32 i, void *pointer)

@@ -28,6 +28,8 @@ LAYOUT(scratch);
 LAYOUT(process);
 LAYOUT(config);
 LAYOUT(pending_key);
+LAYOUT(sock_owner_key);
+LAYOUT(sock_owner);
 LAYOUT(ratelimit_key);
 LAYOUT(policy_set);
 LAYOUT(cgroup_view);

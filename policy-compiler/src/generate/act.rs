@@ -13,6 +13,10 @@ use crate::plan::{Instance, PlannedSelector};
 use super::layout::{ARG_FAULT, ARGUMENT_HEADER, CURSOR, RECORD, RECORD_ARGUMENT_COUNT, RECORD_ARGUMENTS};
 use super::{GenerateError, Generator, classifier, helper, state, winner};
 
+/// Functions of the library that give a socket an owner and take it away.
+const TRACK: &str = "tetra_track_sock";
+const UNTRACK: &str = "tetra_untrack_sock";
+
 /// Bytes of a number's payload.
 const NUMBER: u32 = 8;
 
@@ -182,6 +186,7 @@ impl Generator<'_> {
             }
             if instance.role.is_exit() {
                 self.enforce(instance, return_actions);
+                self.track_returned(instance)?;
             }
             if !instance.posts() {
                 self.b.jump(done);
@@ -192,7 +197,8 @@ impl Generator<'_> {
                 .filter(|_| !instance.role.is_exit() || return_actions.post.is_some());
             let Some(posted) = posted else {
                 self.count(instance.hook.policy_slot, PolicyCounter::NoPost);
-                if instance.role == Role::EntryOfPair && return_actions.enforces() {
+                self.track(instance, actions)?;
+                if instance.role == Role::EntryOfPair && instance.acts_at_return(selector) {
                     self.mark_silently(instance, won);
                 }
                 self.b.jump(done);
@@ -339,7 +345,7 @@ impl Generator<'_> {
             self.b
                 .branch(CmpOp::Set, Width::W64, won, winner::CANCELLED, done, confirmed);
             self.b.switch_to(confirmed);
-            self.return_enforcement(instance, selector);
+            self.return_enforcement(instance, selector)?;
             self.b.jump(done);
             self.b.switch_to(sent);
         }
@@ -359,7 +365,7 @@ impl Generator<'_> {
         let cancel = event(returned | i64::from(record::RECORD_FLAG_CANCEL));
         self.post(instance, cancel, selector, Some(call_id), false, done)?;
         self.b.switch_to(confirmed);
-        self.return_enforcement(instance, selector);
+        self.return_enforcement(instance, selector)?;
         // the return's own `NoPost` takes the event back
         let silent: Vec<u64> = (1u64..)
             .zip(&instance.selectors)
@@ -378,7 +384,8 @@ impl Generator<'_> {
     }
 
     /// `matchReturnActions` of the selector that the entry found.
-    fn return_enforcement(&mut self, instance: &Instance, selector: Value) {
+    fn return_enforcement(&mut self, instance: &Instance, selector: Value) -> Result<(), GenerateError> {
+        self.track_returned(instance)?;
         for (i, planned) in instance
             .selectors
             .iter()
@@ -391,6 +398,59 @@ impl Generator<'_> {
             self.b.jump(next);
             self.b.switch_to(next);
         }
+        Ok(())
+    }
+
+    /// `returnArgAction`
+    fn track_returned(&mut self, instance: &Instance) -> Result<(), GenerateError> {
+        let (Some(tracks), Some(returned)) = (instance.hook.tracks_returned, &instance.hook.returned) else {
+            return Ok(());
+        };
+        let sock = self.raw(&returned.operand)?;
+        self.sock_call(if tracks { TRACK } else { UNTRACK }, sock, instance);
+        Ok(())
+    }
+
+    /// `TrackSock` and `UntrackSock`
+    fn track(&mut self, instance: &Instance, actions: &Actions) -> Result<(), GenerateError> {
+        let tracked = actions.tracks.iter().map(|sock| (TRACK, sock));
+        for (function, operand) in tracked.chain(actions.untracks.iter().map(|sock| (UNTRACK, sock))) {
+            let sock = self.raw(operand)?;
+            self.sock_call(function, sock, instance);
+        }
+        Ok(())
+    }
+
+    fn sock_call(&mut self, function: &'static str, sock: Value, instance: &Instance) {
+        let args = [self.scratch.into(), sock.into(), instance.hook.policy_slot.into()];
+        self.call(function, &args);
+    }
+
+    /// Has the record be about the owner of its sockets, then does to them what the winner asks for.
+    fn follow_socks(&mut self, instance: &Instance, event: Event, won: Value) -> Result<(), GenerateError> {
+        if instance.hook.follows_socks && event.arguments {
+            let returned = instance.hook.returned.iter().filter(|_| event.returned);
+            let arguments = instance.hook.arguments.iter().chain(returned);
+            for argument in arguments.filter(|a| a.operand.argument_type == ArgumentType::Sock) {
+                let sock = self.raw(&argument.operand)?;
+                self.sock_call("tetra_set_owner", sock, instance);
+            }
+        }
+        if !event.arguments || event.flags & record::RECORD_FLAG_UNDECIDED as u32 != 0 {
+            return Ok(());
+        }
+        for (winner, planned) in (1i64..).zip(&instance.selectors) {
+            let actions = &planned.actions;
+            if actions.tracks.is_empty() && actions.untracks.is_empty() {
+                continue;
+            }
+            let next = self.b.create_block();
+            self.require(CmpOp::Eq, won, winner, next);
+            self.track(instance, actions)?;
+            self.b.jump(next);
+            self.b.switch_to(next);
+        }
+        Ok(())
     }
 
     /// Builds and sends an event, then goes to `done`.
@@ -435,6 +495,7 @@ impl Generator<'_> {
                 self.put(argument)?;
             }
         }
+        self.follow_socks(instance, event, won)?;
         if rate_limited {
             let (limited, send) = (self.b.create_block(), self.b.create_block());
             let interval = self.frame_load(self.places.rate_limit, Size::B8);
@@ -449,7 +510,7 @@ impl Generator<'_> {
             // the return has nothing to take back: only what it does itself is left
             let acting: Vec<u64> = (1u64..)
                 .zip(&instance.selectors)
-                .filter(|(_, planned)| planned.return_actions.enforces())
+                .filter(|(_, planned)| instance.acts_at_return(planned))
                 .map(|(winner, _)| winner)
                 .collect();
             if instance.role == Role::EntryOfPair && !acting.is_empty() {
@@ -606,6 +667,9 @@ impl Generator<'_> {
             };
             let text = self.texts[index];
             self.call(name, &[scratch, text.into()]);
+        } else if operand.is_sock() && operand.source == OperandSource::Return {
+            let sock = self.raw(operand)?;
+            self.call("tetra_put_returned_sock", &[scratch, sock.into()]);
         } else if operand.is_socket() {
             let Some(index) = self.gathered_index(operand) else {
                 return Ok(());
@@ -650,7 +714,7 @@ impl Generator<'_> {
 
 /// Whether any selector does something at the return beside posting.
 fn acts_at_return(instance: &Instance) -> bool {
-    instance.selectors.iter().any(|s| s.return_actions.enforces())
+    instance.selectors.iter().any(|s| instance.acts_at_return(s))
 }
 
 /// Whether an argument takes eight bytes, whatever happens.

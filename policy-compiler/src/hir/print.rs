@@ -160,6 +160,8 @@ fn actions(actions: &Actions) -> String {
         }
         None => "no post".into(),
     });
+    parts.extend(actions.tracks.iter().map(|sock| format!("track {}", operand(sock))));
+    parts.extend(actions.untracks.iter().map(|sock| format!("untrack {}", operand(sock))));
     format!("=> {}", parts.join(", "))
 }
 

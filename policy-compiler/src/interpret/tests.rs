@@ -58,6 +58,8 @@ fn hook(selectors: Vec<Selector>) -> Hook {
         target: Target::Syscall("openat".into()),
         arguments: Vec::new(),
         returned: None,
+        tracks_returned: None,
+        follows_socks: false,
         selectors,
         message: Arc::from(""),
         tags: Vec::new(),

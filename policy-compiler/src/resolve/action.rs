@@ -4,7 +4,8 @@ use tracingpolicy_crd::{Action, ActionSelector, FieldPath};
 
 use super::Resolver;
 use crate::codes;
-use crate::hir::{Actions, Post, RateLimit, Target};
+use crate::hir::{Actions, Argument, Operand, Post, RateLimit, Target};
+use crate::output::ArgumentType;
 
 /// `tetragon.KprobeAction` numbers.
 pub(crate) const POST: u16 = 1;
@@ -13,6 +14,8 @@ const OVERRIDE: u16 = 5;
 const NO_POST: u16 = 9;
 const SIGNAL: u16 = 10;
 const NOTIFY_ENFORCER: u16 = 13;
+const TRACK_SOCK: u16 = 11;
+const UNTRACK_SOCK: u16 = 12;
 const CLEANUP_ENFORCER_NOTIFICATION: u16 = 14;
 
 /// Signal number of SIGKILL.
@@ -29,6 +32,7 @@ impl Resolver<'_> {
         specs: &[ActionSelector],
         path: &FieldPath,
         target: &Target,
+        arguments: &[Argument],
         is_return: bool,
     ) -> Actions {
         let mut actions = Actions {
@@ -74,15 +78,46 @@ impl Resolver<'_> {
                     actions.forget = Some(self.notification_key());
                     actions.reported = CLEANUP_ENFORCER_NOTIFICATION;
                 }
+                Action::TrackSock => {
+                    actions.tracks.extend(self.sock(spec, &path, arguments, is_return));
+                    actions.reported = TRACK_SOCK;
+                }
+                Action::UntrackSock => {
+                    actions.untracks.extend(self.sock(spec, &path, arguments, is_return));
+                    actions.reported = UNTRACK_SOCK;
+                }
                 other => self.error(
                     codes::NOT_COMPILED,
                     &path.key("action"),
                     format!("the action `{other}` is not compiled"),
-                    "compiled are Post, NoPost, Sigkill, Signal, Override, NotifyEnforcer and CleanupEnforcerNotification",
+                    "compiled are Post, NoPost, Sigkill, Signal, Override, TrackSock, UntrackSock, NotifyEnforcer and CleanupEnforcerNotification",
                 ),
             }
         }
         actions
+    }
+
+    /// The argument that `argSock` means.
+    fn sock(
+        &mut self,
+        spec: &ActionSelector,
+        path: &FieldPath,
+        arguments: &[Argument],
+        is_return: bool,
+    ) -> Option<Operand> {
+        if is_return {
+            self.error(
+                codes::ACTION_NOT_POSSIBLE,
+                &path.key("action"),
+                format!("`{}` cannot be done when the function has returned", spec.action),
+                "use it in `matchActions`, or `returnArgAction` for a socket that the function returns",
+            );
+            return None;
+        }
+        let mut arguments = arguments.iter().filter(|argument| !argument.is_data);
+        let operand = &arguments.nth(spec.arg_sock as usize)?.operand;
+        // whoever checked the policy has said so, or it is an argument that could not be resolved
+        (operand.argument_type == ArgumentType::Sock).then(|| operand.clone())
     }
 
     fn refuse_parameters(&mut self, spec: &ActionSelector, path: &FieldPath) {

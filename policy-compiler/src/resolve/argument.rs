@@ -162,12 +162,13 @@ impl Resolver<'_> {
         let returned = returned.and_then(|arg| {
             let path = path.key("returnArg");
             let argument_type = self.compiled_type(arg, &path)?;
-            if !is_integer(argument_type) {
+            let is_sock = argument_type == ArgumentType::Sock && matches!(target, Target::Function(_));
+            if !is_integer(argument_type) && !is_sock {
                 self.error(
                     codes::TYPE_NOT_READABLE,
                     &path.key("type"),
                     format!("a return value of type `{}` is not compiled", arg.arg_type),
-                    "use an integer type",
+                    "use an integer type, or `sock`",
                 );
                 return None;
             }

@@ -127,6 +127,8 @@ impl Resolver<'_> {
             target,
             arguments: Vec::new(),
             returned: None,
+            tracks_returned: None,
+            follows_socks: false,
             selectors: selectors.collect(),
             message: Arc::from(""),
             tags: Vec::new(),

@@ -39,8 +39,8 @@ impl Resolver<'_> {
             index,
             filters: Vec::new(),
             return_filters: Vec::new(),
-            actions: self.actions(&[], path, target, false),
-            return_actions: self.actions(&[], path, target, true),
+            actions: self.actions(&[], path, target, arguments, false),
+            return_actions: self.actions(&[], path, target, arguments, true),
             line: self.line(path),
         };
         let (filters, return_filters) = (&mut selector.filters, &mut selector.return_filters);
@@ -81,6 +81,12 @@ impl Resolver<'_> {
             for (i, filter) in spec.match_return_args.iter().enumerate() {
                 let path = path.key("matchReturnArgs").index(i);
                 match returned {
+                    Some(returned) if returned.operand.is_sock() => self.error(
+                        codes::NOT_COMPILED,
+                        &path,
+                        "filters on a socket that is returned are not compiled",
+                        "leave it out, or filter where the socket is an argument",
+                    ),
                     Some(returned) => self.argument_filter(filter, &returned.operand, &path, return_filters),
                     None => self.error(
                         codes::RETURN_FILTER_WITHOUT_RETURN,
@@ -91,7 +97,8 @@ impl Resolver<'_> {
                 }
             }
             if !spec.match_actions.is_empty() {
-                selector.actions = self.actions(&spec.match_actions, &path.key("matchActions"), target, false);
+                selector.actions =
+                    self.actions(&spec.match_actions, &path.key("matchActions"), target, arguments, false);
             }
             if !spec.match_return_actions.is_empty() {
                 let path = path.key("matchReturnActions");
@@ -103,7 +110,7 @@ impl Resolver<'_> {
                         "add `return: true` and `returnArg` to the hook",
                     );
                 }
-                selector.return_actions = self.actions(&spec.match_return_actions, &path, target, true);
+                selector.return_actions = self.actions(&spec.match_return_actions, &path, target, arguments, true);
             }
         }
         selector

@@ -2,13 +2,35 @@
 
 use std::sync::Arc;
 
-use tracingpolicy_crd::{ArgSpec, FieldPath, KprobeSpec, LsmHookSpec, Selector as SelectorSpec, TracepointSpec};
+use tracingpolicy_crd::{
+    Action, ArgSpec, FieldPath, KprobeSpec, LsmHookSpec, Policy, Selector as SelectorSpec, TracepointSpec,
+};
 
 use super::Resolver;
 use crate::attach::syscall_symbol;
 use crate::codes;
 use crate::hir::{Argument, Hook, Selector, Target};
 use crate::output::HookKind;
+
+/// `returnArgAction` that gives a socket an owner; the other one takes it away.
+const TRACK_SOCK: &str = "TrackSock";
+
+/// Whether any hook of a policy gives a socket an owner.
+fn follows_socks(policy: &Policy) -> bool {
+    let spec = &policy.spec;
+    let functions = spec.kprobes.iter().chain(&spec.fentries);
+    let returned = functions.clone().filter_map(|hook| hook.return_arg_action.as_deref());
+    let selectors = functions
+        .flat_map(|hook| &hook.selectors)
+        .chain(spec.tracepoints.iter().flat_map(|hook| &hook.selectors))
+        .chain(spec.lsmhooks.iter().flat_map(|hook| &hook.selectors))
+        .chain(spec.selectors_macros.values());
+    let mut actions = selectors.flat_map(|selector| &selector.match_actions);
+    returned
+        .into_iter()
+        .any(|action| action.eq_ignore_ascii_case(TRACK_SOCK))
+        || actions.any(|action| action.action == Action::TrackSock)
+}
 
 /// What the hooks of all sections have in common.
 pub(super) struct Common<'s> {
@@ -31,7 +53,6 @@ impl Resolver<'_> {
         path: &FieldPath,
         hooks: &mut Vec<Hook>,
     ) {
-        self.refuse_outside_of_kprobe(spec, path);
         let call_path = path.key("call");
         let Some(targets) = self.call_targets(&spec.call, spec.syscall, &call_path) else {
             return;
@@ -66,7 +87,11 @@ impl Resolver<'_> {
                 name_path: call_path.clone(),
             };
             let specs: Vec<&ArgSpec> = spec.args.iter().collect();
+            let is_sock = returned.as_ref().is_some_and(|returned| returned.operand.is_sock());
             self.finish(&common, target, &specs, arguments, returned, hooks);
+            if let (Some(hook), Some(action), true) = (hooks.last_mut(), &spec.return_arg_action, is_sock) {
+                hook.tracks_returned = Some(action.eq_ignore_ascii_case(TRACK_SOCK));
+            }
         }
     }
 
@@ -145,6 +170,8 @@ impl Resolver<'_> {
             target,
             arguments,
             returned,
+            tracks_returned: None,
+            follows_socks: follows_socks(self.policy),
             selectors,
             message: Arc::from(common.message),
             tags: common.tags.to_vec(),

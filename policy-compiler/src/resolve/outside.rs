@@ -1,6 +1,6 @@
 //! What is not compiled, refused by name.
 
-use tracingpolicy_crd::{ArgSpec, FieldPath, KprobeSpec, LabelSelector, UprobeSpec};
+use tracingpolicy_crd::{ArgSpec, FieldPath, LabelSelector, UprobeSpec};
 
 use super::Resolver;
 use crate::codes;
@@ -59,17 +59,6 @@ impl Resolver<'_> {
             &path,
             "namespaced policies are",
             "use `kind: TracingPolicy` without `metadata.namespace`",
-        );
-    }
-
-    /// Keys of a `kprobes` or `fentries` hook.
-    pub(super) fn refuse_outside_of_kprobe(&mut self, spec: &KprobeSpec, path: &FieldPath) {
-        let help = "leave it out: events then carry the process that made the call";
-        self.refuse(
-            spec.return_arg_action.is_some(),
-            &path.key("returnArgAction"),
-            "`returnArgAction` is",
-            help,
         );
     }
 

@@ -101,3 +101,77 @@ spec:
     }
     agent.stop();
 }
+
+#[test]
+fn events_about_a_socket_are_about_its_owner() {
+    requires!(Need::Bpf, Need::KernelFunctions);
+    let scratch = Scratch::new("owners");
+    let activity = Activity::new(&scratch);
+    let mut agent = Agent::start("owners");
+    let of_listener = "  - call: tcp_v4_conn_request
+    syscall: false
+    args: [{index: 0, type: sock}]
+";
+    let following = "  - call: sk_alloc
+    syscall: false
+    return: true
+    args: [{index: 1, type: int}]
+    returnArg: {index: 0, type: sock}
+    returnArgAction: tracksock
+    selectors:
+    - matchArgs: [{index: 1, operator: Equal, values: ['2']}]
+  - call: tcp_close
+    syscall: false
+    args: [{index: 0, type: sock}]
+    selectors:
+    - matchActions: [{action: UntrackSock, argSock: 0}]
+";
+    for (name, hooks) in [
+        ("following", format!("{following}{of_listener}")),
+        ("not-following", of_listener.to_owned()),
+    ] {
+        agent.add_policy(&format!(
+            "apiVersion: cilium.io/v1alpha1\nkind: TracingPolicy\nmetadata: {{name: {name}}}\nspec:\n  kprobes:\n{hooks}"
+        ));
+    }
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("an address of this host");
+    let port = listener.local_addr().expect("it is bound").port().to_string();
+    let connecting = activity.run(&[&["connect", "127.0.0.1", &port]]);
+    assert_eq!(connecting.results, [0]);
+    drop(listener);
+
+    let (me, other) = (std::process::id(), connecting.pid);
+    let events = agent.events();
+    let of = |policy: &str, function: &str| -> Vec<&tests::event::Event> {
+        let mut of = events
+            .iter()
+            .filter(|event| event.is_of_policy(policy))
+            .collect::<Vec<_>>();
+        of.retain(|event| event.text("/function_name") == function && [me, other].contains(&event.pid()));
+        of
+    };
+    let pids = |events: Vec<&tests::event::Event>| events.iter().map(|event| event.pid()).collect::<Vec<_>>();
+    // whoever connects brings the request to the listener itself, on this machine
+    assert_eq!(pids(of("not-following", "tcp_v4_conn_request")), [other]);
+    assert_eq!(pids(of("following", "tcp_v4_conn_request")), [me]);
+    let request = of("following", "tcp_v4_conn_request")[0];
+    assert_ne!(request.at("/process/tid"), &serde_json::json!(other));
+    let mine: Vec<_> = of("following", "sk_alloc")
+        .into_iter()
+        .filter(|event| event.pid() == me)
+        .collect();
+    let made = mine
+        .first()
+        .expect("the listener was made")
+        .at("/return/sock_arg/cookie");
+    assert_eq!(made, request.at("/args/0/sock_arg/cookie"));
+    // the event of the action itself is still about the owner
+    let closed = of("following", "tcp_close");
+    assert!(
+        closed
+            .iter()
+            .any(|event| event.at("/args/0/sock_arg/cookie") == made && event.pid() == me)
+    );
+    assert_eq!(closed[0].text("/action"), "KPROBE_ACTION_UNTRACKSOCK");
+    agent.stop();
+}

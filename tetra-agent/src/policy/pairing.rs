@@ -21,6 +21,8 @@ pub struct Half {
     pub process: ProcessKey,
     /// Thread that called.
     pub tid: u32,
+    /// Thread that the event is about.
+    pub event_tid: u32,
     /// Arguments read at entry.
     pub arguments: Vec<KprobeArgument>,
     /// What else was read at entry.

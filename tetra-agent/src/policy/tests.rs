@@ -191,6 +191,7 @@ fn arguments_that_do_not_fit_are_refused() {
 
 fn half(account: &Arc<Account>, tid: u32, time: u64) -> Half {
     Half {
+        event_tid: tid,
         stacks: StackTraces::default(),
         template: Arc::new(Template {
             description: template(&[], false),
