@@ -50,6 +50,8 @@ pub const ENFORCER_WITHOUT_WORK: Code = Code(521);
 pub const BAD_PATTERN: Code = Code(525);
 /// What `resolve` or `btfType` names is not in the kernel's types.
 pub const RESOLVE_NOT_FOUND: Code = Code(526);
+/// An expression that is none, or not of this language.
+pub const BAD_EXPRESSION: Code = Code(527);
 /// The user binary cannot be read.
 pub const BINARY_NOT_FOUND: Code = Code(530);
 /// The user binary has no such function, or no instructions there.

@@ -279,6 +279,11 @@ fn single(test: &Predicate) -> Option<Dimension> {
             (format!("{namespace:?} namespace"), search(values.len()), values.len())
         }
         Predicate::Notified(_) => ("notification".to_owned(), "one lookup for the thread", 1),
+        Predicate::Expression(condition) => (
+            "expression".to_owned(),
+            "comparisons one after the other",
+            condition.operands().len(),
+        ),
         Predicate::NamespaceChange { namespaces } => (
             "change of namespaces".to_owned(),
             "each compared with the process record",

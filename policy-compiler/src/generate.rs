@@ -27,6 +27,7 @@ mod act;
 mod classifier;
 mod classify;
 mod decide;
+mod expression;
 mod frame;
 mod gather;
 mod groups;

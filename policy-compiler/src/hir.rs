@@ -10,7 +10,10 @@ use crate::binary::{ArgumentPlace, ProbeArgument};
 use crate::output::{ArgumentType, HookKind, SourceLine, UserPlace};
 use crate::set::Scope;
 
+mod expression;
 pub mod print;
+
+pub use expression::{Condition, Number, NumberType, Operation, Order};
 
 /// One hook of one policy.
 #[derive(Clone, PartialEq, Hash, Debug)]
@@ -287,6 +290,8 @@ pub enum Predicate {
         /// Additionally the user namespace is not the host's; holds its inode number.
         outside_user_namespace: Option<u32>,
     },
+    /// §11: an expression over the arguments.
+    Expression(Box<Condition>),
     /// §6.8: any of these namespaces of the current task is another one than the process's record says. A process without a record
     /// does not match.
     NamespaceChange {
@@ -515,12 +520,20 @@ impl Hook {
             .selectors
             .iter()
             .flat_map(|s| &s.filters)
-            .filter_map(|f| f.predicate.operand());
+            .flat_map(|f| f.predicate.operands());
         self.arguments.iter().map(|a| &a.operand).chain(filters)
     }
 }
 
 impl Predicate {
+    /// The arguments it is about.
+    pub fn operands(&self) -> Vec<&Operand> {
+        match self {
+            Predicate::Expression(condition) => condition.operands(),
+            other => other.operand().into_iter().collect(),
+        }
+    }
+
     /// The argument it tests, if it tests one.
     pub fn operand(&self) -> Option<&Operand> {
         match self {

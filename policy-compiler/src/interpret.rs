@@ -8,6 +8,7 @@
 //! User memory that cannot be read is a third truth value beside yes and no ([`Truth::Undecided`]), never "no match": an attacker
 //! can arrange that a page is not resident. Conjunctions are Kleene's: one filter that surely fails decides a selector.
 
+mod expression;
 mod predicate;
 
 pub(crate) use predicate::text;

@@ -209,7 +209,7 @@ impl HookPlan {
                 match &filter.predicate {
                     Predicate::Binary { .. } => self.gather(&executable(), &filter.line, hook.policy_slot)?,
                     predicate => {
-                        if let Some(operand) = predicate.operand() {
+                        for operand in predicate.operands() {
                             self.gather(operand, &filter.line, hook.policy_slot)?;
                         }
                     }
@@ -322,15 +322,21 @@ impl HookPlan {
         let mut tests: Vec<(usize, TextTest)> = Vec::new();
         let mut seen = BTreeSet::new();
         for filter in self.filters() {
-            let (operand, test) = match &filter.predicate {
-                Predicate::Text { operand, test, .. } => (operand.clone(), test),
-                Predicate::Binary { test, .. } if filter.binary_bit.is_none() => (executable(), test),
-                _ => continue,
+            let predicates = match &filter.predicate {
+                Predicate::Expression(condition) => condition.tests(),
+                other => vec![other],
             };
-            if let Some(text) = self.text(&operand)
-                && seen.insert((text, test))
-            {
-                tests.push((text, test.clone()));
+            for predicate in predicates {
+                let (operand, test) = match predicate {
+                    Predicate::Text { operand, test, .. } => (operand.clone(), test),
+                    Predicate::Binary { test, .. } if filter.binary_bit.is_none() => (executable(), test),
+                    _ => continue,
+                };
+                if let Some(text) = self.text(&operand)
+                    && seen.insert((text, test))
+                {
+                    tests.push((text, test.clone()));
+                }
             }
         }
         tests
@@ -482,6 +488,17 @@ fn cost(filter: &PlannedFilter) -> u32 {
             follow_forks: false, ..
         } => 30,
         Predicate::Capability { .. } => 40,
+        Predicate::Expression(condition) => {
+            let is_gathered = |operand: &&Operand| operand.is_text() || operand.is_socket() || operand.is_loaded();
+            let operands = condition.operands();
+            let is_dear = operands.iter().any(is_gathered);
+            // after the filters that do not mind an order
+            if is_dear {
+                310
+            } else {
+                (10 + operands.len() as u32).min(DEAR - 1)
+            }
+        }
         Predicate::CapabilityChange { .. } => 60,
         Predicate::NamespaceChange { namespaces } => 30 + 40 * namespaces.len() as u32,
         Predicate::Notified(_) => 60,

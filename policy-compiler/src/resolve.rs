@@ -18,6 +18,7 @@ mod address;
 mod argument;
 mod chain;
 mod enforcer;
+mod expression;
 mod filter;
 mod hook;
 mod integer;

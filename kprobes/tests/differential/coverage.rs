@@ -115,6 +115,7 @@ fn name(predicate: &Predicate) -> (String, String) {
             (sign(*negated, "In"), of.into())
         }
         Predicate::Namespace { negated, .. } => (sign(*negated, "In"), "matchNamespaces".into()),
+        Predicate::Expression(_) => ("CelExpr".to_owned(), "any".into()),
         Predicate::NamespaceChange { .. } => ("any".to_owned(), "matchNamespaceChanges".into()),
         Predicate::CapabilityChange { negated, .. } => (sign(*negated, "In"), "matchCapabilityChanges".into()),
         Predicate::Notified(_) => ("NotifyEnforcer".into(), "enforcers".into()),

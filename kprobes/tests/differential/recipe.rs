@@ -505,6 +505,53 @@ pub(crate) fn width(name: &str) -> Option<(u32, bool)> {
     })
 }
 
+/// A condition on one argument.
+pub(crate) fn expression_term(
+    position: usize,
+    (parameter, of_type): &Argument<'_>,
+    value: Choice,
+    shape: Choice,
+) -> String {
+    let comparison = ["==", "!=", "<", "<=", ">", ">="][usize::from(shape) % 6];
+    if let Some((bits, signed)) = width(of_type) {
+        let number = NUMBERS[usize::from(value) % NUMBERS.len()];
+        let constant = match (bits, signed) {
+            (64, true) => i128::from(number as i64),
+            (64, false) => i128::from(number as u64),
+            (_, true) => i128::from(number as i32),
+            (_, false) => i128::from(number as u32),
+        };
+        // the least number is no constant of the language, its negation is not
+        let constant = if constant == i128::from(i64::MIN) { 0 } else { constant };
+        let suffix = if constant > i128::from(i64::MAX) { "u" } else { "" };
+        let literal = format!("{constant}{suffix}");
+        return match shape / 6 % 5 {
+            0 => format!("arg{position} + {literal} {comparison} {literal}"),
+            1 => format!("and(arg{position}, {literal}) {comparison} {literal}"),
+            2 => format!("int32(arg{position}) - int32(7) {comparison} {}", number as i32),
+            3 => format!("arg{position} in [{literal}, 7, 100]"),
+            _ => format!("arg{position} {comparison} {literal}"),
+        };
+    }
+    let pool = strings();
+    let text = &pool[usize::from(value) % 20];
+    match parameter.class {
+        Class::Sock | Class::Skb | Class::Sockaddr => match shape % 4 {
+            0 => format!("arg{position}.sport {comparison} {}", value % 2000),
+            1 => format!("arg{position}.saddr in [\"10.0.0.0/8\", \"::1\"]"),
+            2 => format!("arg{position}.family == \"AF_INET\""),
+            _ => format!("arg{position}.sport < 1024 && arg{position}.family != 2"),
+        },
+        _ => match shape % 6 {
+            0 => format!("arg{position}.endsWith(\"{text}\")"),
+            1 => format!("arg{position} == \"{text}\""),
+            2 => format!("arg{position} in [\"{text}\", \"/etc/passwd\"]"),
+            3 if value.is_multiple_of(16) => format!("arg{position}.contains(\"etc\")"),
+            _ => format!("arg{position}.startsWith(\"{text}\")"),
+        },
+    }
+}
+
 impl Recipe {
     /// The policies as text.
     pub(crate) fn yaml(&self, arena: &Arena, around: &Surroundings) -> Vec<String> {
@@ -753,11 +800,34 @@ impl FilterRecipe {
                 ("matchCapabilities", item)
             }
             5..8 if !data.is_empty() => ("matchData", self.entry(data, around)),
+            8 | 9 => ("matchArgs", self.expression(arguments)),
             other => (
                 "matchArgs",
                 self.argument(pick(arguments, other + (self.what >> 4)), around),
             ),
         }
+    }
+
+    /// An expression over all arguments.
+    fn expression(&self, arguments: &[Argument<'_>]) -> String {
+        let mut text = String::new();
+        for (number, (value, other)) in self.values.iter().enumerate() {
+            let position = usize::from(*other) % arguments.len();
+            let term = expression_term(position, &arguments[position], *value, *other / 16);
+            let term = if value % 5 == 0 { format!("!({term})") } else { term };
+            text = match (number, (self.operator ^ value) % 3) {
+                (0, _) => term,
+                (_, 0) => format!("({text}) && {term}"),
+                (_, 1) => format!("{text} || ({term})"),
+                _ => format!("({text}) == ({term})"),
+            };
+        }
+        if text.is_empty() {
+            text.push_str("true");
+        }
+        // which argument the filter is at does not matter
+        let index = arguments[0].0.index;
+        format!("{{index: {index}, operator: CelExpr, values: ['{text}']}}")
     }
 
     fn binaries(&self, around: &Surroundings) -> String {

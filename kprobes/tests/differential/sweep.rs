@@ -186,7 +186,21 @@ fn argument(key: &'static str, parameter: &Parameter, of_type: &str, around: &Su
                 ),
             )
         })
+        .chain((key == "matchArgs").then(|| (key, expression(parameter, of_type, text))))
         .collect()
+}
+
+/// An expression that holds for some calls.
+fn expression(parameter: &Parameter, of_type: &str, text: &str) -> String {
+    let expression = match parameter.class {
+        _ if width(of_type).is_some() => "arg0 == 1 || !(arg0 + 1 > 5)".to_owned(),
+        Class::Sock | Class::Skb | Class::Sockaddr => "arg0.sport < 1024".to_owned(),
+        _ => format!("arg0 == {text:?} || arg0.endsWith(\"a\")"),
+    };
+    format!(
+        "{{index: {}, operator: CelExpr, values: ['{expression}']}}",
+        parameter.index
+    )
 }
 
 /// A set of many policies on the hook, most of which differ in one value that no call has; every tenth has one of the filters that

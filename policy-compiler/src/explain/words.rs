@@ -89,6 +89,10 @@ pub fn predicate(predicate: &Predicate) -> String {
             values,
             negated,
         } => format!("{namespace:?} namespace {}In {}", not(*negated), list(values)),
+        Predicate::Expression(condition) => {
+            let count = condition.operands().len();
+            format!("an expression that names arguments {count} times")
+        }
         Predicate::NamespaceChange { namespaces } => {
             let names: Vec<String> = namespaces.iter().map(|namespace| format!("{namespace:?}")).collect();
             format!("namespaces changed since exec: any of {}", names.join(", "))

@@ -31,6 +31,10 @@ impl Generator<'_> {
         let (text, test) = match predicate {
             Predicate::Text { operand, test, .. } => (self.plan.text(operand), test),
             Predicate::Binary { test, .. } => (self.plan.text(&executable()), test),
+            Predicate::Expression(condition) => {
+                let tests = condition.tests().into_iter();
+                return tests.fold(0, |bits, test| bits | self.classification_need(test));
+            }
             _ => return 0,
         };
         text.map_or(0, |text| 1 << need_bit(text, test.comparison))

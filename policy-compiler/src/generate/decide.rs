@@ -237,7 +237,7 @@ impl Generator<'_> {
     ) -> Result<(), GenerateError> {
         // Where it goes on behind each filter once something could not be told: the filters after that can still fail. The last
         // block stands for none left.
-        let may_be_open = |filter: &PlannedFilter| filter.predicate.operand().is_some_and(reads_user_memory);
+        let may_be_open = |filter: &PlannedFilter| filter.predicate.operands().into_iter().any(reads_user_memory);
         let first_open = filters.iter().position(may_be_open).unwrap_or(filters.len());
         let open: Vec<BlockId> = (1..=filters.len())
             .map(|behind| {
@@ -407,6 +407,7 @@ impl Generator<'_> {
                 let (hit, miss) = swapped(*negated);
                 self.namespace_test(*namespace, values, hit, miss)?;
             }
+            Predicate::Expression(condition) => self.expression(condition, to)?,
             Predicate::NamespaceChange { namespaces } => self.namespace_change_test(namespaces, to.yes, to.no)?,
             Predicate::CapabilityChange {
                 set,
@@ -427,7 +428,7 @@ impl Generator<'_> {
     }
 
     /// Branches on a test of a string or path that has been classified.
-    fn text_test(&mut self, operand: &crate::hir::Operand, test: &TextTest, negated: bool, to: Outcomes) {
+    pub(super) fn text_test(&mut self, operand: &crate::hir::Operand, test: &TextTest, negated: bool, to: Outcomes) {
         let Some(index) = self.plan.text(operand) else {
             return self.b.jump(to.no);
         };

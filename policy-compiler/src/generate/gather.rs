@@ -53,15 +53,20 @@ impl Generator<'_> {
         self.filtered.get_or_init(|| {
             let selectors = self.plan.instances.iter().flat_map(|i| &i.selectors);
             let filters = selectors.flat_map(|s| &s.dear);
-            filters.filter_map(|f| self.filter_operand(&f.predicate)).collect()
+            filters.flat_map(|f| self.filter_operands(&f.predicate)).collect()
         })
     }
 
-    /// Number of what a dear filter reads.
-    pub(super) fn filter_operand(&self, predicate: &crate::hir::Predicate) -> Option<usize> {
+    /// Numbers of what a dear filter reads.
+    fn filter_operands(&self, predicate: &crate::hir::Predicate) -> Vec<usize> {
         match predicate {
-            crate::hir::Predicate::Binary { .. } => self.gathered_index(&crate::plan::executable()),
-            other => other.operand().and_then(|o| self.gathered_index(o)),
+            crate::hir::Predicate::Binary { .. } => {
+                self.gathered_index(&crate::plan::executable()).into_iter().collect()
+            }
+            other => {
+                let operands = other.operands().into_iter();
+                operands.filter_map(|operand| self.gathered_index(operand)).collect()
+            }
         }
     }
 
@@ -79,7 +84,7 @@ impl Generator<'_> {
         let dear = &instance.selectors[selector].dear;
         let filters = dear
             .iter()
-            .filter_map(|f| self.filter_operand(&f.predicate))
+            .flat_map(|f| self.filter_operands(&f.predicate))
             .fold(0u64, |bits, i| bits | 1 << i);
         let classes = dear
             .iter()

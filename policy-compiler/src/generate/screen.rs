@@ -176,7 +176,9 @@ impl<'a> Generator<'a> {
             | Predicate::NamespaceChange { .. }
             | Predicate::CapabilityChange { .. }
             | Predicate::Notified(_) => true,
-            Predicate::Text { .. } | Predicate::FileType { .. } | Predicate::Sock { .. } => false,
+            Predicate::Text { .. } | Predicate::FileType { .. } | Predicate::Sock { .. } | Predicate::Expression(_) => {
+                false
+            }
         }
     }
 

@@ -128,6 +128,7 @@ pub fn predicate(predicate: &Predicate) -> String {
             negated,
         } => format!("{}{namespace:?} namespace in {values:?}", not(*negated)),
         Predicate::Notified(notification) => format!("notified {notification:?}"),
+        Predicate::Expression(condition) => format!("expression {condition:?}"),
         Predicate::NamespaceChange { namespaces } => format!("change of namespaces {namespaces:?}"),
         Predicate::CapabilityChange { set, mask, negated, .. } => {
             format!("change of {set:?} capabilities {}in {mask:#x}", not(*negated))

@@ -69,6 +69,8 @@ pub fn holds(predicate: &Predicate, call: &Call) -> Truth {
         }
         // §3.9
         Predicate::Notified(notification) => truth(call.notified == Some(*notification)),
+        // §11
+        Predicate::Expression(condition) => super::expression::truth(condition, call),
         // §6.8
         Predicate::NamespaceChange { namespaces } => truth(call.process.recorded.as_ref().is_some_and(|recorded| {
             let then = |namespace: &Namespace| recorded.namespaces.get(namespace).copied().unwrap_or(0);
@@ -149,7 +151,7 @@ fn pid(values: &[u32], is_namespace_pid: bool, follow_forks: bool, negated: bool
 }
 
 /// The value that a type makes of 8 bytes: cut to its width, then sign- or zero-extended.
-fn extended(operand: &Operand, raw: u64) -> u64 {
+pub(super) fn extended(operand: &Operand, raw: u64) -> u64 {
     match integer_width(operand.argument_type) {
         Some((8, true)) => raw as i8 as u64,
         Some((16, true)) => raw as i16 as u64,

@@ -66,6 +66,12 @@ impl Resolver<'_> {
             }
             for (i, filter) in spec.match_args.iter().enumerate() {
                 let path = path.key("matchArgs").index(i);
+                if filter.operator == ArgOperator::CelExpr {
+                    let predicate = self.expression(filter, arguments, &path);
+                    let line = self.line(&path);
+                    filters.extend(predicate.map(|predicate| Filter { predicate, line }));
+                    continue;
+                }
                 if let Some(operand) = self.filtered_argument(filter, &path, target, specs, arguments) {
                     self.argument_filter(filter, &operand, &path, filters);
                 }

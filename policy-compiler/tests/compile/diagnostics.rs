@@ -69,10 +69,9 @@ fn arguments_that_are_not_there() {
 
 #[test]
 fn operators_that_are_not_compiled() {
-    let filter = format!(
-        "{OPEN}    selectors:\n    - matchArgs:\n      - {{index: 0, operator: CelExpr, values: [\"true\"]}}\n"
-    );
-    check_error(&filter, 508, 12, "CelExpr");
+    let hook = "  kprobes:\n  - call: security_file_open\n    syscall: false\n    return: true\n    returnArg: {index: 0, type: int}\n";
+    let filter = "    selectors:\n    - matchReturnArgs:\n      - {index: 0, operator: CelExpr, values: ['true']}\n";
+    check_error(&format!("{hook}{filter}"), 508, 13, "CelExpr");
 }
 
 #[test]
@@ -85,6 +84,36 @@ fn patterns_are_checked() {
     check_error(&values("Regex", "a(b"), 525, 12, "unclosed group");
     check_error(&values("NotGlob", "[a-"), 525, 12, "unclosed character class");
     check_error(&values("Regex", "a[a-z]{0,40}x[a-z]{0,9}b"), 525, 12, "size limit");
+}
+
+#[test]
+fn expressions_are_checked() {
+    let hook = "  kprobes:\n  - call: tcp_connect\n    syscall: false\n    args: [{index: 0, type: sock}]\n";
+    let expression = |of: &str| {
+        format!("{hook}    selectors:\n    - matchArgs:\n      - {{index: 0, operator: CelExpr, values: ['{of}']}}\n")
+    };
+    for (of, why) in [
+        ("arg0.dport ==", "this is no expression"),
+        ("arg1 == 1", "there is no `arg1`: the hook has 1 arguments"),
+        ("arg0.dport", "the expression is not true or false"),
+        ("arg0.name == 1", "a socket has no `name`"),
+        ("arg0.startsWith(\"a\")", "`startsWith` is for texts and paths"),
+        ("arg0.daddr == \"10.0.0\"", "`10.0.0` is not an address or network"),
+        ("arg0.dport == 1 && 1", "`&&`, `||` and `!` are for conditions"),
+        ("arg0.dport * 2 == 4", "`*` is not compiled"),
+        ("arg0 == 1", "these cannot be combined"),
+        (&"!".repeat(100), "this is no expression"),
+        (
+            &format!("{}true{}", "!(true || ".repeat(60), ")".repeat(60)),
+            "the expression is too large",
+        ),
+        (
+            &format!("{}true{}", "(true == ".repeat(12), ")".repeat(12)),
+            "the expression is too large",
+        ),
+    ] {
+        check_error(&expression(of), 527, 12, why);
+    }
 }
 
 #[test]
