@@ -4,10 +4,10 @@
 //! need a kernel, on every kernel, one boot each. A test that cannot run says why and is counted as skipped; a step that
 //! fails does not keep the others from running.
 
-mod budgets;
 mod coverage;
 mod guest;
 mod host;
+mod table;
 mod tally;
 
 use std::process::ExitCode;

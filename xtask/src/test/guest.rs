@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::budgets::{self, Budgets};
+use super::table::{self, Lines};
 use super::tally::{Libtest, Tally};
 use crate::build::{self, Programs};
 use crate::lab::{Kernel, Lab, Machine, Options, Outcome, Sink};
@@ -61,7 +61,7 @@ struct Reader {
     mark: String,
     partial: Vec<u8>,
     libtest: Libtest,
-    budgets: Budgets,
+    tables: Lines,
     skips: Option<String>,
 }
 
@@ -72,7 +72,7 @@ impl Reader {
             skips.push('\n');
         } else if line == SKIPS {
             self.skips = Some(String::new());
-        } else if !self.budgets.line(line) {
+        } else if !self.tables.line(line) {
             self.libtest.line(line);
             if !line.is_empty() {
                 eprintln!("{} {line}", self.mark);
@@ -136,14 +136,14 @@ pub(super) fn run(
         environment.push(("TETRA_CORPUS".to_owned(), corpus));
     }
     // what the person who runs the task may ask of tests in guests
-    for variable in [
-        budgets::VARIABLE,
+    let tables = table::KINDS.map(|kind| kind.variable);
+    for variable in tables.into_iter().chain([
         "TETRA_HOOKS_SECONDS",
         "TETRA_HOOKS_SEED",
         "TETRA_DIFFERENTIAL_SEED",
         "TETRA_LOAD_SEED",
         "TETRA_PERSISTENCE_ROUNDS",
-    ] {
+    ]) {
         environment.extend(std::env::var(variable).map(|value| (variable.to_owned(), value)));
     }
     let machine = Machine {
@@ -159,17 +159,14 @@ pub(super) fn run(
         mark: format!("[{}]", kernel.name()),
         partial: Vec::new(),
         libtest: Libtest::default(),
-        budgets: Budgets::default(),
+        tables: Lines::default(),
         skips: None,
     };
     let outcome = machine.run(lab, &["sh".to_owned(), "-c".to_owned(), script], &mut reader);
     let Reader {
-        libtest,
-        budgets,
-        skips,
-        ..
+        libtest, tables, skips, ..
     } = reader;
-    budgets.write(kernel.name())?;
+    tables.write(kernel.name())?;
     let mut tally = libtest.finish();
     match outcome {
         Ok(Outcome::Exited(0)) if skips.is_some() => {}
