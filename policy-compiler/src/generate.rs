@@ -159,6 +159,8 @@ struct Places {
     action: i32,
     /// u64, u64: interval and scope of the rate limit of the event under construction; interval 0: none.
     rate_limit: i32,
+    /// See [`Generator::raw_number`].
+    pointer: i32,
 }
 
 struct Generator<'a> {
@@ -224,6 +226,7 @@ impl<'a> Generator<'a> {
             loaded: frame.allocate(loaded_words(plan), 8)?,
             action: frame.allocate(1, 8)?,
             rate_limit: frame.allocate(2, 8)?,
+            pointer: frame.allocate(1, 8)?,
         };
         let b = FunctionBuilder::new(symbol(&plan.attach), &[Type::Ctx]);
         let ctx = b.param(0);

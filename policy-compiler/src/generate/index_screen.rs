@@ -44,8 +44,8 @@ impl Generator<'_> {
     fn screened_ends(&self, index: &Index, path: Option<&Operand>) -> Option<Vec<TextTest>> {
         let guarded: Selectors = index.guarded.values().flatten().copied().collect();
         let copied = |number: &Number| {
-            matches!(number, Number::Integer(operand) if matches!(operand.source, OperandSource::Parameter(_)))
-                && self.places.registers.is_some()
+            matches!(number, Number::Integer(operand) if self.is_pointer(operand)
+                || matches!(operand.source, OperandSource::Parameter(_)) && self.places.registers.is_some())
         };
         if !index.always().is_empty()
             || index.numbers.keys().any(copied)

@@ -17,7 +17,7 @@ const COMPAT_SHIFT: i64 = 30;
 impl Generator<'_> {
     /// The value of a numeric operand, extended to 64 bits as its type says.
     pub(super) fn integer(&mut self, operand: &Operand) -> Result<Value, GenerateError> {
-        let raw = self.raw(operand)?;
+        let raw = self.raw_number(operand)?;
         if operand.argument_type == ArgumentType::Syscall64 {
             return self.with_abi(raw);
         }
@@ -56,7 +56,7 @@ impl Generator<'_> {
     ) -> Result<(), GenerateError> {
         let (bits, signed) = integer_width(operand.argument_type).unwrap_or((64, false));
         if let Some((op, constant)) = low_word_test(test, bits, signed) {
-            let raw = self.raw(operand)?;
+            let raw = self.raw_number(operand)?;
             self.b.branch(op, Width::W32, raw, constant, yes, no);
             return Ok(());
         }
@@ -65,7 +65,7 @@ impl Generator<'_> {
             let mut numbers: Vec<u64> = values.iter().map(|value| value & !COMPAT_SYSCALL).collect();
             numbers.sort_unstable();
             numbers.dedup();
-            let raw = self.raw(operand)?;
+            let raw = self.raw_number(operand)?;
             let known = self.b.create_block();
             classifier::search(&mut self.b, raw, &numbers, &|_| known, no);
             self.b.switch_to(known);

@@ -255,6 +255,15 @@ impl Generator<'_> {
             return Type::Scalar;
         }
         let btf = &*self.facts.btf;
+        match self.slot(index).map(|id| btf.kind(btf.resolve(id))) {
+            Some(Kind::Ptr(target)) => Type::Trusted(btf.resolve(target).0),
+            _ => Type::Scalar,
+        }
+    }
+
+    /// The kernel's type of what is in a context slot.
+    fn slot(&self, index: usize) -> Option<TypeId> {
+        let btf = &*self.facts.btf;
         let prototype = match &self.plan.attach {
             AttachPoint::Fentry { function } | AttachPoint::Fexit { function } | AttachPoint::FmodRet { function } => {
                 btf.function(function).map(|f| f.proto)
@@ -269,11 +278,40 @@ impl Generator<'_> {
             _ => None,
         };
         let skipped = usize::from(matches!(self.plan.attach, AttachPoint::TpBtf { .. }));
-        let parameter = prototype.and_then(|p| btf.prototype(p).params.get(index + skipped).map(|p| p.type_id));
-        match parameter.map(|id| btf.kind(btf.resolve(id))) {
-            Some(Kind::Ptr(target)) => Type::Trusted(btf.resolve(target).0),
-            _ => Type::Scalar,
+        prototype.and_then(|p| btf.prototype(p).params.get(index + skipped).map(|p| p.type_id))
+    }
+
+    /// Whether a number is a pointer to the verifier, with which it lets no program calculate.
+    pub(super) fn is_pointer(&self, operand: &Operand) -> bool {
+        let btf = &*self.facts.btf;
+        let of_type = match (&operand.source, &self.plan.attach) {
+            (_, AttachPoint::RawTracepoint { .. }) => None,
+            (OperandSource::Parameter(index), _) if convention(self.plan) == Convention::Slots => {
+                self.slot(*index as usize)
+            }
+            (OperandSource::Return, AttachPoint::Fexit { function }) => {
+                let function = btf.function(function);
+                function.map(|function| btf.prototype(function.proto).return_type)
+            }
+            _ => None,
+        };
+        let Some(Kind::Ptr(target)) = of_type.map(|id| btf.kind(btf.resolve(id))) else {
+            return false;
+        };
+        matches!(
+            btf.kind(btf.resolve(target)),
+            Kind::Struct { .. } | Kind::Union { .. } | Kind::Fwd { .. }
+        )
+    }
+
+    /// The 8 bytes of a number. One that is a pointer to the verifier goes through memory, which makes it a number.
+    pub(super) fn raw_number(&mut self, operand: &Operand) -> Result<Value, GenerateError> {
+        let raw = self.raw(operand)?;
+        if !self.is_pointer(operand) {
+            return Ok(raw);
         }
+        self.frame_store(self.places.pointer, Size::B8, raw);
+        Ok(self.frame_load(self.places.pointer, Size::B8))
     }
 
     /// Offset of a register in `struct pt_regs`.

@@ -166,7 +166,9 @@ impl<'a> Generator<'a> {
         match &filter.predicate {
             // copied registers are in the frame
             Predicate::Integer { operand, .. } => {
+                // memory is what it takes to make a number of a pointer
                 !operand.is_loaded()
+                    && !self.is_pointer(operand)
                     && (self.places.registers.is_none() || !matches!(operand.source, OperandSource::Parameter(_)))
             }
             Predicate::Binary { .. } => filter.binary_bit.is_some(),
