@@ -20,8 +20,8 @@ const STRICT: &str = "tests";
 /// How long one kernel may take, beside another.
 const TIMEOUT: Duration = Duration::from_mins(45);
 
-/// How many random sets of policies each kernel must load.
-const LOAD_SETS: &str = "200";
+/// How many random sets of policies each kernel must load in a run; `TETRA_LOAD_SETS` asks for more.
+const LOAD_SETS: &str = "100";
 
 /// Pairs of a policy set and a call for each hook of the differential tests: most are made on this machine's kernel.
 const DIFFERENTIAL_PAIRS: &str = "40";
@@ -129,7 +129,10 @@ pub(super) fn run(
     let mut environment = vec![
         ("TETRA_PROGRAMS".to_owned(), directory.display().to_string()),
         ("RUST_BACKTRACE".to_owned(), "0".to_owned()),
-        ("TETRA_LOAD_SETS".to_owned(), LOAD_SETS.to_owned()),
+        (
+            "TETRA_LOAD_SETS".to_owned(),
+            std::env::var("TETRA_LOAD_SETS").unwrap_or_else(|_| LOAD_SETS.to_owned()),
+        ),
         ("TETRA_DIFFERENTIAL_PAIRS".to_owned(), DIFFERENTIAL_PAIRS.to_owned()),
     ];
     if let Ok(corpus) = std::env::var("TETRA_CORPUS") {
