@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use ebpf::maps::{self, MapDefinition};
 use ebpf::record::{Config, WORKLOADS_RESERVED};
@@ -35,6 +35,9 @@ pub(crate) const ACTIVE: &str = "tetra_active";
 
 /// Policy slot → which policy is in it, as a hash, 0 for none: read by user space only, by the next agent.
 const POLICY_IDENTITIES: &str = "tetra_policy_identities";
+
+/// Made for the first program that refers to it: hardly any policy follows sockets, and it takes 1.5 MB.
+const SOCK_OWNERS: &str = maps::SOCK_OWNERS.name;
 
 /// `BPF_F_MMAPABLE`
 const MAPPABLE: u32 = 1 << 10;
@@ -122,14 +125,16 @@ impl SensorOptions {
 
     /// Names and shapes of everything that is shared, on this kernel.
     pub(crate) fn shapes(&self) -> Vec<(String, MapShape)> {
-        let others = self.maps().into_iter().map(|(name, shape)| (name.to_owned(), shape));
+        let others = self.maps().into_iter().chain([sock_owners()]);
+        let others = others.map(|(name, shape)| (name.to_owned(), shape));
         self.rings().into_iter().chain(others).collect()
     }
 
-    /// Names and shapes of all other maps.
+    /// Names and shapes of all other maps that are there from the start.
     fn maps(&self) -> Vec<(&'static str, MapShape)> {
         let workloads = self.workloads.clamp(1, workloads::MOST);
-        let defined = maps::ALL.iter().map(|definition| {
+        let from_start = maps::ALL.iter().filter(|definition| definition.name != SOCK_OWNERS);
+        let defined = from_start.map(|definition| {
             let entries = match definition.name {
                 name if name == maps::PROCESSES.name => self.processes,
                 name if name == maps::POLICY_COUNTER_VALUES.name || name == maps::POLICY_MODES.name => self.policies,
@@ -168,6 +173,11 @@ impl SensorOptions {
     }
 }
 
+/// Name and shape of the map that is made late.
+fn sock_owners() -> (&'static str, MapShape) {
+    (SOCK_OWNERS, shape(&maps::SOCK_OWNERS, maps::SOCK_OWNERS.max_entries))
+}
+
 /// Where a limit is too low and cannot be raised, what needs it says so.
 fn raise_limits() {
     drop(crate::sys::raise_memlock());
@@ -192,6 +202,15 @@ struct Inner {
     /// Observation shards, then the enforcement lane.
     rings: Vec<Map>,
     workloads: Mutex<Workloads>,
+    late: Mutex<Late>,
+    sock_owners: OnceLock<Map>,
+}
+
+/// What a map that is made late has to know.
+#[derive(Debug, Default)]
+struct Late {
+    /// Where the others are pinned.
+    pinned_in: Option<PinDirectory>,
 }
 
 impl SharedMaps {
@@ -217,6 +236,8 @@ impl SharedMaps {
             maps: created,
             rings,
             workloads,
+            late: Mutex::default(),
+            sock_owners: OnceLock::new(),
         }));
         for (shard, ring) in shared.0.rings.iter().enumerate() {
             shared.map(maps::RINGS.name).update_fd(shard as u32, ring.as_fd())?;
@@ -264,24 +285,64 @@ impl SharedMaps {
         for (name, shape) in options.maps() {
             adopted.insert(name, open(name, shape)?);
         }
+        let (name, shape) = sock_owners();
+        let sock_owners = OnceLock::new();
+        if path_of(directory, name).exists() {
+            drop(sock_owners.set(open(name, shape)?));
+        }
         let workloads = Mutex::new(Workloads::new(&adopted, options.cgroup_hierarchy)?);
+        let late = Late {
+            pinned_in: Some(directory.clone()),
+        };
         let shared = Self(Arc::new(Inner {
             maps: adopted,
             rings,
             workloads,
+            late: Mutex::new(late),
+            sock_owners,
         }));
         shared.configure(options)?;
         Ok(shared)
     }
 
-    /// Pins all maps but the active word, which completes a set: [`SharedMaps::pin_active`].
+    /// Pins all maps but the active word, which completes a set: [`SharedMaps::pin_active`]. What is made later will be pinned
+    /// there, too.
     pub(crate) fn pin(&self, directory: &PinDirectory) -> Result<(), SysError> {
-        self.0
-            .maps
-            .values()
-            .chain(&self.0.rings)
+        let mut late = self.late();
+        self.all()
             .filter(|map| map.name() != ACTIVE)
-            .try_for_each(|map| crate::sys::obj_pin(map.as_fd(), &path_of(directory, map.name())))
+            .try_for_each(|map| crate::sys::obj_pin(map.as_fd(), &path_of(directory, map.name())))?;
+        late.pinned_in = Some(directory.clone());
+        Ok(())
+    }
+
+    /// All that are there.
+    fn all(&self) -> impl Iterator<Item = &Map> {
+        let Inner {
+            maps,
+            rings,
+            sock_owners,
+            ..
+        } = &*self.0;
+        maps.values().chain(rings).chain(sock_owners.get())
+    }
+
+    fn late(&self) -> MutexGuard<'_, Late> {
+        self.0.late.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The map that is made late.
+    fn sock_owners(&self) -> Result<&Map, SysError> {
+        let late = self.late();
+        if let Some(map) = self.0.sock_owners.get() {
+            return Ok(map);
+        }
+        let (name, shape) = sock_owners();
+        let map = Map::create(name, shape, None)?;
+        if let Some(directory) = &late.pinned_in {
+            crate::sys::obj_pin(map.as_fd(), &path_of(directory, name))?;
+        }
+        Ok(self.0.sock_owners.get_or_init(|| map))
     }
 
     /// Pins the active word.
@@ -327,7 +388,7 @@ impl SharedMaps {
 
     /// The same for each map, by its name.
     pub fn memlock(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.0.maps.values().chain(&self.0.rings).filter_map(|map| {
+        self.all().filter_map(|map| {
             let info = crate::sys::map_info(map.as_fd()).ok()?;
             Some((map.name(), info.memlock_bytes))
         })
@@ -352,8 +413,19 @@ impl SharedMaps {
 }
 
 impl MapSource for SharedMaps {
-    fn find(&self, name: &str) -> Option<&Map> {
-        self.0.maps.get(name)
+    fn shape(&self, name: &str) -> Option<MapShape> {
+        let (late, shape) = sock_owners();
+        if name == late {
+            return Some(shape);
+        }
+        self.0.maps.get(name).map(Map::shape)
+    }
+
+    fn find(&self, name: &str) -> Result<Option<&Map>, SysError> {
+        if name == SOCK_OWNERS {
+            return self.sock_owners().map(Some);
+        }
+        Ok(self.0.maps.get(name))
     }
 }
 
@@ -392,5 +464,50 @@ mod tests {
                 "{shards:?}: {count} of {each}"
             );
         }
+    }
+
+    #[test]
+    #[allow(
+        clippy::print_stderr,
+        reason = "the reason of a skip belongs to the output of the test"
+    )]
+    fn owners_of_sockets_take_nothing_until_somebody_asks() {
+        let place = crate::kernel::check_environment()
+            .map_err(|error| error.to_string())
+            .and_then(|()| {
+                crate::sys::ensure_mounted(crate::sys::Filesystem::Bpffs).map_err(|error| error.to_string())
+            });
+        let bpffs = match place {
+            Ok(bpffs) => bpffs,
+            Err(reason) => {
+                eprintln!("skipped: {reason}");
+                return;
+            }
+        };
+        let options = SensorOptions::default();
+        let root = bpffs.join(format!("tetra_test_late_{}", std::process::id()));
+        let directory = PinDirectory::new(&root, &options);
+        let is_there = |maps: &SharedMaps| maps.memlock().any(|(name, _)| name == SOCK_OWNERS);
+        let id = |maps: &SharedMaps| {
+            let map = maps.find(SOCK_OWNERS).expect("it can be made").expect("it is shared");
+            crate::sys::map_info(map.as_fd()).expect("its number").id
+        };
+
+        let maps = SharedMaps::create(&options).expect("maps");
+        assert!(maps.shape(SOCK_OWNERS).is_some());
+        assert!(!is_there(&maps));
+        directory.prepare().expect("a directory");
+        maps.pin(&directory).expect("pinned");
+        maps.pin_active(&directory).expect("pinned");
+        let before = SharedMaps::adopt(&options, &directory).expect("adopted");
+        assert!(!is_there(&before));
+
+        let made = id(&maps);
+        assert_eq!(id(&maps), made, "it is made once");
+        assert!(is_there(&maps));
+        let after = SharedMaps::adopt(&options, &directory).expect("adopted");
+        assert!(is_there(&after));
+        assert_eq!(id(&after), made, "the next one has the same");
+        drop(crate::remove_pins(&root));
     }
 }

@@ -1,5 +1,6 @@
 //! From an object and an attach point to a loaded program.
 
+use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use policy_compiler::output::{AttachPoint, UprobeLink};
 
 use crate::error::LoadError;
 use crate::object::{Assembled, ObjectFile};
-use crate::sys::{self, Map, ProgramLoad, ProgramType, Rejected, SysError, UpdateMode, attach_type};
+use crate::sys::{self, Map, MapShape, ProgramLoad, ProgramType, Rejected, SysError, UpdateMode, attach_type};
 
 /// What a program must be loaded as to be attached somewhere.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -153,8 +154,11 @@ pub(crate) struct LoadedObject {
 
 /// Maps given by somebody else, by full name.
 pub(crate) trait MapSource {
-    /// The map of this name, if it is one of these.
-    fn find(&self, name: &str) -> Option<&Map>;
+    /// What the map of this name is, if it is one of these.
+    fn shape(&self, name: &str) -> Option<MapShape>;
+
+    /// The map of this name, if it is one of these; for a program that refers to it, which may be what it is made for.
+    fn find(&self, name: &str) -> Result<Option<&Map>, SysError>;
 }
 
 impl LoadedObject {
@@ -167,8 +171,8 @@ impl LoadedObject {
         let object = ObjectFile::parse(elf).map_err(of_object)?;
         let mut own_maps = Vec::new();
         for definition in object.maps() {
-            if let Some(map) = shared.find(&definition.name) {
-                check_shape(map, definition).map_err(of_object)?;
+            if let Some(shape) = shared.shape(&definition.name) {
+                check_shape(shape, definition).map_err(of_object)?;
                 continue;
             }
             let inner = definition
@@ -219,13 +223,22 @@ impl LoadedObject {
         kernel: &Btf,
         shared: &dyn MapSource,
     ) -> Result<Assembled, LoadError> {
-        let fd = |name: &str| shared.find(name).or_else(|| self.map(name)).map(AsFd::as_fd);
-        self.object
-            .assemble(section, symbol, kernel, &fd)
-            .map_err(|error| LoadError::Object {
-                name: format!("{section} {symbol}"),
-                error,
-            })
+        let failed = RefCell::new(None);
+        let fd = |name: &str| {
+            let shared = shared.find(name).unwrap_or_else(|error| {
+                failed.replace(Some(error));
+                None
+            });
+            shared.or_else(|| self.map(name)).map(AsFd::as_fd)
+        };
+        let assembled = self.object.assemble(section, symbol, kernel, &fd);
+        if let Some(error) = failed.take() {
+            return Err(error.into());
+        }
+        assembled.map_err(|error| LoadError::Object {
+            name: format!("{section} {symbol}"),
+            error,
+        })
     }
 
     /// Loads an assembled program of its.
@@ -248,8 +261,8 @@ impl LoadedObject {
 }
 
 /// A shared map must be what the object believes it to be; only its number of elements is the loader's to choose.
-fn check_shape(map: &Map, wanted: &crate::object::MapDefinition) -> Result<(), crate::object::ObjectError> {
-    let (is, should) = (map.shape(), wanted.shape);
+fn check_shape(is: MapShape, wanted: &crate::object::MapDefinition) -> Result<(), crate::object::ObjectError> {
+    let should = wanted.shape;
     // One bit for each policy slot, and the loader chooses how many there are. The verifier checks what is read of it.
     let is_wide_enough = is.value_size == should.value_size || wanted.name == ebpf::maps::POLICY_SETS.name;
     if (is.map_type, is.key_size) == (should.map_type, should.key_size) && is_wide_enough {

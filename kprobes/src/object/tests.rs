@@ -11,13 +11,17 @@ use policy_compiler::btf::Btf;
 use super::*;
 use crate::kernel::{check_environment, kernel_btf};
 use crate::program::{LoadedObject, MapSource, ProgramKind};
-use crate::sys::{self, Map, ProgramType};
+use crate::sys::{self, Map, MapShape, ProgramType, SysError};
 
 struct NoMaps;
 
 impl MapSource for NoMaps {
-    fn find(&self, _name: &str) -> Option<&Map> {
+    fn shape(&self, _name: &str) -> Option<MapShape> {
         None
+    }
+
+    fn find(&self, _name: &str) -> Result<Option<&Map>, SysError> {
+        Ok(None)
     }
 }
 
